@@ -1,0 +1,51 @@
+"""Errors that a user can act on, each with the exit code its command ends with.
+
+Every message says what is wrong, which file it concerns and what to do next.
+Anything else that escapes a command is a defect and shows its traceback.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How a command ended; stable, so that scripts can rely on it."""
+
+    DONE = 0
+    USAGE = 2
+    MISSING = 3
+    BAD_INPUT = 4
+    PARITY = 5
+    PARTIAL = 6
+    INTERRUPTED = 130
+
+
+class FsrError(Exception):
+    """Base of all errors that are shown as one message, without a traceback."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+
+class UsageError(FsrError):
+    """Options that contradict each other or name something unknown."""
+
+    exit_code = ExitCode.USAGE
+
+
+class MissingError(FsrError):
+    """This machine lacks a GPU, a driver or a library; the message names the extra to install."""
+
+    exit_code = ExitCode.MISSING
+
+
+class InputError(FsrError):
+    """A file or folder that cannot be used as it is; the message names it."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+
+class ParityError(FsrError):
+    """An engine that differs from the eager model by more than its budget."""
+
+    exit_code = ExitCode.PARITY

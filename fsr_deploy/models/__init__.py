@@ -1,0 +1,1 @@
+"""The networks, their data, training and measures (PyTorch)."""

@@ -1,0 +1,72 @@
+"""The networks this package knows by name, one record each."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from fsr_deploy.errors import UsageError
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """One registered network.
+
+    ``options`` are the keyword arguments that ``builder`` takes for this name. ``params`` (millions) and
+    ``macs`` (billions, thop convention, at 3x128x128) are our specification's; the ``published_`` ones the paper's.
+    """
+
+    name: str
+    builder: Callable[..., nn.Module]
+    description: str
+    paper: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    params: float | None = None
+    macs: float | None = None
+    published_params: float | None = None
+    published_macs: float | None = None
+    scale: int = 8
+
+
+_RECORDS: dict[str, ModelRecord] = {}
+
+
+def register(record: ModelRecord) -> ModelRecord:
+    """Add a record; a second record of the same name is a programming error (ValueError)."""
+    if record.name in _RECORDS:
+        raise ValueError(f"model {record.name!r} is registered twice")
+    _RECORDS[record.name] = record
+    return record
+
+
+def names(pattern: str = "*") -> list[str]:
+    """Return the registered names that match a shell pattern, sorted."""
+    _load_zoo()
+    return sorted(fnmatch.filter(_RECORDS, pattern))
+
+
+def find(name: str) -> ModelRecord:
+    """Return the record of a name; raises UsageError that lists the names there are."""
+    _load_zoo()
+    if name not in _RECORDS:
+        raise UsageError(f"no model is called {name!r}; the models are: {', '.join(names())}")
+    return _RECORDS[name]
+
+
+def build(name: str, **options: Any) -> nn.Module:
+    """Build a registered network with fresh weights; ``options`` override the record's.
+
+    The module maps (N, 3, H, W) float RGB in [-1, 1], the bicubically upsampled LR face, to the SR face of the
+    same shape and range. Raises UsageError for an unknown name.
+    """
+    record = find(name)
+    return record.builder(**{**record.options, **options})
+
+
+def _load_zoo() -> None:
+    """Import the modules that register networks; here and not at the top, because they import this one."""
+    from fsr_deploy.models import zoo  # noqa: F401

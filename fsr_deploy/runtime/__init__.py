@@ -1,0 +1,1 @@
+"""Engines, frame pipelines and profiling; needs neither torch nor onnx."""
