@@ -31,6 +31,10 @@ class EngineInfo:
     trained: bool | None = None
 
 
+class OutOfMemory(Exception):
+    """The device has no room for this batch; a smaller one may fit."""
+
+
 class Session(Protocol):
     """An engine loaded on a device."""
 
@@ -42,7 +46,7 @@ class Session(Protocol):
     def upscale(self, batch: Batch) -> Batch:
         """Turn (N, h, w, 3) uint8 RGB LR faces into (N, H, W, 3) uint8 RGB SR faces.
 
-        Raises InputError where the batch's shape or dtype is not the engine's.
+        Raises InputError where the batch's shape or dtype is not the engine's, OutOfMemory where it does not fit.
         """
         ...
 

@@ -1,0 +1,48 @@
+"""An engine's file, read once: the bytes that are hashed are the bytes that run."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsr_deploy.bundle import INFO_NAME, BundleInfo, read_bundle
+from fsr_deploy.errors import InputError
+
+
+@dataclass(frozen=True)
+class EngineFile:
+    """The content of a ``.onnx`` or ``.plan`` file; ``bundle`` is what its bundle says, None for a foreign file."""
+
+    path: Path
+    content: bytes
+    sha256: str
+    bundle: BundleInfo | None
+
+
+def read_engine_file(path: Path) -> EngineFile:
+    """Read an engine's file and, where it lies in a bundle, check its hash against ``bundle.json``.
+
+    Raises InputError for a file that cannot be read, is empty, or is not the one that was exported.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; name a bundle, an engine.plan or a model.onnx") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if not content:
+        raise InputError(f"{path}: the file is empty; export it again")
+    digest = hashlib.sha256(content).hexdigest()
+    return EngineFile(path, content, digest, _bundle_of(path, digest))
+
+
+def _bundle_of(path: Path, digest: str) -> BundleInfo | None:
+    if not (path.parent / INFO_NAME).is_file():
+        return None
+    info = read_bundle(path.parent).info
+    if path.name not in info.files:
+        return None
+    if info.files[path.name] != digest:
+        raise InputError(f"{path}: its SHA-256 is not the one in {INFO_NAME}; the file was changed or cut off")
+    return info

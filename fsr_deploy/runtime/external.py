@@ -1,0 +1,81 @@
+"""Does an ONNX file refer to other files? Answered from its bytes, before any library parses it.
+
+ONNX tensors may keep their values in other files ("external data"). Such a reference can point anywhere, and some
+loaders take special ones for memory addresses, so no engine here may hold one. The ``onnx`` package would tell, but
+a deployment box does not have it; the protocol-buffer fields on the way to a tensor are few and fixed (onnx.proto).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+MAX_DEPTH = 64
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+
+# The message of each field that leads to tensors: message -> field number -> message.
+_FIELDS: Mapping[str, Mapping[int, str]] = {
+    "Model": {7: "Graph", 20: "Training", 25: "Function"},
+    "Training": {1: "Graph", 2: "Graph"},
+    "Function": {7: "Node", 11: "Attribute"},
+    "Graph": {1: "Node", 5: "Tensor", 15: "SparseTensor"},
+    "Node": {5: "Attribute"},
+    "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "SparseTensor", 23: "SparseTensor"},
+    "SparseTensor": {1: "Tensor", 2: "Tensor"},
+}
+
+
+def has_external_data(model: bytes) -> bool:
+    """Tell whether any tensor of a serialised ONNX model keeps its values elsewhere.
+
+    Raises ValueError where the bytes are not a protocol buffer, or are nested deeper than MAX_DEPTH messages.
+    """
+    return _search(memoryview(model), "Model", MAX_DEPTH)
+
+
+def _search(message: memoryview, kind: str, depth: int) -> bool:
+    if depth == 0:
+        raise ValueError("nested too deeply")
+    if kind == "Tensor":
+        return any(
+            number == _EXTERNAL_DATA or (number, value) == (_DATA_LOCATION, 1) for number, value in _read(message)
+        )
+    return any(
+        _search(value, _FIELDS[kind][number], depth - 1)
+        for number, value in _read(message)
+        if number in _FIELDS[kind] and isinstance(value, memoryview)
+    )
+
+
+def _read(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
+    """Yield (field number, value); the value of a fixed-width field is of no interest here and given as 0."""
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        wire = key & 7
+        value: memoryview | int = 0
+        if wire == _VARINT:
+            value, position = _varint(message, position)
+        elif wire == _BYTES:
+            length, position = _varint(message, position)
+            value, position = message[position : position + length], position + length
+        elif wire in (_FIXED64, _FIXED32):
+            position += 8 if wire == _FIXED64 else 4
+        else:
+            raise ValueError(f"unknown wire type {wire}")
+        if position > len(message):
+            raise ValueError("cut off")
+        yield key >> 3, value
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    """Return a base-128 number and the position after it."""
+    number = shift = 0
+    while position < len(message) and shift < 70:
+        byte = message[position]
+        position += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, position
+        shift += 7
+    raise ValueError("cut off")

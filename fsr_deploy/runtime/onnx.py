@@ -1,0 +1,179 @@
+"""ONNX Runtime behind the Session protocol, on the CPU or a GPU."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from fsr_deploy.errors import InputError, MissingError
+from fsr_deploy.runtime.enginefile import EngineFile
+from fsr_deploy.runtime.external import has_external_data
+from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
+
+CUDA_PROVIDER = "CUDAExecutionProvider"
+CPU_PROVIDER = "CPUExecutionProvider"
+
+
+class OnnxSession:
+    """A graph with uint8 faces in and out, run by ONNX Runtime.
+
+    ``device`` is "auto", "cpu" or "cuda:N"; "auto" takes the GPU where ONNX Runtime can use one. Raises InputError
+    for a graph that is damaged, refers to other files or has other inputs and outputs, and MissingError where
+    ONNX Runtime or its CUDA provider is missing.
+    """
+
+    def __init__(self, file: EngineFile, device: str = "auto") -> None:
+        ort = _import_onnxruntime()
+        _refuse_external_data(file)
+        session, provider, device = _create(ort, file, device)
+        lr_shape, sr_shape = _face_shapes(session, file.path)
+        self._session = session
+        self._input = session.get_inputs()[0].name
+        self.info = EngineInfo(
+            engine=f"ONNX Runtime {ort.__version__} ({provider})",
+            device=device,
+            sha256=file.sha256,
+            lr_shape=lr_shape,
+            sr_shape=sr_shape,
+            max_batch=1 if session.get_inputs()[0].shape[0] == 1 else None,
+            **_facts(session, file),
+        )
+
+    def upscale(self, batch: Batch) -> Batch:
+        """Turn (N, h, w, 3) uint8 RGB LR faces into (N, H, W, 3) uint8 RGB SR faces."""
+        expected = (*self.info.lr_shape, 3)
+        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != expected or len(batch) == 0:
+            raise InputError(f"a batch of {batch.dtype} {batch.shape}; this engine takes uint8 (N, {expected})")
+        try:
+            return self._session.run(None, {self._input: np.ascontiguousarray(batch)})[0]
+        except Exception as error:
+            if _is_out_of_memory(error):
+                raise OutOfMemory(f"batch {len(batch)} on {self.info.device}: {_first_line(error)}") from error
+            raise
+
+    def close(self) -> None:
+        """Free the session; it cannot be used afterwards."""
+        del self._session
+
+
+def _import_onnxruntime() -> ModuleType:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingError(
+            "ONNX Runtime is not installed; install it with: pip install 'fsr-deploy[cpu]'"
+            " (or 'fsr-deploy[gpu]' on a machine with an NVIDIA GPU)"
+        ) from None
+    return onnxruntime
+
+
+def _refuse_external_data(file: EngineFile) -> None:
+    try:
+        external = has_external_data(file.content)
+    except ValueError:
+        raise InputError(f"{file.path}: not an ONNX model, or cut off; export it again") from None
+    if external:
+        raise InputError(
+            f"{file.path}: keeps weights in other files (external data), which are not read;"
+            " save the model as one file: onnx.save(onnx.load(path), path, save_as_external_data=False)"
+        )
+
+
+def _create(ort: ModuleType, file: EngineFile, device: str) -> tuple[Any, str, str]:
+    """Return the session, the provider that really runs and its device."""
+    cuda_listed = CUDA_PROVIDER in ort.get_available_providers()
+    if device.startswith("cuda") and not cuda_listed:
+        raise MissingError(
+            f"--device {device}: this ONNX Runtime has no CUDA provider; install it with:"
+            " pip uninstall onnxruntime; pip install 'fsr-deploy[gpu]' (or run with --device cpu)"
+        )
+    if device == "cpu" or not cuda_listed:
+        return _start(ort, file, [CPU_PROVIDER]), CPU_PROVIDER, "cpu"
+    index = "0" if device == "auto" else device.removeprefix("cuda:")
+    session = _start(ort, file, [(CUDA_PROVIDER, cuda_options(index)), CPU_PROVIDER])
+    if session.get_providers()[0] == CUDA_PROVIDER:
+        return session, CUDA_PROVIDER, f"cuda:{index}"
+    if device == "auto":
+        return _start(ort, file, [CPU_PROVIDER]), CPU_PROVIDER, "cpu"
+    raise MissingError(
+        f"--device {device}: the CUDA provider of ONNX Runtime does not start here (no such GPU, or its driver, CUDA"
+        " or cuDNN do not fit); check with nvidia-smi, or run with --device cpu"
+    )
+
+
+def cuda_options(index: str) -> dict[str, str]:
+    """Return the CUDA provider's options: FP32 stays FP32, and memory grows by what is needed."""
+    return {"device_id": index, "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
+
+
+def _start(ort: ModuleType, file: EngineFile, providers: list[Any]) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = physical_cores()
+    options.log_severity_level = 4  # failures reach the user as exceptions
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    try:
+        return ort.InferenceSession(file.content, options, providers=providers)
+    except Exception as error:
+        if _is_out_of_memory(error):
+            raise MissingError(f"{file.path}: does not fit into the device's memory: {_first_line(error)}") from error
+        raise InputError(f"{file.path}: ONNX Runtime {ort.__version__} refuses it: {_first_line(error)}") from error
+
+
+def physical_cores() -> int:
+    """Return how many physical cores this process may use; two hyper-threads of one core count once."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    siblings = set()
+    for cpu in os.sched_getaffinity(0):
+        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        siblings.add(path.read_text() if path.is_file() else str(cpu))
+    return len(siblings)
+
+
+def _face_shapes(session: Any, path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return (h, w) and (H, W); raises InputError where input and output are not one batch of uint8 faces each."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) == len(outputs) == 1 and _is_faces(inputs[0]) and _is_faces(outputs[0]):
+        return tuple(inputs[0].shape[1:3]), tuple(outputs[0].shape[1:3])
+    found = ", ".join(f"{value.name} {value.type} {value.shape}" for value in (*inputs, *outputs))
+    raise InputError(
+        f"{path}: not an engine that maps uint8 (N, h, w, 3) to uint8 (N, H, W, 3) with N free or 1; it has {found};"
+        " export one with fsr-export (without --io float)"
+    )
+
+
+def _is_faces(value: Any) -> bool:
+    batch, *size = value.shape or [0]
+    fixed_size = len(size) == 3 and all(isinstance(n, int) and n > 0 for n in size) and size[2] == 3
+    return value.type == "tensor(uint8)" and fixed_size and (not isinstance(batch, int) or batch == 1)
+
+
+def _facts(session: Any, file: EngineFile) -> dict[str, Any]:
+    """Return what the bundle, or else the graph's own metadata, says about precision, training and batch size."""
+    if file.bundle:
+        bundle = file.bundle
+        return {"precision": bundle.precision, "trained": bundle.trained, "best_batch": bundle.batches[1]}
+    metadata = session.get_modelmeta().custom_metadata_map
+    batches = metadata.get("fsr.batches", "").split(",")
+    return {
+        "precision": metadata.get("fsr.precision", "unknown"),
+        "trained": {"true": True, "false": False}.get(metadata.get("fsr.trained", "")),
+        "best_batch": int(batches[1]) if len(batches) == 3 and batches[1].isdigit() else 1,
+    }
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        sign in text for sign in ("failed to allocate memory", "out of memory", "bad allocation", "bad_alloc")
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
