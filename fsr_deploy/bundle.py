@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fsr_deploy.errors import InputError
+from fsr_deploy.schema import decode, read_json
 
 SCHEMA_VERSION = 1
 INFO_NAME = "bundle.json"
 ONNX_NAME = "model.onnx"
 PLAN_NAME = "engine.plan"
+REFERENCE_NAME = "reference.npz"
+REPORT_NAME = "report.html"
+PICTURE_NAME = "parity.png"
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+IO_KINDS = ("uint8", "float")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ class BundleInfo:
 
     ``batches`` is (min, opt, max). ``io`` is "uint8" (RGB faces, (N, h, w, 3)) or "float" (the bare network,
     (N, 3, H, W) in [-1, 1]). ``files`` maps a file's name to its SHA-256. ``precision_map`` maps a module's name to
-    {"precision", "reason"} where it differs from ``precision``. ``parity`` and ``latency`` are the measured tables.
+    {"precision", "reason"} where it differs from ``precision``. ``parity`` and ``latency`` are the measured tables;
+    ``parity_passed`` is False where an engine over its budget was published by force. ``notes`` are sentences that
+    whoever runs the engine should read.
     """
 
     model: str
@@ -73,6 +77,7 @@ class BundleInfo:
     files: dict[str, str] = field(default_factory=dict)
     precision_map: dict[str, dict[str, str]] = field(default_factory=dict)
     parity: list[dict[str, Any]] = field(default_factory=list)
+    parity_passed: bool = True
     latency: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     plan: PlanInfo | None = None
@@ -109,78 +114,64 @@ def sha256(path: Path) -> str:
 
 
 def read_bundle(directory: Path) -> Bundle:
-    """Read and validate ``bundle.json`` of a directory; raises InputError that names what is wrong."""
+    """Read and validate ``bundle.json`` of a directory; raises InputError that names what is wrong.
+
+    Every file that it lists is then known to be no symbolic link; hashes are checked where the files are read.
+    """
     path = directory / INFO_NAME
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        info = parse_info(read_json(path), path)
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{directory}: no {INFO_NAME} here; this is not a bundle that fsr-export wrote") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    return Bundle(directory, _parse(data, path))
+    for name in info.files:
+        if (directory / name).is_symlink():
+            raise InputError(f"{directory / name}: a symbolic link; a bundle holds its files themselves")
+    return Bundle(directory, info)
 
 
-def _parse(data: Any, path: Path) -> BundleInfo:
-    if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
-        raise InputError(f"{path}: not a bundle description")
+def parse_info(data: Any, path: Path) -> BundleInfo:
+    """Return the JSON value of a ``bundle.json`` as a record; raises InputError that names the file and the field."""
+    if not isinstance(data, dict) or type(data.get("schema")) is not int:
+        raise InputError(f"{path}: not a bundle description; it has no schema number")
     if data["schema"] > SCHEMA_VERSION:
         raise InputError(
             f"{path}: written by a newer fsr-deploy (schema {data['schema']}, this one reads up to {SCHEMA_VERSION}); "
             "upgrade fsr-deploy"
         )
-    known = {name: data[name] for name in BundleInfo.__dataclass_fields__ if name in data}
     try:
-        for key in ("inputs", "outputs"):
-            known[key] = tuple(TensorInfo(t["name"], t["dtype"], tuple(t["shape"])) for t in known[key])
-        if known.get("plan") is not None:
-            plan = known["plan"]
-            known["plan"] = PlanInfo(**{**plan, "profiles": tuple(tuple(p) for p in plan["profiles"])})
-        known["batches"] = tuple(known["batches"])
-        known["notes"] = tuple(known.get("notes", ()))
-        return BundleInfo(**known)
-    except (KeyError, TypeError) as error:
+        info: BundleInfo = decode(BundleInfo, data, "")
+    except TypeError as error:
         raise InputError(f"{path}: incomplete or damaged: {error}; export the bundle again") from error
+    for good, fault in _conditions(info):
+        if not good:
+            raise InputError(f"{path}: incomplete or damaged: {fault}; export the bundle again")
+    return info
 
 
-@contextmanager
-def staged_directory(destination: Path) -> Iterator[Path]:
-    """Yield an empty directory that takes the destination's place when the block ends without an error.
+def _conditions(info: BundleInfo) -> list[tuple[bool, str]]:
+    """Return what types alone do not say about a record, each with the complaint if it does not hold."""
+    low, best, high = info.batches
+    profiles = info.plan.profiles if info.plan else ()
+    return [
+        (info.schema >= 1, "schema is not a version"),
+        (info.precision in PRECISIONS, f"precision is not one of {', '.join(PRECISIONS)}"),
+        (info.io in IO_KINDS, f"io is not one of {', '.join(IO_KINDS)}"),
+        (0 < info.scale <= 64 and 0 < info.lr_size <= 4096, "scale or lr_size is out of range"),
+        (all(0 < a <= b <= c for a, b, c in ((low, best, high), *profiles)), "batches are not min <= opt <= max"),
+        (len(info.inputs) == len(info.outputs) == 1, "an engine has one input and one output"),
+        (all(map(_is_plain_name, info.files)), "files holds something other than plain file names"),
+        (all(re.fullmatch("[0-9a-f]{64}", digest) for digest in info.files.values()), "files holds no SHA-256 digests"),
+    ]
 
-    The directory stands beside the destination; its files are flushed to disk before it is renamed, so that a reader
-    never sees half of it. A destination that holds anything but a bundle is refused with InputError.
-    """
-    if destination.exists() and not (destination / INFO_NAME).is_file() and any(destination.iterdir()):
-        raise InputError(f"{destination}: not empty and not a bundle; name another directory with -o")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
-    try:
-        yield staging
-        staging.chmod(0o755)
-        for path in (*staging.rglob("*"), staging):
-            _fsync(path)
-        if destination.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{destination.name}-old-", dir=destination.parent))
-            destination.rename(old / "bundle")
-            staging.rename(destination)
-            shutil.rmtree(old)
-        else:
-            staging.rename(destination)
-        _fsync(destination.parent)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+
+def _is_plain_name(name: str) -> bool:
+    return name not in ("", ".", "..", INFO_NAME) and not set(name) & set("/\\:") and len(name.encode()) <= 255
 
 
 def write_info(directory: Path, info: BundleInfo) -> BundleInfo:
     """Write ``bundle.json`` into a directory with the hashes of all other files there; returns what was written."""
     hashes = {p.name: sha256(p) for p in sorted(directory.iterdir()) if p.is_file() and p.name != INFO_NAME}
     info = replace(info, files=hashes)
-    (directory / INFO_NAME).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(asdict(info), indent=2, allow_nan=False)
+    (directory / INFO_NAME).write_text(text + "\n", encoding="utf-8")
     return info
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
