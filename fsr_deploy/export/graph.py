@@ -1,0 +1,146 @@
+"""The ONNX graph: one file, typed, of constant shapes but for the batch, with every node named after its module."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+from torch import nn
+
+from fsr_deploy import __version__
+from fsr_deploy.errors import UsageError
+from fsr_deploy.export.deploy import Deployable
+
+INPUT, OUTPUT, BATCH = "lr", "sr", "N"
+EXPORT_OPSET = 18
+BF16_OPSET = 22
+OPSETS = (17, EXPORT_OPSET, BF16_OPSET)
+SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def export_onnx(
+    deployable: nn.Module,
+    path: Path,
+    *,
+    lr_size: int,
+    batches: tuple[int, int, int],
+    precision: str,
+    opset: int = EXPORT_OPSET,
+    metadata: Mapping[str, str] | None = None,
+    scale: int = 8,
+) -> None:
+    """Write a deployable module (deploy.prepare) as an ONNX file that takes any batch.
+
+    ``batches`` (min, opt, max) are recorded for those who size batches, with ``precision`` and ``metadata``
+    ("model", "trained", ...), in the file's metadata under ``fsr.``. ``opset`` 17 is for TensorRT 8.6, which ignores
+    the axes input that reductions have since 18; "bf16" is always written with 22, the first whose Conv takes it. The
+    same weights give the same bytes.
+    """
+    if opset not in OPSETS:
+        raise UsageError(f"opset {opset} cannot be written; there are {', '.join(map(str, OPSETS))}")
+    if precision == "bf16":
+        opset = BF16_OPSET
+    model = _trace(deployable, lr_size, scale, max(opset, EXPORT_OPSET))
+    _name_nodes(model)
+    _strip(model)
+    if opset < EXPORT_OPSET:
+        _to_opset_17(model)
+    facts = {"precision": precision, "batches": ",".join(map(str, batches)), **(metadata or {})}
+    helper.set_model_props(model, {f"fsr.{key}": value for key, value in sorted(facts.items())})
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def module_of(node_name: str) -> str:
+    """Return the dotted path of the module that a node of an exported graph came from, "" for none."""
+    return node_name.rpartition("/")[0]
+
+
+def _trace(deployable: nn.Module, lr_size: int, scale: int, opset: int) -> ModelProto:
+    """Export at batch 2 with a symbolic batch, and make sure that it stayed symbolic."""
+    side = lr_size * scale
+    if isinstance(deployable, Deployable):
+        example = torch.zeros((2, lr_size, lr_size, 3), dtype=torch.uint8)
+    else:
+        example = torch.zeros((2, 3, side, side))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            deployable,
+            (example,),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim(BATCH, min=1)},),
+            opset_version=opset,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    for value in (*model.graph.input, *model.graph.output):
+        dimensions = value.type.tensor_type.shape.dim
+        if dimensions[0].dim_param != BATCH or not all(d.dim_value for d in dimensions[1:]):
+            raise AssertionError(
+                f"{value.name} has no symbolic batch: {[d.dim_param or d.dim_value for d in dimensions]}"
+            )
+    return model
+
+
+def _name_nodes(model: ModelProto) -> None:
+    """Name each node "module.path/OpType_index"; a node without a scope gets that of the node it reads."""
+    module_from: dict[str, str] = {}
+    for index, node in enumerate(model.graph.node):
+        module = _scope(node)
+        if module is None:
+            module = next((module_from[name] for name in node.input if name in module_from), "")
+        node.name = f"{module}/{node.op_type}_{index}"
+        module_from.update(dict.fromkeys(node.output, module))
+
+
+def _scope(node: NodeProto) -> str | None:
+    """Return the innermost module that the exporter recorded for a node, None where it recorded none."""
+    for entry in node.metadata_props:
+        if entry.key == SCOPES:
+            modules = [scope for scope in ast.literal_eval(entry.value)[:-1] if scope]
+            return modules[-1] if modules else ""
+    return None
+
+
+def _strip(model: ModelProto) -> None:
+    """Drop the exporter's notes: they hold paths of this machine and differ between runs."""
+    graph = model.graph
+    for value in (*graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info, graph, model):
+        del value.metadata_props[:]
+    model.producer_name, model.producer_version = "fsr-deploy", __version__
+
+
+def _to_opset_17(model: ModelProto) -> None:
+    """Write what changed in opset 18 as opset 17 has it: axes of reductions, Split's parts, Resize's new attributes."""
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type.startswith("Reduce") and node.op_type != "ReduceSum":
+            _drop_attributes(node, "noop_with_empty_axes")
+            if len(node.input) == 2:
+                node.attribute.append(helper.make_attribute("axes", constants[node.input.pop()].tolist()))
+        elif node.op_type == "Split":
+            _drop_attributes(node, "num_outputs")
+        elif node.op_type == "Resize":
+            _drop_attributes(node, "antialias", "axes", "keep_aspect_ratio_policy")
+    used = {name for node in model.graph.node for name in node.input}
+    unused = [tensor for tensor in model.graph.initializer if tensor.name not in used]
+    for tensor in unused:
+        model.graph.initializer.remove(tensor)
+    model.opset_import[0].version = 17
+
+
+def _drop_attributes(node: NodeProto, *names: str) -> None:
+    kept = [attribute for attribute in node.attribute if attribute.name not in names]
+    del node.attribute[:]
+    node.attribute.extend(kept)
