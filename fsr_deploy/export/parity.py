@@ -1,0 +1,166 @@
+"""Parity: how close an engine is to the eager FP32 module, and whether that is close enough to be published.
+
+Needs no torch: a plan is proven on the GPU's machine against reference faces that the bundle carries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fsr_deploy.errors import ParityError
+
+Array = NDArray[Any]
+WRONG = 255.0  # levels that a value counts as off where the engine's is NaN or Inf
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What an engine may lose: the worst face's PSNR in dB at least, the largest error in 8-bit levels at most."""
+
+    min_psnr_db: float | None = None
+    max_levels: float | None = None
+
+
+# FP32 differs by the order of sums only, which may turn a rounding: one level. FP16 keeps 11 bits; 50 dB is an RMS
+# error of 0.8 levels. BF16 keeps 8, each rounding 8 times (18 dB) coarser than FP16's; 40 dB, 2.5 levels, as for INT8.
+BUDGETS = {
+    "fp32": Budget(max_levels=1.0),
+    "fp16": Budget(min_psnr_db=50.0),
+    "bf16": Budget(min_psnr_db=40.0),
+    "int8": Budget(min_psnr_db=40.0),
+}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """An engine's faces against eager's, in 8-bit levels.
+
+    ``psnr_db`` and ``ssim`` are those of the worst face, so that one bad face is not averaged away; ``psnr_db`` is None
+    where all are equal. ``share_off`` is the share of pixels with a channel that is more than one level off.
+    ``finite`` is False where the engine gave NaN or Inf.
+    """
+
+    max_error: float
+    mean_error: float
+    psnr_db: float | None
+    ssim: float
+    share_off: float
+    finite: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: which engine, at which batch size, and how close it came."""
+
+    engine: str
+    batch: int
+    parity: Parity
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the row as flat, plain data for ``bundle.json``."""
+        return {"engine": self.engine, "batch": self.batch, **asdict(self.parity)}
+
+
+def budget_for(precision: str, min_psnr_db: float | None = None, max_levels: float | None = None) -> Budget:
+    """Return the precision's budget with the figures that are given in place of its own."""
+    default = BUDGETS[precision]
+    return Budget(
+        default.min_psnr_db if min_psnr_db is None else min_psnr_db,
+        default.max_levels if max_levels is None else max_levels,
+    )
+
+
+def compare(engine: Array, eager: Array) -> Parity:
+    """Compare two batches of SR faces: both (N, H, W, 3) uint8, or both (N, 3, H, W) float in [-1, 1].
+
+    Raises ValueError where their shapes or dtypes differ.
+    """
+    if engine.shape != eager.shape or engine.dtype != eager.dtype:
+        raise ValueError(f"{engine.dtype} {engine.shape} cannot be compared with {eager.dtype} {eager.shape}")
+    ours, truth = _levels(engine), _levels(eager)
+    finite = np.isfinite(ours)
+    ours = np.where(finite, ours, truth + WRONG)
+    error = np.abs(ours - truth)
+    worst = float(np.square(error).mean(axis=(1, 2, 3)).max())
+    return Parity(
+        max_error=float(error.max()),
+        mean_error=float(error.mean()),
+        psnr_db=10 * math.log10(255.0**2 / worst) if worst else None,
+        ssim=min(ssim(one, other) for one, other in zip(ours, truth, strict=True)),
+        share_off=float((error.max(axis=-1) > 1.0).mean()),
+        finite=bool(finite.all()),
+    )
+
+
+def ssim(one: Array, other: Array) -> float:
+    """Return the structural similarity of two images, (H, W, 3) in levels (Wang et al. 2004).
+
+    Windows are Gaussian, 11x11, sigma 1.5; the result is the mean over the channels and all windows inside the image.
+    """
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    x, y = one.astype(np.float64), other.astype(np.float64)
+    mean_x, mean_y = _window_mean(x), _window_mean(y)
+    var_x, var_y = _window_mean(x * x) - mean_x**2, _window_mean(y * y) - mean_y**2
+    covariance = _window_mean(x * y) - mean_x * mean_y
+    numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    return float((numerator / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))).mean())
+
+
+def prove(
+    run: Callable[[Array], Array],
+    engine: str,
+    reference: tuple[Array, Array],
+    batches: Iterable[int],
+    advance: Callable[[int], None] = lambda count: None,
+) -> list[Row]:
+    """Run an engine at each batch size and compare it with eager's results.
+
+    ``reference`` is the engine's input and eager's output for some faces, repeated where a batch is larger than their
+    number. ``advance`` is told the faces done. ``engine`` names it in the rows.
+    """
+    inputs, truth = reference
+    rows = []
+    for batch in sorted(set(batches)):
+        index = np.arange(batch) % len(inputs)
+        rows.append(Row(engine, batch, compare(run(inputs[index]), truth[index])))
+        advance(batch)
+    return rows
+
+
+def shortfalls(rows: Sequence[Row], budget: Budget) -> list[str]:
+    """Return one sentence for each row that is over its budget."""
+    return [f"{row.engine}, batch {row.batch}: {fault}" for row in rows if (fault := _fault(row.parity, budget))]
+
+
+def gate(rows: Sequence[Row], budget: Budget) -> None:
+    """Raise ParityError that lists what is over budget; returns where nothing is."""
+    if faults := shortfalls(rows, budget):
+        raise ParityError("the engine differs from the eager module by more than its budget:\n  " + "\n  ".join(faults))
+
+
+def _fault(parity: Parity, budget: Budget) -> str | None:
+    if not parity.finite:
+        return "NaN or Inf in its output"
+    if budget.min_psnr_db is not None and parity.psnr_db is not None and parity.psnr_db < budget.min_psnr_db:
+        return f"{parity.psnr_db:.2f} dB, the budget is at least {budget.min_psnr_db:g} dB"
+    if budget.max_levels is not None and parity.max_error > budget.max_levels:
+        return f"off by up to {parity.max_error:.2f} levels, the budget is at most {budget.max_levels:g}"
+    return None
+
+
+def _levels(batch: Array) -> NDArray[np.float64]:
+    """Return SR faces as (N, H, W, 3) in levels; only a float batch can leave [0, 255]."""
+    if batch.dtype == np.uint8:
+        return batch.astype(np.float64)
+    return (np.moveaxis(batch, 1, -1).astype(np.float64) + 1.0) * 127.5
+
+
+def _window_mean(image: NDArray[np.float64]) -> Array:
+    return cv2.GaussianBlur(image, (11, 11), 1.5)[5:-5, 5:-5]
