@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fsr_deploy.errors import UsageError
 from fsr_deploy.models.registry import ModelRecord, register
 
 PAPER = "Wan et al., IEEE TSMC: Systems 2025, doi 10.1109/TSMC.2025.3605649"
@@ -28,8 +29,8 @@ class AMINet(nn.Module):
 
     Maps (N, 3, H, W) float RGB in [-1, 1], the bicubically upsampled LR face, to the SR face of the same shape and
     range; H and W are multiples of 8. ``channels`` is C: the stages are C, 2C, 4C and 8C wide. ``heads`` are the
-    attention heads of the four widths. ``mid`` is the hourglass width of the FRMs. ``block(width, heads, mid)`` makes
-    the block of each stage.
+    attention heads of the four widths; UsageError where they do not divide them. ``mid`` is the hourglass width of the
+    FRMs. ``block(width, heads, mid)`` makes the block of each stage.
 
     * Down is a 3x3 convolution of stride 2 that doubles the width, Up a transposed 4x4 convolution that halves it,
     both biased and without an activation: with the paper's counts, the closest of the plain structures.
@@ -120,6 +121,8 @@ class SA(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
+        if width % heads:
+            raise UsageError(f"{width} channels cannot be shared by {heads} attention heads")
         self.heads = heads
         self.qkv = nn.Conv2d(width, 3 * width, 1, bias=False)
         self.depthwise = nn.Conv2d(3 * width, 3 * width, 3, padding=1, groups=3 * width, bias=False)
@@ -162,14 +165,14 @@ class RDFE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Extract local detail at the scales of the kernels."""
-        scales = [conv(x) for conv in self.first]  # eq. 6
-        m = self.unit(torch.cat(scales, dim=1))  # eq. 7
-        scales = [conv(f * m) for conv, f in zip(self.second, scales, strict=True)]  # eq. 8
-        return self.refine(self.mix(torch.cat(scales, dim=1)) + x)  # eqs 9-10
+        scales = [conv(x) for conv in self.first]
+        m = self.unit(torch.cat(scales, dim=1))
+        scales = [conv(f * m) for conv, f in zip(self.second, scales, strict=True)]
+        return self.refine(self.mix(torch.cat(scales, dim=1)) + x)
 
 
 class AttentionUnit(nn.Sequential):
-    """The map m of eq. 7: (N, cin, H, W) to (N, w, H, W) in (0, 1). * See RDFE."""
+    """RDFE's attention map m: (N, cin, H, W) to (N, w, H, W) in (0, 1). * See RDFE."""
 
     def __init__(self, cin: int, width: int) -> None:
         super().__init__(nn.Conv2d(cin, width, 1), nn.Sigmoid())
@@ -255,8 +258,8 @@ class SKAF(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the two maps."""
-        t = torch.cat([branch(x) for branch in self.branches], dim=1)  # eqs 11-12
-        return tuple(torch.sigmoid(pool(t)) for pool in self.pools)  # eqs 13-14
+        t = torch.cat([branch(x) for branch in self.branches], dim=1)
+        return tuple(torch.sigmoid(pool(t)) for pool in self.pools)
 
 
 class EDFF(nn.Module):
@@ -338,5 +341,18 @@ register(
         description="AMINet with 8 channels and narrow hourglasses, for demonstrations; not in the paper",
         paper=PAPER,
         options={"channels": 8, "mid": 16},
+        params=1.08,
+        macs=1.22,
+    )
+)
+register(
+    ModelRecord(
+        name="amigan",
+        builder=AMINet,
+        description="AMINet as the generator of adversarial training, eqs 17-22",
+        paper=PAPER,
+        options={"channels": 28},
+        params=13.24,
+        macs=14.83,
     )
 )

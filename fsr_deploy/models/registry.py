@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,10 +62,29 @@ def build(name: str, **options: Any) -> nn.Module:
     """Build a registered network with fresh weights; ``options`` override the record's.
 
     The module maps (N, 3, H, W) float RGB in [-1, 1], the bicubically upsampled LR face, to the SR face of the
-    same shape and range. Raises UsageError for an unknown name.
+    same shape and range. Raises UsageError for an unknown name or option.
     """
     record = find(name)
+    known = inspect.signature(record.builder).parameters
+    if unknown := sorted(set(options) - set(known)):
+        raise UsageError(f"{name} has no option {unknown[0]!r}; its options are: {', '.join(known)}")
     return record.builder(**{**record.options, **options})
+
+
+def markdown(pattern: str = "*") -> str:
+    """Return a Markdown table of the models that match a shell pattern, our figures beside the published ones.
+
+    Parameters in millions; multiply-accumulates in billions at 3x128x128, counted as in complexity.py.
+    """
+    rows = [
+        ["model", "what it is", "params (M)", "published", "MACs (G)", "published"],
+        ["---", "---", "---:", "---:", "---:", "---:"],
+    ]
+    for name in names(pattern):
+        record = find(name)
+        figures = (record.params, record.published_params, record.macs, record.published_macs)
+        rows.append([f"`{name}`", record.description, *("" if f is None else f"{f:.2f}" for f in figures)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _load_zoo() -> None:

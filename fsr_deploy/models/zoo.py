@@ -1,3 +1,4 @@
-"""The modules whose import registers the networks."""
+"""The modules whose import registers the networks, one line each."""
 
-from fsr_deploy.models import aminet  # noqa: F401
+import fsr_deploy.models.aminet
+import fsr_deploy.models.aminet_ablations  # noqa: F401 - the imports are the purpose
