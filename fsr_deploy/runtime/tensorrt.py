@@ -1,0 +1,231 @@
+"""A TensorRT plan behind the Session protocol: one code path from TensorRT 8.6 to 11."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsr_deploy.errors import InputError
+from fsr_deploy.runtime import cuda
+from fsr_deploy.runtime.device_array import LEGACY_STREAM, DeviceArray, view
+from fsr_deploy.runtime.driver import find_gpu
+from fsr_deploy.runtime.enginefile import EngineFile
+from fsr_deploy.runtime.preflight import Machine, check_file, check_machine, this_platform
+from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
+from fsr_deploy.runtime.tensorrt_engine import Engine
+from fsr_deploy.runtime.tensorrt_lane import Context, Lane
+from fsr_deploy.runtime.tensorrt_library import forget, tensorrt
+
+IN_FLIGHT = 2
+
+
+class PendingFaces:
+    """A batch on its way through the GPU."""
+
+    def __init__(self, lane: Lane, count: int) -> None:
+        self._lane = lane
+        self._count = count
+        self._faces: NDArray[Any] | None = None
+
+    def result(self) -> NDArray[Any]:
+        """Wait for the GPU and return the SR faces; may be called from any thread, and again."""
+        if self._faces is not None:
+            return self._faces
+        with self._lane.lock:
+            return self.collect()
+
+    def collect(self) -> NDArray[Any]:
+        """Do ``result`` for a caller that holds the lane's lock."""
+        if self._faces is None:
+            self._faces = self._lane.finish(self._count)
+        return self._faces
+
+
+class TensorRTSession:
+    """A plan loaded on a GPU, with up to ``in_flight`` batches on their way at once.
+
+    ``device`` is "auto" or "cuda:N". ``trust`` allows plans that come without a bundle or carry host code. ``graphs``
+    launches each batch as one CUDA graph. Threads: any may call any method, but batches run in the order of their
+    ``submit``, so let one thread submit; ``result`` may be called from another meanwhile.
+
+    Raises InputError for a plan that cannot run here, before TensorRT sees it where that can be known, MissingError
+    without a GPU, TensorRT or cuda-bindings, and OutOfMemory where not even one batch fits.
+    """
+
+    def __init__(
+        self,
+        file: EngineFile,
+        device: str = "auto",
+        *,
+        trust: bool = False,
+        in_flight: int = IN_FLIGHT,
+        graphs: bool = True,
+    ) -> None:
+        check_file(file, trust=trust)
+        self._device = 0 if device == "auto" else int(device.removeprefix("cuda:"))
+        gpu = find_gpu(self._device)
+        check_machine(file, Machine(tensorrt().__version__, gpu, this_platform()))
+        cuda.use_device(self._device)
+        self._engine = Engine(file)
+        self._lanes = _lanes(self._engine, in_flight, graphs)
+        self._pending: list[PendingFaces | None] = [None] * len(self._lanes)
+        self._turns: Iterator[int] = itertools.cycle(range(len(self._lanes)))
+        self._submitting = threading.Lock()
+        self._on_device: _OnDevice | None = None
+        self.info = _info(file, self._engine, f"TensorRT {self._engine.version} ({gpu.name})", f"cuda:{self._device}")
+
+    @property
+    def in_flight(self) -> int:
+        """How many batches can be on their way at once."""
+        return len(self._lanes)
+
+    @property
+    def graph_failure(self) -> str:
+        """Why batches are not launched as CUDA graphs; "" where they are or need not be."""
+        return next((lane.graph_failure for lane in self._lanes if lane.graph_failure), "")
+
+    def upscale(self, batch: Batch) -> Batch:
+        """Turn (N, h, w, 3) uint8 RGB LR faces into (N, H, W, 3) uint8 RGB SR faces."""
+        return self.submit(batch).result()
+
+    def submit(self, batch: NDArray[Any]) -> PendingFaces:
+        """Start a batch of LR faces, shaped like ``upscale``'s; returns as soon as it is on its way.
+
+        ``batch`` may be changed afterwards. With ``in_flight`` batches under way, the oldest is waited for first. An
+        engine exported with ``--io float`` takes and gives (N, 3, H, W) floats in [-1, 1] here.
+        """
+        self._check(batch.shape, batch.dtype)
+        with self._submitting, self._current_device():
+            turn = next(self._turns)
+            lane, previous = self._lanes[turn], self._pending[turn]
+            with lane.lock:
+                if previous is not None:
+                    previous.collect()
+                    self._pending[turn] = None
+                lane.start(batch)
+                self._pending[turn] = pending = PendingFaces(lane, len(batch))
+        return pending
+
+    def upscale_on_device(self, faces: Any, stream: int = LEGACY_STREAM) -> DeviceArray:
+        """Upscale faces that lie on this GPU; the SR faces stay there, and nothing waits for the GPU.
+
+        ``faces`` is any array with ``__cuda_array_interface__`` or DLPack, C-contiguous, shaped as in ``submit``, of at
+        least the plan's smallest batch. ``stream`` is the handle of the caller's CUDA stream: the work comes after what
+        it holds, and what is put into it afterwards finds the result, which speaks both protocols too.
+        """
+        stream = stream or LEGACY_STREAM
+        source = view(faces, stream, self._device)
+        self._check(source.shape, source.dtype)
+        with self._submitting, self._current_device():
+            if self._on_device is None:
+                self._on_device = _OnDevice(self._engine, self._device)
+            for producer in {stream, source.stream or stream}:
+                self._on_device.follow(producer)
+            return self._on_device.run(source.address, source.shape[0], stream)
+
+    def inspect(self) -> str:
+        """Return TensorRT's description of the plan's layers as JSON."""
+        return self._engine.inspect()
+
+    def close(self) -> None:
+        """Finish what is under way and free everything on the GPU; results that were not fetched stay available."""
+        with self._submitting, self._current_device():
+            for pending in self._pending:
+                if pending is not None:
+                    pending.result()
+            if self._on_device is not None:
+                self._on_device.close()
+            for lane in self._lanes:
+                lane.close()
+            self._pending, self._lanes = [], []
+            self._engine.close()
+
+    def _check(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        expected = self._engine.input
+        if dtype != expected.dtype or shape[1:] != expected.shape or not shape[0]:
+            wanted = f"{expected.dtype} (N, {', '.join(map(str, expected.shape))})"
+            raise InputError(f"a batch of {dtype} {shape}; this engine takes {wanted}")
+
+    @contextmanager
+    def _current_device(self) -> Iterator[None]:
+        """Make the session's GPU current in this thread, and refuse a session that is closed."""
+        if not self._lanes:
+            raise RuntimeError("the session is closed")
+        cuda.use_device(self._device)
+        yield
+
+
+class _OnDevice:
+    """The context for arrays that are on the GPU already; its own, so that it does not disturb the lanes' graphs."""
+
+    def __init__(self, engine: Engine, device: int) -> None:
+        self._engine = engine
+        self._device = device
+        self._stream = cuda.Stream()
+        self._arrived = cuda.Event()
+        self._context = Context(engine, self._stream)
+
+    def follow(self, stream: int) -> None:
+        """Let the next run wait for what a stream holds."""
+        self._arrived.record(stream)
+        self._stream.wait_for(self._arrived)
+
+    def run(self, source: int, batch: int, stream: int) -> DeviceArray:
+        profile = self._engine.profile_for(batch)
+        if batch < profile.min:
+            raise InputError(f"{self._engine.path}: a batch of {batch}; this plan takes at least {profile.min}")
+        output = self._engine.output
+        result = DeviceArray((batch, *output.shape), output.dtype, self._device, stream)
+        forget()
+        self._context.prepare(batch, profile, source, result.memory.address)
+        self._context.run()
+        result.ready.record(self._stream.handle)
+        cuda.wait_in(stream, result.ready)
+        return result
+
+    def close(self) -> None:
+        """Wait for what runs and free the context."""
+        for resource in (self._context, self._arrived, self._stream):
+            resource.close()
+
+
+def _lanes(engine: Engine, wanted: int, graphs: bool) -> list[Lane]:
+    """Return up to ``wanted`` lanes; the first has to be, the others where memory and the plan allow.
+
+    A plan of TensorRT 8 that was built without profile sharing refuses a second context its profile.
+    """
+    lanes = [Lane(engine, graphs=graphs)]
+    try:
+        while len(lanes) < wanted:
+            lanes.append(Lane(engine, graphs=graphs))
+    except (OutOfMemory, InputError):
+        pass
+    return lanes
+
+
+def _info(file: EngineFile, engine: Engine, name: str, device: str) -> EngineInfo:
+    bundle = file.bundle
+    lr_shape, sr_shape = (_face_shape(tensor.shape) for tensor in (engine.input, engine.output))
+    return EngineInfo(
+        engine=name,
+        device=device,
+        precision=bundle.precision if bundle else "unknown",
+        sha256=file.sha256,
+        lr_shape=lr_shape,
+        sr_shape=sr_shape,
+        best_batch=max(profile.opt for profile in engine.profiles),
+        max_batch=engine.max_batch,
+        trained=bundle.trained if bundle else None,
+    )
+
+
+def _face_shape(item: tuple[int, ...]) -> tuple[int, int]:
+    """Return (height, width) of one item: (h, w, 3) of faces, (3, H, W) of floats."""
+    height, width = item[:2] if item[-1] == 3 else item[1:]
+    return height, width
