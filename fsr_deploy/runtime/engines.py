@@ -55,10 +55,6 @@ def _choose_file(directory: Path, device: str) -> Path:
 def _open_plan(file: EngineFile, device: str, trust: bool) -> Session:
     if device == "cpu":
         raise UsageError(f"{file.path}: a TensorRT plan runs on a GPU only; name the bundle or its {ONNX_NAME}")
-    if file.bundle is None and not trust:
-        raise InputError(
-            f"{file.path}: a plan without a bundle; loading a plan can run code, add --trust if you trust its origin"
-        )
     from fsr_deploy.runtime.tensorrt import TensorRTSession
 
-    return TensorRTSession(file, device)
+    return TensorRTSession(file, device, trust=trust)

@@ -43,6 +43,11 @@ class OnnxSession:
             **_facts(session, file),
         )
 
+    @property
+    def in_flight(self) -> int:
+        """One: a run takes all cores, or all of the GPU."""
+        return 1
+
     def upscale(self, batch: Batch) -> Batch:
         """Turn (N, h, w, 3) uint8 RGB LR faces into (N, H, W, 3) uint8 RGB SR faces."""
         expected = (*self.info.lr_shape, 3)

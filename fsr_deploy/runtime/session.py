@@ -43,6 +43,11 @@ class Session(Protocol):
         """Facts about the loaded engine."""
         ...
 
+    @property
+    def in_flight(self) -> int:
+        """How many batches are best on their way at once: so many threads may call ``upscale`` at a time."""
+        ...
+
     def upscale(self, batch: Batch) -> Batch:
         """Turn (N, h, w, 3) uint8 RGB LR faces into (N, H, W, 3) uint8 RGB SR faces.
 
