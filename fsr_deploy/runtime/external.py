@@ -38,16 +38,16 @@ def _search(message: memoryview, kind: str, depth: int) -> bool:
         raise ValueError("nested too deeply")
     if kind == "Tensor":
         return any(
-            number == _EXTERNAL_DATA or (number, value) == (_DATA_LOCATION, 1) for number, value in _read(message)
+            number == _EXTERNAL_DATA or (number, value) == (_DATA_LOCATION, 1) for number, value in read_fields(message)
         )
     return any(
         _search(value, _FIELDS[kind][number], depth - 1)
-        for number, value in _read(message)
+        for number, value in read_fields(message)
         if number in _FIELDS[kind] and isinstance(value, memoryview)
     )
 
 
-def _read(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
+def read_fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
     """Yield (field number, value); the value of a fixed-width field is of no interest here and given as 0."""
     position = 0
     while position < len(message):

@@ -20,6 +20,7 @@ from fsr_deploy.runtime.preflight import Machine, check_file, check_machine, thi
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
 from fsr_deploy.runtime.tensorrt_engine import Engine
 from fsr_deploy.runtime.tensorrt_lane import Context, Lane
+from fsr_deploy.runtime.tensorrt_layers import layer_times
 from fsr_deploy.runtime.tensorrt_library import forget, tensorrt
 
 IN_FLIGHT = 2
@@ -128,6 +129,12 @@ class TensorRTSession:
             for producer in {stream, source.stream or stream}:
                 self._on_device.follow(producer)
             return self._on_device.run(source.address, source.shape[0], stream)
+
+    def layer_times(self, batch: NDArray[Any]) -> list[tuple[str, float]]:
+        """Run a batch, shaped as in ``submit``, and return (layer name, seconds) in the order of execution."""
+        self._check(batch.shape, batch.dtype)
+        with self._submitting, self._current_device():
+            return layer_times(self._engine, batch)
 
     def inspect(self) -> str:
         """Return TensorRT's description of the plan's layers as JSON."""

@@ -38,6 +38,12 @@ class Context:
         """Put one run into the stream."""
         self._require(self._context.execute_async_v3(self._stream.handle), "run")
 
+    def profile(self, profiler: Any) -> None:
+        """Run once while an ``IProfiler`` listens; it has been told every layer's time when this returns."""
+        self._context.profiler = profiler
+        self.run()
+        self._stream.synchronize()
+
     def close(self) -> None:
         """Wait for the runs in the stream, then free the context and its memory."""
         self._stream.synchronize()

@@ -1,0 +1,111 @@
+"""The plan of a bundle: built on the machine with the GPU, proven there against the faces that the bundle carries.
+
+Needs neither torch nor onnx, so that a deployment box can do it: ``fsr-export --rebuild DIR``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsr_deploy.bundle import ONNX_NAME, PLAN_NAME, REFERENCE_NAME, Bundle, BundleInfo, read_bundle, write_info
+from fsr_deploy.console import say
+from fsr_deploy.errors import InputError, MissingError
+from fsr_deploy.export.parity import Row, budget_for, gate, prove, shortfalls
+from fsr_deploy.export.tensorrt_build import build_plan
+from fsr_deploy.export.tensorrt_config import PlanOptions
+from fsr_deploy.runtime import cuda
+from fsr_deploy.runtime.driver import find_gpu
+from fsr_deploy.runtime.enginefile import EngineFile
+from fsr_deploy.runtime.tensorrt import TensorRTSession
+from fsr_deploy.runtime.tensorrt_library import tensorrt
+from fsr_deploy.staging import staged_directory
+
+ENGINE = "TensorRT"
+
+
+def why_no_plan(device: int = 0) -> str:
+    """Return in one sentence why no plan can be built on this machine, "" where one can."""
+    try:
+        find_gpu(device)
+        tensorrt()
+        cuda.runtime()
+    except MissingError as error:
+        return str(error)
+    return ""
+
+
+def add_plan(directory: Path, info: BundleInfo, options: PlanOptions, *, force: bool = False) -> BundleInfo:
+    """Build ``engine.plan`` beside a directory's ``model.onnx``, prove it and return what is now known.
+
+    The directory is the one that a bundle is staged in; it holds ``reference.npz`` too. The plan has to keep
+    ``info.budget`` at every batch size of its profiles, or ParityError is raised, unless ``force``. Other errors are
+    those of ``build_plan`` and of running the plan.
+    """
+    built = build_plan(directory / ONNX_NAME, info.precision, info.batches, options)
+    (directory / PLAN_NAME).write_bytes(built.content)
+    say(f"built {PLAN_NAME}: {len(built.content) / 2**20:.1f} MiB in {built.seconds:.0f} s")
+    info = replace(info, plan=built.info)
+    rows = prove_plan(directory, info, device=options.device)
+    budget = budget_for(info.precision, **info.budget)
+    if not force:
+        gate(rows, budget)
+    others = [row for row in info.parity if not str(row.get("engine", "")).startswith(ENGINE)]
+    return replace(
+        info,
+        parity=[*others, *(row.as_dict() for row in rows)],
+        parity_passed=info.parity_passed and not shortfalls(rows, budget),
+    )
+
+
+def prove_plan(directory: Path, info: BundleInfo, *, device: int = 0) -> list[Row]:
+    """Run a directory's plan at the batch sizes of its profiles against eager's faces in ``reference.npz``."""
+    content = (directory / PLAN_NAME).read_bytes()
+    file = EngineFile(directory / PLAN_NAME, content, hashlib.sha256(content).hexdigest(), info)
+    reference = read_reference(directory / REFERENCE_NAME, info)
+    assert info.plan is not None
+    session = TensorRTSession(file, f"cuda:{device}", trust=True)
+    try:
+        batches = {batch for profile in info.plan.profiles for batch in profile}
+        return prove(lambda batch: session.submit(batch).result(), session.info.engine, reference, batches)
+    finally:
+        session.close()
+
+
+def read_reference(path: Path, info: BundleInfo) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return an engine's input and eager's output for a few faces; raises InputError where they are not in the file."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays[info.inputs[0].name], arrays[info.outputs[0].name]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not the reference faces of this bundle ({error}); export it again") from error
+
+
+def rebuild(directory: Path, options: PlanOptions, *, force: bool = False) -> BundleInfo:
+    """Build the plan of an existing bundle on this machine and put the bundle back with it, in one step.
+
+    Everything else stays as it was exported. Raises InputError for a bundle that is damaged or holds no graph,
+    ParityError where the plan is over the bundle's budget (the bundle is then left untouched), and what ``add_plan``
+    raises.
+    """
+    if reason := why_no_plan(options.device):
+        raise MissingError(reason)
+    bundle = read_bundle(directory)
+    for name in (ONNX_NAME, REFERENCE_NAME):
+        bundle.file(name)
+    with staged_directory(directory) as staging:
+        _copy_all_but_plan(bundle, staging)
+        return write_info(staging, add_plan(staging, bundle.info, options, force=force))
+
+
+def _copy_all_but_plan(bundle: Bundle, target: Path) -> None:
+    for name in bundle.info.files:
+        if name != PLAN_NAME:
+            shutil.copyfile(bundle.file(name), target / name)

@@ -1,0 +1,77 @@
+"""One build: an ONNX file in, a plan out, with what has to be known about it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsr_deploy.bundle import PlanInfo
+from fsr_deploy.console import say
+from fsr_deploy.errors import InputError, MissingError
+from fsr_deploy.export.tensorrt_cache import attach, default_path, keep
+from fsr_deploy.export.tensorrt_config import PlanOptions, Range, make_config
+from fsr_deploy.export.tensorrt_network import check_supported, network_flags, parse, write_precision
+from fsr_deploy.export.tensorrt_outline import read_outline
+from fsr_deploy.export.tensorrt_progress import watch
+from fsr_deploy.runtime import cuda
+from fsr_deploy.runtime.driver import Gpu, find_driver, find_gpu
+from fsr_deploy.runtime.preflight import this_platform
+from fsr_deploy.runtime.tensorrt_library import forget, log, ran_out_of_memory, said, tensorrt
+
+
+@dataclass(frozen=True)
+class Built:
+    """A serialised plan, what it is bound to, and how long the build took."""
+
+    content: bytes
+    info: PlanInfo
+    seconds: float
+
+
+def build_plan(path: Path, precision: str, batches: Range, options: PlanOptions) -> Built:
+    """Build a plan of an ONNX file for one of this machine's GPUs.
+
+    The graph holds its precision; ``precision`` names it for TensorRT 8.6, which wants to be told. ``batches`` is the
+    profile where ``options`` name none. Raises MissingError without a GPU, TensorRT or cuda-bindings, or where the GPU
+    has too little memory, and InputError with TensorRT's own words for a graph or a setting that it refuses.
+    """
+    gpu = find_gpu(options.device)
+    trt = tensorrt()
+    cuda.use_device(options.device)
+    model = path.read_bytes()
+    check_supported(trt, precision, read_outline(model), path)
+    builder = trt.Builder(log())
+    network = builder.create_network(network_flags(trt))
+    parse(trt, network, model, path)
+    profiles = options.profiles or (batches,)
+    config = make_config(trt, builder, network, profiles, options)
+    write_precision(trt, network, config, precision)
+    cache = options.timing_cache or default_path(trt.__version__, gpu)
+    attach(config, cache)
+    start = time.perf_counter()
+    say(f"building the plan of {path} for {gpu.name} ({gpu.sm}) with TensorRT {trt.__version__}")
+    monitor = watch(trt, config)
+    forget()
+    plan = builder.build_serialized_network(network, config)
+    if monitor is not None and monitor.interrupted:
+        raise KeyboardInterrupt
+    if plan is None:
+        raise (MissingError if ran_out_of_memory() else InputError)(f"{path}: TensorRT built no plan: {said()}")
+    keep(config, cache)
+    return Built(bytes(plan), _plan_info(trt.__version__, gpu, profiles, options), time.perf_counter() - start)
+
+
+def _plan_info(version: str, gpu: Gpu, profiles: tuple[Range, ...], options: PlanOptions) -> PlanInfo:
+    driver = find_driver()
+    return PlanInfo(
+        tensorrt=version,
+        compute_capability="{}.{}".format(*gpu.compute_capability),
+        gpu=gpu.name,
+        platform=this_platform(),
+        cuda="{}.{}".format(*driver.cuda),
+        driver=driver.version,
+        hardware_compatibility=options.hardware,
+        version_compatible=options.version_compatible,
+        profiles=profiles,
+    )
