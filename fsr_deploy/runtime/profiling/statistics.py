@@ -1,0 +1,97 @@
+"""Figures with intervals, made for a machine that drifts and is disturbed.
+
+A run of the profiler visits every engine and batch size in several *passes* spread over the whole run; within a pass
+all engines take turns, once per *round*. From that follow two kinds of interval, both at 95 %:
+
+- of a latency (``typical``): where the median of another, equally long run is expected. With K passes, s the standard
+  deviation of their medians in log time and t Student's quantile for K - 1 degrees of freedom, it is
+  median * exp(+- t s sqrt(2 / K)): this run's error and the other's. The passes are seconds to minutes apart, so s
+  holds the machine's drift. Drift slower than a whole run cannot show in it: ``change``, which compares two runs,
+  adds what a yardstick, timed in both, says of the machine.
+- of a ratio of two engines in one run (``paired_ratio``): the rounds pair the engines, so drift and disturbances that
+  last longer than a round cancel. The ratio is the median over the rounds; its interval the percentiles of a circular
+  block bootstrap (blocks of n^(1/3) successive rounds, so that correlated rounds stay together), widened for few
+  blocks as Student's t is against the normal distribution.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+PASSES = 8
+STUDENT_T = 2.365  # 97.5 % quantile for PASSES - 1 degrees of freedom
+RESAMPLES = 1000
+P99_SAMPLES = 100
+
+Passes = Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured figure and the bounds of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Latency of one engine at one batch size, in milliseconds per batch; ``p99`` is None below 100 samples."""
+
+    p50: Estimate
+    p90: float
+    p99: float | None
+    max: float
+    samples: int
+
+
+def latency(passes: Passes) -> Latency:
+    """Summarise the samples (seconds) of one engine at one batch size."""
+    samples = np.concatenate([np.asarray(part, float) for part in passes]) * 1e3
+    p90, p99 = np.percentile(samples, (90, 99)).tolist()
+    return Latency(
+        p50=typical([[1e3 * value for value in part] for part in passes]),
+        p90=p90,
+        p99=p99 if samples.size >= P99_SAMPLES else None,
+        max=samples.max().item(),
+        samples=samples.size,
+    )
+
+
+def typical(passes: Passes) -> Estimate:
+    """Return the median of all samples and the bounds in which another run's median is expected, in their unit."""
+    median = np.median(np.concatenate([np.asarray(part, float) for part in passes])).item()
+    spread = np.log([np.median(part) for part in passes]).std(ddof=1).item()
+    reach = math.exp(STUDENT_T * spread * math.sqrt(2 / len(passes)))
+    return Estimate(median, median / reach, median * reach)
+
+
+def change(old: Estimate, new: Estimate, drift: float = 1.0) -> Estimate:
+    """Return new / old for figures of two runs; its interval adds theirs as independent errors (in log time).
+
+    ``drift`` is by what factor the machine itself was faster or slower in the other run: no change smaller than that
+    can be blamed on an engine, so the interval is widened by it.
+    """
+    ratio = new.value / old.value
+    reach = math.exp(math.hypot(math.log(old.high / old.value), math.log(new.high / new.value)))
+    reach *= max(drift, 1 / drift)
+    return Estimate(ratio, ratio / reach, ratio * reach)
+
+
+def paired_ratio(samples: Sequence[float], base: Sequence[float]) -> Estimate:
+    """Return the median over the rounds of samples / base, both in order of time."""
+    logs = np.log(np.asarray(samples, float) / np.asarray(base, float))
+    count = logs.size
+    length = round(count ** (1 / 3))
+    blocks = -(-count // length)
+    starts = np.random.default_rng(0).integers(count, size=(RESAMPLES, blocks, 1))
+    picks = (starts + np.arange(length)).reshape(RESAMPLES, -1)[:, :count] % count
+    centre = np.median(logs).item()
+    low, high = np.percentile(np.median(logs[picks], axis=1), (2.5, 97.5)) - centre
+    wider = 1 + 1.2 / (blocks - 1)
+    return Estimate(math.exp(centre), math.exp(centre + low * wider), math.exp(centre + high * wider))
