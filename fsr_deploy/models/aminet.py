@@ -82,8 +82,8 @@ class LGFI(nn.Module):
     """Local and global feature interaction: (N, w, H, W) to the same shape.
 
     SA sees the whole face, RDFE its local detail at three scales; SKAF weighs the one against the other.
-    * SKAF looks at the sum g + l, and its two maps weigh g and l before the residual sum: the paper does not say what
-    the block feeds to SKAF, and this reading gives nearest to its count without SKAF.
+    * SKAF looks at the sum g + l, and its two maps weigh g and l before the residual sum: left open by the paper, and
+    nearest to its count without SKAF.
     """
 
     def __init__(
@@ -145,7 +145,8 @@ class RDFE(nn.Module):
 
     Depthwise convolutions of three kernel sizes, one attention map over them, a second set of the same sizes, their
     1x1 mixture plus the input, refined by FRM.
-    * The attention unit is a 1x1 convolution of all three and a sigmoid, one map per channel that all three share.
+    * The attention unit is a 1x1 convolution of all three and a sigmoid, one map per channel that all three share: the
+    smallest unit that sees every scale; the paper leaves its layers open.
     """
 
     def __init__(
@@ -181,8 +182,8 @@ class AttentionUnit(nn.Sequential):
 class FRM(nn.Module):
     """Feature refinement: (N, w, H, W) to the same shape.
 
-    * The paper only names it as a residual block with an hourglass; this is the pre-activation unit of SPARNet, with
-    the hourglass as its last step.
+    * The paper leaves its layers open; this is the pre-activation residual unit of SPARNet, with the hourglass as its
+    last step.
     """
 
     def __init__(self, width: int, mid: int = 64) -> None:
@@ -206,7 +207,8 @@ class FRM(nn.Module):
 class Hourglass(nn.Module):
     """Spatial attention by an hourglass of depth 2: (N, w, H, W) to the same shape, scaled by a map in (0, 1).
 
-    * Depth and width (``mid``, 64) are SPARNet's for its middle grid; the map has one channel per input channel.
+    * Left open by the paper: depth 2 and the width ``mid`` = 64 are of the size that SPARNet uses, the map has one
+    channel per input channel; together they come nearest to the paper's count without RDFE.
     """
 
     def __init__(self, width: int, mid: int = 64) -> None:
@@ -243,7 +245,7 @@ class SKAF(nn.Module):
 
     The first map, from the channels' mean, weighs the global or encoder feature; the second, from their maximum, the
     local or decoder feature. (The paper concatenates the two, applies the sigmoid and splits: the same thing.)
-    * The convolutions are dense and halve the width: this gives nearest to the paper's count without SKAF.
+    * The convolutions are dense and halve the width: nearest to the paper's count without SKAF.
     """
 
     def __init__(
@@ -277,7 +279,10 @@ class EDFF(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Layer norm over the channels at each pixel: (N, w, H, W) to the same shape. * eps 1e-5, PyTorch's default."""
+    """Layer norm over the channels at each pixel: (N, w, H, W) to the same shape.
+
+    * eps 1e-5, PyTorch's default: the paper gives none.
+    """
 
     def __init__(self, width: int, eps: float = 1e-5) -> None:
         super().__init__()

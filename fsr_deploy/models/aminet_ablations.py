@@ -1,7 +1,7 @@
 """The networks of AMINet's ablation studies, Tables I-VI: AMINet with one block left out or replaced.
 
 Each is a factory passed to AMINet and one line in the table at the end; the blocks that only ablations need stand
-above it. What is marked * is our choice, because the paper names the variant without describing it.
+above it. What is marked * is our choice where the paper leaves a variant open.
 """
 
 from __future__ import annotations
