@@ -48,6 +48,7 @@ def export_onnx(
         opset = BF16_OPSET
     model = _trace(deployable, lr_size, scale, max(opset, EXPORT_OPSET))
     _name_nodes(model)
+    _name_tensors(model)
     _strip(model)
     if opset < EXPORT_OPSET:
         _to_opset_17(model)
@@ -102,6 +103,19 @@ def _name_nodes(model: ModelProto) -> None:
             module = next((module_from[name] for name in node.input if name in module_from), "")
         node.name = f"{module}/{node.op_type}_{index}"
         module_from.update(dict.fromkeys(node.output, module))
+
+
+def _name_tensors(model: ModelProto) -> None:
+    """Name each node's output after the node: ONNX Runtime calls some of its kernels by what they give."""
+    names = {value.name: value.name for value in model.graph.output}
+    for node in model.graph.node:
+        for position, output in enumerate(node.output):
+            names.setdefault(output, f"{node.name}:{position}" if position else node.name)
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    for value in model.graph.value_info:
+        value.name = names.get(value.name, value.name)
 
 
 def _scope(node: NodeProto) -> str | None:
