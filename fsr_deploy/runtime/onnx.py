@@ -23,13 +23,14 @@ class OnnxSession:
 
     ``device`` is "auto", "cpu" or "cuda:N"; "auto" takes the GPU where ONNX Runtime can use one. Raises InputError
     for a graph that is damaged, refers to other files or has other inputs and outputs, and MissingError where
-    ONNX Runtime or its CUDA provider is missing.
+    ONNX Runtime or its CUDA provider is missing. ``profile`` begins the name of a file that ONNX Runtime records each
+    kernel's time in, until ``finish_profile``.
     """
 
-    def __init__(self, file: EngineFile, device: str = "auto") -> None:
+    def __init__(self, file: EngineFile, device: str = "auto", profile: Path | None = None) -> None:
         ort = _import_onnxruntime()
         _refuse_external_data(file)
-        session, provider, device = _create(ort, file, device)
+        session, provider, device = _create(ort, file, device, profile)
         lr_shape, sr_shape = _face_shapes(session, file.path)
         self._session = session
         self._input = session.get_inputs()[0].name
@@ -60,6 +61,10 @@ class OnnxSession:
                 raise OutOfMemory(f"batch {len(batch)} on {self.info.device}: {_first_line(error)}") from error
             raise
 
+    def finish_profile(self) -> Path:
+        """Return the file of the profile that was asked for, complete: a JSON list of trace events."""
+        return Path(self._session.end_profiling())
+
     def close(self) -> None:
         """Free the session; it cannot be used afterwards."""
         del self._session
@@ -88,7 +93,7 @@ def _refuse_external_data(file: EngineFile) -> None:
         )
 
 
-def _create(ort: ModuleType, file: EngineFile, device: str) -> tuple[Any, str, str]:
+def _create(ort: ModuleType, file: EngineFile, device: str, profile: Path | None) -> tuple[Any, str, str]:
     """Return the session, the provider that really runs and its device."""
     cuda_listed = CUDA_PROVIDER in ort.get_available_providers()
     if device.startswith("cuda") and not cuda_listed:
@@ -97,13 +102,13 @@ def _create(ort: ModuleType, file: EngineFile, device: str) -> tuple[Any, str, s
             " pip uninstall onnxruntime; pip install 'fsr-deploy[gpu]' (or run with --device cpu)"
         )
     if device == "cpu" or not cuda_listed:
-        return _start(ort, file, [CPU_PROVIDER]), CPU_PROVIDER, "cpu"
+        return _start(ort, file, [CPU_PROVIDER], profile), CPU_PROVIDER, "cpu"
     index = "0" if device == "auto" else device.removeprefix("cuda:")
-    session = _start(ort, file, [(CUDA_PROVIDER, cuda_options(index)), CPU_PROVIDER])
+    session = _start(ort, file, [(CUDA_PROVIDER, cuda_options(index)), CPU_PROVIDER], profile)
     if session.get_providers()[0] == CUDA_PROVIDER:
         return session, CUDA_PROVIDER, f"cuda:{index}"
     if device == "auto":
-        return _start(ort, file, [CPU_PROVIDER]), CPU_PROVIDER, "cpu"
+        return _start(ort, file, [CPU_PROVIDER], profile), CPU_PROVIDER, "cpu"
     raise MissingError(
         f"--device {device}: the CUDA provider of ONNX Runtime does not start here (no such GPU, or its driver, CUDA"
         " or cuDNN do not fit); check with nvidia-smi, or run with --device cpu"
@@ -115,8 +120,11 @@ def cuda_options(index: str) -> dict[str, str]:
     return {"device_id": index, "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
 
 
-def _start(ort: ModuleType, file: EngineFile, providers: list[Any]) -> Any:
+def _start(ort: ModuleType, file: EngineFile, providers: list[Any], profile: Path | None) -> Any:
     options = ort.SessionOptions()
+    if profile:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     options.intra_op_num_threads = physical_cores()
     options.log_severity_level = 4  # failures reach the user as exceptions
     options.add_session_config_entry("session.load_model_format", "ONNX")
