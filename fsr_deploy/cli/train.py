@@ -1,0 +1,108 @@
+"""fsr-train: train a network on a folder of faces or on drawn ones."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fsr_deploy.console import command, print_json, say
+
+Override = typer.Option(show_default="the recipe's")
+
+
+@command
+def main(
+    model: Annotated[str, typer.Argument(help="A registered network, for example aminet.")],
+    data: Annotated[str, typer.Option(help="A folder of faces, or faces:COUNT for drawn ones.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run; made, or continued.")],
+    recipe: Annotated[
+        str | None, typer.Option(help="aminet, amigan or mfspnet.", show_default="the model's paper's")
+    ] = None,
+    val: Annotated[
+        str | None, typer.Option(help="Held-out faces, as --data.", show_default="held back from --data")
+    ] = None,
+    layout: Annotated[
+        str, typer.Option(help="auto, celeba, widerface, helen, scface, people (LFW, WebFace) or folder.")
+    ] = "auto",
+    limit: Annotated[int | None, typer.Option(min=1, help="Train on the first so many faces.")] = None,
+    val_limit: Annotated[int, typer.Option(min=1, help="Validate on the first so many faces.")] = 64,
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights to begin from.")] = None,
+    vgg: Annotated[Path | None, typer.Option(help="VGG19's weights, for the perceptual loss.")] = None,
+    lr_size: Annotated[int, typer.Option(min=8, help="Side of the LR faces in pixels.")] = 16,
+    seed: Annotated[int, typer.Option(help="Decides weights, order and augmentation.")] = 0,
+    steps: Annotated[int | None, Override] = None,
+    batch: Annotated[int | None, typer.Option(help="Over all processes.", show_default="the recipe's")] = None,
+    lr: Annotated[float | None, Override] = None,
+    discriminator_lr: Annotated[float | None, Override] = None,
+    beta1: Annotated[float | None, Override] = None,
+    beta2: Annotated[float | None, Override] = None,
+    pixel: Annotated[float | None, typer.Option(help="Weight of L1.", show_default="the recipe's")] = None,
+    perceptual: Annotated[float | None, typer.Option(help="Weight of VGG19's.", show_default="the recipe's")] = None,
+    adversarial: Annotated[float | None, typer.Option(help="Weight of the GAN's.", show_default="the recipe's")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant or cosine.", show_default="the recipe's")] = None,
+    warmup: Annotated[int | None, typer.Option(help="Steps.", show_default="the recipe's")] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="Of scale, mirror, rotate, with commas; or none.", show_default="the recipe's")
+    ] = None,
+    clip: Annotated[
+        float | None, typer.Option(help="Largest gradient norm, 0: any.", show_default="the recipe's")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, fp16 or bf16.", show_default="the recipe's")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load faces, for each that trains.")] = 1,
+    validate_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 1000,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 200,
+    log_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 20,
+    json: Annotated[bool, typer.Option("--json", help="Print a summary to stdout.")] = False,
+) -> None:
+    """Train MODEL; the same command again continues a run that was stopped or killed, exactly.
+
+    \b
+    fsr-train aminet --data CelebA -o runs/aminet
+    fsr-train aminet-tiny --data faces:20000 --steps 2000 --batch 8 --schedule cosine -o runs/tiny
+    torchrun --nproc-per-node 4 --no-python fsr-train amigan --data CelebA --vgg vgg19.pth -o runs/amigan
+    """
+    from fsr_deploy.models import recipes
+    from fsr_deploy.models.training import Cadence, Settings, Training, make_fabric
+
+    chosen = recipes.recipe(
+        recipe or recipes.recipe_for(model),
+        steps=steps,
+        batch=batch,
+        lr=lr,
+        discriminator_lr=discriminator_lr,
+        beta1=beta1,
+        beta2=beta2,
+        pixel=pixel,
+        perceptual=perceptual,
+        adversarial=adversarial,
+        schedule=schedule,
+        warmup=warmup,
+        augment=augment,
+        clip=clip,
+        precision=precision,
+    )
+    settings = Settings(
+        model=model,
+        recipe=chosen,
+        data=data,
+        val=val or data,
+        layout=layout,
+        limit=limit,
+        val_limit=val_limit,
+        lr_size=lr_size,
+        seed=seed,
+        start=str(checkpoint) if checkpoint else None,
+        vgg=str(vgg) if vgg else None,
+    )
+    fabric = make_fabric(device, chosen.precision)
+    cadence = Cadence(validate_every, save_every, log_every, workers)
+    result = Training(settings, output, fabric, cadence).run()
+    if fabric.is_global_zero:
+        best, bicubic = result.best_psnr, result.bicubic.psnr
+        say(f"{output}: {result.steps} steps, best PSNR {best:.2f} dB on Y (bicubic {bicubic:.2f} dB)")
+        if json:
+            print_json({"run": str(output), **asdict(result)})
