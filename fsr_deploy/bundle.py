@@ -58,8 +58,8 @@ class BundleInfo:
     ``batches`` is (min, opt, max). ``io`` is "uint8" (RGB faces, (N, h, w, 3)) or "float" (the bare network,
     (N, 3, H, W) in [-1, 1]). ``files`` maps a file's name to its SHA-256. ``precision_map`` maps a module's name to
     {"precision", "reason"} where it differs from ``precision``. ``parity`` and ``latency`` are the measured tables;
-    ``parity_passed`` is False where an engine over its budget was published by force. ``notes`` are sentences that
-    whoever runs the engine should read.
+    ``parity_passed`` is False where an engine over its ``budget`` (parity.Budget's figures) was published by force.
+    ``notes`` are sentences that whoever runs the engine should read.
     """
 
     model: str
@@ -78,6 +78,7 @@ class BundleInfo:
     precision_map: dict[str, dict[str, str]] = field(default_factory=dict)
     parity: list[dict[str, Any]] = field(default_factory=list)
     parity_passed: bool = True
+    budget: dict[str, float | None] = field(default_factory=dict)
     latency: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     plan: PlanInfo | None = None

@@ -88,6 +88,8 @@ def _decode_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[A
 
 def _expect(kind: type, value: Any, where: str) -> Any:
     """Return the value if it is of this JSON type; a bool is no number here, and text is one printable line."""
+    if kind is float and type(value) is int:
+        return value
     if type(value) is not kind:
         raise TypeError(f"{where} is {type(value).__name__} instead of {kind.__name__}")
     if kind is str and not str(value).isprintable():

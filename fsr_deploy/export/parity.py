@@ -63,6 +63,12 @@ class Row:
     batch: int
     parity: Parity
 
+    def __str__(self) -> str:
+        p = self.parity
+        psnr = "equal" if p.psnr_db is None else f"{p.psnr_db:.2f} dB"
+        error = f"at most {p.max_error:.2f} levels off" if p.finite else "NaN or Inf in its output"
+        return f"batch {self.batch}: {psnr}, SSIM {p.ssim:.5f}, {error}"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the row as flat, plain data for ``bundle.json``."""
         return {"engine": self.engine, "batch": self.batch, **asdict(self.parity)}
@@ -143,6 +149,11 @@ def gate(rows: Sequence[Row], budget: Budget) -> None:
     """Raise ParityError that lists what is over budget; returns where nothing is."""
     if faults := shortfalls(rows, budget):
         raise ParityError("the engine differs from the eager module by more than its budget:\n  " + "\n  ".join(faults))
+
+
+def forced_notes(rows: Sequence[Row], budget: Budget) -> tuple[str, ...]:
+    """Return what a bundle has to say (``BundleInfo.notes``) where it was published over its budget."""
+    return tuple(f"over its parity budget, published by force: {fault}" for fault in shortfalls(rows, budget))
 
 
 def _fault(parity: Parity, budget: Budget) -> str | None:

@@ -1,0 +1,143 @@
+"""fsr-export: write a network as an engine that is proven against the network itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fsr_deploy.console import command, print_json, say
+from fsr_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from fsr_deploy.bundle import Bundle
+
+MAX_BATCH = 4096
+
+
+@command
+def main(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL|CHECKPOINT", help="A registered name, or a file that names its model."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The model's weights: .safetensors, .pth, .pt, .ckpt.")
+    ] = None,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Compute in FP16 where that is harmless.")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Compute in BF16 where that is harmless.")] = False,
+    faces: Annotated[
+        Path | None,
+        typer.Option("--faces", "--calib", help="Folder of faces to prove with.", show_default="drawn ones"),
+    ] = None,
+    lr_size: Annotated[int, typer.Option(min=4, max=512, help="Side of the LR faces in pixels.")] = 16,
+    batch: Annotated[str, typer.Option(metavar="MIN,OPT,MAX", help="Batch sizes; one number fixes it.")] = "1,8,32",
+    target: Annotated[str, typer.Option(help="auto: a TensorRT plan too, where it can be built; onnx; trt.")] = "auto",
+    io: Annotated[str, typer.Option(help="uint8: faces in and out; float: the bare network.")] = "uint8",
+    opset: Annotated[int, typer.Option(help="ONNX opset; 17 for TensorRT 8.6.")] = 18,
+    budget_db: Annotated[
+        float | None, typer.Option(help="Least PSNR against eager in dB.", show_default="fp16 50, bf16 40")
+    ] = None,
+    budget_levels: Annotated[
+        float | None, typer.Option(help="Largest error in 8-bit levels.", show_default="fp32 1")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Publish an engine over its budget, marked as such.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The bundle's directory.", show_default="MODEL-PRECISION")
+    ] = None,
+    list_models: Annotated[bool, typer.Option("--list", help="List the registered models and stop.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a summary to stdout.")] = False,
+) -> None:
+    """Export MODEL as a bundle: its graph, proven against PyTorch, and the plan where TensorRT and a GPU are.
+
+    \b
+    fsr-export aminet --checkpoint aminet.safetensors --fp16
+    fsr-export runs/aminet/best.safetensors --faces photos/ -o bundles/aminet
+    fsr-export aminet-s --lr-size 32 --batch 1,16,64 --target onnx --json
+    """
+    if list_models:
+        _list(json)
+        return
+    if model is None:
+        raise UsageError("name a MODEL or a CHECKPOINT to export; --list shows the models")
+    precision = _precision(fp16=fp16, bf16=bf16)
+    batches = _batches(batch)
+    _refuse_unknown("--target", target, ("auto", "onnx", "trt"))
+    _refuse_unknown("--io", io, ("uint8", "float"))
+    from fsr_deploy.export.options import ExportOptions
+    from fsr_deploy.export.parity import budget_for
+    from fsr_deploy.export.pipeline import export
+
+    bundle = export(
+        ExportOptions(
+            model=model,
+            checkpoint=checkpoint,
+            precision=precision,
+            lr_size=lr_size,
+            batches=batches,
+            target=target,
+            io="float" if io == "float" else "uint8",
+            opset=opset,
+            faces=faces,
+            budget=budget_for(precision, budget_db, budget_levels),
+            force=force,
+            output=output,
+        )
+    )
+    _say_next(bundle, target)
+    if json:
+        print_json(_summary(bundle))
+
+
+def _precision(**flags: bool) -> str:
+    chosen = [name for name, given in flags.items() if given]
+    if len(chosen) > 1:
+        raise UsageError(f"--{' and --'.join(chosen)} exclude each other; an engine has one precision")
+    return chosen[0] if chosen else "fp32"
+
+
+def _batches(text: str) -> tuple[int, int, int]:
+    parts = text.split(",")
+    sizes = [int(part) for part in parts if part.strip().isdecimal()]
+    if len(sizes) == len(parts) and len(sizes) in (1, 3):
+        low, best, high = sizes * (3 // len(sizes))
+        if 1 <= low <= best <= high <= MAX_BATCH:
+            return low, best, high
+    raise UsageError(f"--batch {text}: not MIN,OPT,MAX in rising order from 1 to {MAX_BATCH}, for example 1,8,32")
+
+
+def _refuse_unknown(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(f"{option} {value}: not one of {', '.join(known)}")
+
+
+def _list(json: bool) -> None:
+    from fsr_deploy.models import registry
+
+    records = [registry.find(name) for name in registry.names()]
+    if json:
+        print_json({record.name: {"description": record.description, "paper": record.paper} for record in records})
+        return
+    width = max(len(record.name) for record in records)
+    for record in records:
+        size = f"{record.params:6.2f} M {record.macs:6.2f} G" if record.params and record.macs else " " * 17
+        print(f"{record.name:<{width}}  {size}  {record.description}")
+
+
+def _say_next(bundle: Bundle, target: str) -> None:
+    """Say what was written and what to do with it."""
+    size = sum((bundle.path / name).stat().st_size for name in bundle.info.files)
+    say(f"wrote {bundle.path}: {', '.join(bundle.info.files)} ({size / 2**20:.1f} MiB)")
+    if bundle.info.plan is None and target == "auto":
+        from fsr_deploy.export.tensorrt import why_no_plan
+
+        say(f"no TensorRT plan here: {why_no_plan()}; build it where the GPU is: fsr-export --rebuild {bundle.path}")
+    if bundle.info.io == "uint8":
+        say(f"run it: fsr-run {bundle.path} FRAMES -o OUT")
+
+
+def _summary(bundle: Bundle) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {"bundle": str(bundle.path), **asdict(bundle.info)}

@@ -1,0 +1,73 @@
+"""bundle.json's content: everything known about an export, as data."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fsr_deploy import __version__
+from fsr_deploy.bundle import BundleInfo, TensorInfo
+from fsr_deploy.export.graph import BATCH, INPUT, OUTPUT
+from fsr_deploy.export.options import ExportOptions
+from fsr_deploy.export.parity import Row, forced_notes
+from fsr_deploy.export.precision import PrecisionMap
+from fsr_deploy.export.source import Source
+
+PACKAGES = (
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+)
+
+
+def describe(
+    options: ExportOptions, source: Source, kept: PrecisionMap, rows: Sequence[Row], latency: dict[str, Any]
+) -> BundleInfo:
+    """Return what is known; an engine over its budget, here by force, gets a note for whoever runs it."""
+    notes = forced_notes(rows, options.budget)
+    small, large = options.lr_size, options.lr_size * source.scale
+    return BundleInfo(
+        model=source.name,
+        precision=options.precision,
+        scale=source.scale,
+        lr_size=options.lr_size,
+        batches=options.batches,
+        inputs=(_tensor(INPUT, options.io, small, large),),
+        outputs=(_tensor(OUTPUT, options.io, large, large),),
+        trained=source.trained,
+        io=options.io,
+        options=source.options,
+        checkpoint_sha256=source.checkpoint_sha256,
+        precision_map=kept,
+        parity=[row.as_dict() for row in rows],
+        parity_passed=not notes,
+        budget=asdict(options.budget),
+        latency=latency,
+        versions=versions(),
+        notes=notes,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what took part in an export, where it is installed, and the system's name."""
+    found = {"fsr-deploy": __version__, "python": platform.python_version(), "system": platform.platform()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _tensor(name: str, io: str, uint8_side: int, float_side: int) -> TensorInfo:
+    if io == "uint8":
+        return TensorInfo(name, "uint8", (BATCH, uint8_side, uint8_side, 3))
+    return TensorInfo(name, "float32", (BATCH, 3, float_side, float_side))

@@ -1,0 +1,35 @@
+"""What a user may choose about an export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsr_deploy.export.deploy import Io
+from fsr_deploy.export.graph import EXPORT_OPSET
+from fsr_deploy.export.parity import BUDGETS, Budget
+
+TARGETS = ("auto", "onnx", "trt")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to export and how; the command's options, one to one.
+
+    ``model`` is a registered name or a checkpoint, ``batches`` are (min, opt, max). ``target`` "onnx" writes the graph
+    for CPUs, "trt" also builds the plan, "auto" builds it where there are a GPU and TensorRT; both write the graph in
+    the form that TensorRT runs best. ``faces`` is a folder to prove with, None for drawn faces.
+    """
+
+    model: str
+    checkpoint: Path | None = None
+    precision: str = "fp32"
+    lr_size: int = 16
+    batches: tuple[int, int, int] = (1, 8, 32)
+    target: str = "auto"
+    io: Io = "uint8"
+    opset: int = EXPORT_OPSET
+    faces: Path | None = None
+    budget: Budget = BUDGETS["fp32"]
+    force: bool = False
+    output: Path | None = None

@@ -1,0 +1,167 @@
+"""The export, top down: load, write the graph, run eager, prove, time, describe, publish."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fsr_deploy.bundle import ONNX_NAME, PICTURE_NAME, REPORT_NAME, Bundle, BundleInfo, write_info
+from fsr_deploy.console import progress, say, warn
+from fsr_deploy.errors import MissingError
+from fsr_deploy.export.deploy import prepare
+from fsr_deploy.export.describe import describe
+from fsr_deploy.export.engine import Engine, open_engine
+from fsr_deploy.export.graph import INPUT, OUTPUT, export_onnx
+from fsr_deploy.export.latency import measure, slower_note
+from fsr_deploy.export.options import ExportOptions
+from fsr_deploy.export.parity import Row, gate, prove
+from fsr_deploy.export.pictures import MAX_ROWS, parity_picture
+from fsr_deploy.export.precision import PrecisionMap
+from fsr_deploy.export.reference import MAX_FACES, Eager, Reference, as_faces, lr_faces, make_reference
+from fsr_deploy.export.report import report_page
+from fsr_deploy.export.source import Source, load_source
+from fsr_deploy.export.tensorrt import add_plan, why_no_plan
+from fsr_deploy.export.tensorrt_config import PlanOptions
+from fsr_deploy.images import encode_frame
+from fsr_deploy.runtime.session import OutOfMemory
+from fsr_deploy.staging import staged_directory
+
+
+def export(options: ExportOptions) -> Bundle:
+    """Export a network and publish the bundle, whole or not at all.
+
+    Raises UsageError, InputError and MissingError for what cannot be exported, and ParityError, with nothing published,
+    for an engine over its budget; ``force`` publishes it all the same and notes that in the bundle.
+    """
+    builds_plan = wants_plan(options)
+    step = _stopwatch()
+    step("load the network")
+    source = load_source(options.model, options.checkpoint)
+    if not source.trained:
+        warn(f"{source.name} has untrained weights, its faces mean nothing; give --checkpoint for real ones")
+    destination = options.output or Path(f"{source.name}-{options.precision}")
+    with staged_directory(destination) as directory:
+        step(f"write the {options.precision} graph")
+        kept = write_graph(options, source, directory / ONNX_NAME)
+        step("run the eager FP32 module")
+        reference = run_eager(options, source)
+        reference.save(directory, INPUT, OUTPUT)
+        step("run the engine and compare")
+        engine = open_engine(directory / ONNX_NAME, options.precision, options.io)
+        rows = compare_engine(options, engine, reference)
+        step("time the engine against eager")
+        latency = time_both(options, source, engine, reference)
+        info = describe(options, source, kept, rows, latency)
+        if builds_plan:
+            step("build and prove the TensorRT plan")
+            info = add_plan(directory, info, PlanOptions(), force=options.force)
+        step("draw, describe and publish")
+        draw(directory, destination.name, info, engine, reference)
+        info = write_info(directory, info)
+    step("done")
+    return Bundle(destination, info)
+
+
+def wants_plan(options: ExportOptions) -> bool:
+    """Tell whether a TensorRT plan is built; raises MissingError where it was asked for and cannot be."""
+    if options.target == "onnx":
+        return False
+    reason = why_no_plan()
+    if reason and options.target == "trt":
+        raise MissingError(f"--target trt: {reason}; without it, --rebuild builds the plan later, where the GPU is")
+    return not reason
+
+
+def write_graph(options: ExportOptions, source: Source, path: Path) -> PrecisionMap:
+    """Write the typed ONNX graph; returns which modules stay in FP32, and why."""
+    deployable, kept = prepare(
+        source.network,
+        lr_size=options.lr_size,
+        scale=source.scale,
+        precision=options.precision,
+        io=options.io,
+        target="cpu" if options.target == "onnx" else "trt",
+    )
+    export_onnx(
+        deployable,
+        path,
+        lr_size=options.lr_size,
+        batches=options.batches,
+        precision=options.precision,
+        opset=options.opset,
+        metadata={"model": source.name, "trained": str(source.trained).lower()},
+        scale=source.scale,
+    )
+    return kept
+
+
+def run_eager(options: ExportOptions, source: Source) -> Reference:
+    """Run the network as it was trained over the user's faces, or procedural ones."""
+    lr = lr_faces(options.faces, min(options.batches[2], MAX_FACES), options.lr_size, source.scale)
+    with progress("eager", len(lr)) as advance:
+        return make_reference(Eager(source.network, source.scale), lr, options.io, advance)
+
+
+def compare_engine(options: ExportOptions, engine: Engine, reference: Reference) -> list[Row]:
+    """Run the engine at the min, opt and max batch; raises ParityError over budget unless forced."""
+    try:
+        with progress("engine", sum(set(options.batches))) as advance:
+            rows = prove(engine.run, engine.name, (reference.inputs, reference.outputs), options.batches, advance)
+    except OutOfMemory as error:
+        raise MissingError(f"not enough memory to prove the engine: {error}; take a smaller --batch") from error
+    for row in rows:
+        say(f"  {row}")
+    if not options.force:
+        gate(rows, options.budget)
+    return rows
+
+
+def time_both(options: ExportOptions, source: Source, engine: Engine, reference: Reference) -> dict[str, Any]:
+    """Time the engine against eager on the same device, at batch min and opt, and say where it is slower.
+
+    Returns the bundle's ``latency``, empty where there is no speed to measure.
+    """
+    if engine.emulated:
+        return {}
+    device = engine.device if torch.cuda.is_available() else "cpu"
+    eager = Eager(source.network, source.scale, device)
+    turns = measure(engine.run, eager.run, reference.inputs, options.batches[:2])
+    for turn in turns:
+        say(f"  {turn}")
+    if note := slower_note(turns, options.precision, engine.device):
+        warn(note)
+    return {
+        "engine": engine.name,
+        "eager": f"PyTorch {torch.__version__} FP32 on {device}",
+        "rows": [{**asdict(turn), "speedup": turn.speedup} for turn in turns],
+        "note": note,
+    }
+
+
+def draw(directory: Path, name: str, info: BundleInfo, engine: Engine, reference: Reference) -> None:
+    """Write parity.png and the report that shows it; ``name`` is what the bundle will be called."""
+    inputs, outputs = reference.inputs[:MAX_ROWS], as_faces(reference.outputs[:MAX_ROWS])
+    picture = parity_picture(
+        reference.lr, reference.upsampled, outputs, as_faces(engine.run(inputs)), _footer(info, engine)
+    )
+    content = encode_frame(picture, ".png")
+    (directory / PICTURE_NAME).write_bytes(content)
+    (directory / REPORT_NAME).write_text(report_page(info, name, content), encoding="utf-8")
+
+
+def _footer(info: BundleInfo, engine: Engine) -> str:
+    """Return the line under the picture."""
+    parts = [f"{info.model} {info.precision} on {engine.name}"]
+    parts += [] if info.trained else ["untrained weights"]
+    return ", ".join(parts + ([] if info.parity_passed else ["over its parity budget"]))
+
+
+def _stopwatch() -> Callable[[str], None]:
+    """Return a function that says what begins now, and how long after the start that is."""
+    start = time.monotonic()
+    return lambda what: say(f"{time.monotonic() - start:6.1f} s  {what}")
