@@ -25,7 +25,7 @@ from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.driver import find_gpu
 from fsr_deploy.runtime.enginefile import EngineFile
 from fsr_deploy.runtime.tensorrt import TensorRTSession
-from fsr_deploy.runtime.tensorrt_library import tensorrt
+from fsr_deploy.runtime.tensorrt_library import load
 from fsr_deploy.staging import staged_directory
 
 ENGINE = "TensorRT"
@@ -35,7 +35,7 @@ def why_no_plan(device: int = 0) -> str:
     """Return in one sentence why no plan can be built on this machine, "" where one can."""
     try:
         find_gpu(device)
-        tensorrt()
+        load()
         cuda.runtime()
     except MissingError as error:
         return str(error)

@@ -17,7 +17,7 @@ from fsr_deploy.export.tensorrt_progress import watch
 from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.driver import Gpu, find_driver, find_gpu
 from fsr_deploy.runtime.preflight import this_platform
-from fsr_deploy.runtime.tensorrt_library import forget, log, ran_out_of_memory, said, tensorrt
+from fsr_deploy.runtime.tensorrt_library import forget, load, log, ran_out_of_memory, said
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def build_plan(path: Path, precision: str, batches: Range, options: PlanOptions)
     has too little memory, and InputError with TensorRT's own words for a graph or a setting that it refuses.
     """
     gpu = find_gpu(options.device)
-    trt = tensorrt()
+    trt = load()
     cuda.use_device(options.device)
     model = path.read_bytes()
     check_supported(trt, precision, read_outline(model), path)

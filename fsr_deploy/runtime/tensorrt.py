@@ -21,7 +21,7 @@ from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
 from fsr_deploy.runtime.tensorrt_engine import Engine
 from fsr_deploy.runtime.tensorrt_lane import Context, Lane
 from fsr_deploy.runtime.tensorrt_layers import layer_times
-from fsr_deploy.runtime.tensorrt_library import forget, tensorrt
+from fsr_deploy.runtime.tensorrt_library import forget, load
 
 IN_FLIGHT = 2
 
@@ -71,7 +71,7 @@ class TensorRTSession:
         check_file(file, trust=trust)
         self._device = 0 if device == "auto" else int(device.removeprefix("cuda:"))
         gpu = find_gpu(self._device)
-        check_machine(file, Machine(tensorrt().__version__, gpu, this_platform()))
+        check_machine(file, Machine(load().__version__, gpu, this_platform()))
         cuda.use_device(self._device)
         self._engine = Engine(file)
         self._lanes = _lanes(self._engine, in_flight, graphs)

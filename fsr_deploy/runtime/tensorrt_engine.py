@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fsr_deploy.errors import InputError
 from fsr_deploy.runtime.enginefile import EngineFile
 from fsr_deploy.runtime.session import OutOfMemory
-from fsr_deploy.runtime.tensorrt_library import forget, log, ran_out_of_memory, said, tensorrt
+from fsr_deploy.runtime.tensorrt_library import forget, load, log, ran_out_of_memory, said
+
+if TYPE_CHECKING:
+    import tensorrt
 
 DTYPES = {"UINT8": np.uint8, "FLOAT": np.float32, "HALF": np.float16}
 
@@ -47,7 +50,7 @@ class Engine:
     """
 
     def __init__(self, file: EngineFile) -> None:
-        trt = tensorrt()
+        trt = load()
         self.path = file.path
         self.version: str = trt.__version__
         forget()
@@ -65,7 +68,7 @@ class Engine:
         """The largest batch of any profile."""
         return max(profile.max for profile in self.profiles)
 
-    def context(self) -> Any:
+    def context(self) -> tensorrt.IExecutionContext:
         """Return a new execution context; raises OutOfMemory where its memory is not to be had."""
         forget()
         context = self._engine.create_execution_context()
@@ -86,7 +89,7 @@ class Engine:
 
     def inspect(self) -> str:
         """Return TensorRT's description of the engine's layers as JSON; layer names are the ONNX nodes'."""
-        trt = tensorrt()
+        trt = load()
         return self._engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
 
     def close(self) -> None:
@@ -94,7 +97,7 @@ class Engine:
         del self._engine, self._runtime
 
     def _tensors(self) -> tuple[Tensor, Tensor]:
-        modes = tensorrt().TensorIOMode
+        modes = load().TensorIOMode
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         inputs = [self._tensor(name) for name in names if self._engine.get_tensor_mode(name) == modes.INPUT]
         outputs = [self._tensor(name) for name in names if self._engine.get_tensor_mode(name) == modes.OUTPUT]

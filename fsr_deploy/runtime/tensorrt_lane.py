@@ -28,11 +28,10 @@ class Context:
         """Set profile, batch and the addresses of input and output for the runs that follow."""
         if profile.index != self._profile:
             self._choose(profile)
-        shape = (batch, *self._engine.input.shape)
-        context, names = self._context, (self._engine.input.name, self._engine.output.name)
-        self._require(context.set_input_shape(names[0], shape), f"take a batch of {batch}")
-        self._require(context.set_tensor_address(names[0], source), "take the input's address")
-        self._require(context.set_tensor_address(names[1], target), "take the output's address")
+        lr, sr = self._engine.input, self._engine.output
+        self._require(self._context.set_input_shape(lr.name, (batch, *lr.shape)), f"take a batch of {batch}")
+        self._require(self._context.set_tensor_address(lr.name, source), "take the input's address")
+        self._require(self._context.set_tensor_address(sr.name, target), "take the output's address")
 
     def run(self) -> None:
         """Put one run into the stream."""

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.tensorrt_engine import Engine
 from fsr_deploy.runtime.tensorrt_lane import Context
-from fsr_deploy.runtime.tensorrt_library import forget, tensorrt
+from fsr_deploy.runtime.tensorrt_library import forget, load
 
 
 def layer_times(engine: Engine, batch: NDArray[Any]) -> list[tuple[str, float]]:
     """Run one batch and return (layer name, seconds) in the order of execution.
 
-    The layers run one after the other here, each measured: their sum is more than a batch takes otherwise. Everything is
-    made for this one run, so that a session's lanes and graphs stay as they are.
+    The layers run one after the other here, each measured: their sum is more than a batch takes otherwise. All that the
+    run needs is made for it, so that a session's lanes and graphs stay as they are.
     """
     profile = engine.profile_for(len(batch))
     count = max(len(batch), profile.min)
@@ -40,7 +40,7 @@ def layer_times(engine: Engine, batch: NDArray[Any]) -> list[tuple[str, float]]:
 
 
 def _profiler() -> Any:
-    trt = tensorrt()
+    trt = load()
 
     class Profiler(trt.IProfiler):  # type: ignore[name-defined]
         def __init__(self) -> None:

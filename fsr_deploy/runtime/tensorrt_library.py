@@ -16,7 +16,7 @@ SHOWN_LINES = 6
 
 
 @cache
-def tensorrt() -> ModuleType:
+def load() -> ModuleType:
     """Import TensorRT; raises MissingError where it is not installed, does not start or is older than 8.6."""
     try:
         import tensorrt
@@ -44,7 +44,7 @@ def log() -> Any:
 
     An ``ILogger`` that prints nothing but keeps what TensorRT says at warning level and above, for ``said`` to quote.
     """
-    trt = tensorrt()
+    trt = load()
 
     class Log(trt.ILogger):  # type: ignore[name-defined]
         def __init__(self) -> None:
