@@ -59,14 +59,14 @@ def widerface(root: Path, split: str) -> list[FaceFile] | None:
 
 
 def helen(root: Path, split: str) -> list[FaceFile] | None:
-    """Helen: ``trainset``/``testset`` (or ``train``/``test``) with .pts, or pictures with ``annotation/*.txt``.
+    """Helen: ``trainset``/``testset`` with a .pts for each picture (300-W's), or pictures with ``annotation/*.txt``.
 
     The face is the square around its landmarks, grown by 1.3 to hold forehead and chin.
     """
     marks = {path.stem: path for path in root.rglob("*.pts")}
     for path in (root / "annotation").glob("*.txt"):
         marks[path.read_text().split(None, 1)[0]] = path
-    if not marks or ("helen" not in str(root).lower() and not (root / "annotation").is_dir()):
+    if not marks:
         return None
     files = [FaceFile(p, _around_marks(marks[p.stem])) for p in _pictures(root, "**/*") if p.stem in marks]
     part = "train" if split == "train" else "test"
