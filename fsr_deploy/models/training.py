@@ -128,10 +128,10 @@ class Training:
                     advance(1)
                     self._look_after(terms)
         except DivergedError as error:
-            good = self.folder.path / LAST
+            path = self.folder.path / LAST
+            kept = f"{path} is from before that" if path.exists() else "nothing had been saved yet"
             raise DivergedError(
-                f"{error} after step {self.step}; {good} is from before that; lower the learning rate or set --clip, "
-                "and train into another folder"
+                f"{error} after step {self.step}; {kept}; lower --lr or set --clip, and train into another folder"
             ) from error
         return Result(self.step, self.last, self.best_psnr, self.bicubic)
 
