@@ -132,7 +132,8 @@ def _say_next(bundle: Bundle, target: str) -> None:
     if bundle.info.plan is None and target == "auto":
         from fsr_deploy.export.tensorrt import why_no_plan
 
-        say(f"no TensorRT plan here: {why_no_plan()}; build it where the GPU is: fsr-export --rebuild {bundle.path}")
+        say(f"no TensorRT plan: {why_no_plan()}")
+        say(f"build it where the GPU is: fsr-export --rebuild {bundle.path}")
     if bundle.info.io == "uint8":
         say(f"run it: fsr-run {bundle.path} FRAMES -o OUT")
 

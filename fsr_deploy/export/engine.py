@@ -1,4 +1,4 @@
-"""The graph that was written, loaded to be proven: by the runtime that will run it, where that can."""
+"""The graph that was written, loaded to be proven: by the runtime that will run it, and as a GPU will compute it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from fsr_deploy.export.bfloat16 import emulated
+from fsr_deploy.export.rounding import TYPES, rounded
 from fsr_deploy.runtime.enginefile import EngineFile
 from fsr_deploy.runtime.engines import open_session
 from fsr_deploy.runtime.onnx import OnnxSession
@@ -23,7 +23,7 @@ from fsr_deploy.runtime.session import Session
 class Engine:
     """A graph ready to run: ``run`` takes a batch of the graph's input and returns its output.
 
-    ``emulated`` tells that its values are those of the written graph, but not its speed.
+    ``emulated`` tells that it rounds as a GPU would, at no speed that means anything.
     """
 
     name: str
@@ -32,29 +32,37 @@ class Engine:
     emulated: bool = False
 
 
-def open_engine(path: Path, precision: str, io: str) -> Engine:
-    """Load a written graph.
+def open_engines(path: Path, precision: str, io: str) -> list[Engine]:
+    """Load a written graph in each way that it has to be proven.
 
-    A graph of uint8 faces runs in the runtime's session; a BF16 one, on a CPU, with its roundings emulated. A graph
-    with float input and output, which the runtime does not take, runs in ONNX Runtime directly, on the CPU.
+    As the runtime runs it here, which a CPU does not with BF16; and, on a CPU, a graph of reduced precision also with
+    every result rounded, because the CPU leaves roundings out that a GPU makes.
     """
-    content = _emulated(path) if precision == "bf16" else None
-    note = ", BF16 emulated" if content else ""
+    engines = [] if precision == "bf16" else [_as_it_is(path, io)]
+    if precision in TYPES and not any(engine.device.startswith("cuda") for engine in engines):
+        engines.append(_with_roundings(path, precision, io))
+    return engines
+
+
+def _as_it_is(path: Path, io: str) -> Engine:
+    if io == "float":  # the runtime's session takes faces only
+        return _open_float(path.read_bytes())
+    session = open_session(path)
+    return Engine(session.info.engine, session.info.device, session.upscale)
+
+
+def _with_roundings(path: Path, precision: str, io: str) -> Engine:
+    content = rounded(onnx.load(path), precision).SerializeToString()
     if io == "float":
-        return _open_float(content or path.read_bytes(), note)
-    if content:
-        session: Session = OnnxSession(EngineFile(path, content, hashlib.sha256(content).hexdigest(), None), "cpu")
+        engine = _open_float(content)
     else:
-        session = open_session(path)
-    return Engine(session.info.engine + note, session.info.device, session.upscale, bool(note))
+        session: Session = OnnxSession(EngineFile(path, content, hashlib.sha256(content).hexdigest(), None), "cpu")
+        engine = Engine(session.info.engine, "cpu", session.upscale)
+    return Engine(f"{engine.name}, rounded to {precision}", "cpu", engine.run, emulated=True)
 
 
-def _emulated(path: Path) -> bytes:
-    return emulated(onnx.load(path)).SerializeToString()
-
-
-def _open_float(content: bytes, note: str) -> Engine:
+def _open_float(content: bytes) -> Engine:
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    title = f"ONNX Runtime {onnxruntime.__version__} (CPUExecutionProvider){note}"
-    return Engine(title, "cpu", lambda batch: session.run(None, {name: batch})[0], bool(note))
+    title = f"ONNX Runtime {onnxruntime.__version__} (CPUExecutionProvider)"
+    return Engine(title, "cpu", lambda batch: session.run(None, {name: batch})[0])

@@ -1,0 +1,55 @@
+"""Reduced precision where no kernel computes in it: the same graph in FP32, every stored result rounded.
+
+ONNX Runtime's CPU provider has no BF16 convolution, and it runs chains of FP16 nodes in FP32 without rounding between
+them: an FP16 overflow that a GPU meets does not happen there. A half-precision unit multiplies exactly, adds in FP32
+and rounds what it stores, which this graph does after each node; casts that the graph itself holds are kept.
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
+
+
+def rounded(model: ModelProto, precision: str) -> ModelProto:
+    """Return a graph of FP32 kernels that rounds to ``precision`` ("fp16", "bf16") wherever the given one stores it.
+
+    Inputs and outputs stay as they are.
+    """
+    reduced = TYPES[precision]
+    values = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph.value_info
+    stored = {value.name for value in values if value.type.tensor_type.elem_type == reduced}
+    result = ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    del graph.value_info[:], graph.node[:]
+    for tensor in graph.initializer:
+        if tensor.data_type == reduced:
+            tensor.CopyFrom(_widened(tensor))
+    for node in model.graph.node:
+        graph.node.extend(_with_rounding(node, stored, reduced))
+    return result
+
+
+def _with_rounding(node: NodeProto, stored: set[str], reduced: int) -> list[NodeProto]:
+    """Return the node in FP32, followed by two casts for each result that is stored in reduced precision."""
+    wide = NodeProto()
+    wide.CopyFrom(node)
+    for attribute in wide.attribute:
+        if attribute.name == "to" and attribute.i == reduced:
+            attribute.i = TensorProto.FLOAT
+        elif attribute.t.data_type == reduced:
+            attribute.t.CopyFrom(_widened(attribute.t))
+    casts = []
+    for position, name in enumerate(node.output):
+        if name in stored:
+            wide.output[position] = f"{name}/exact"
+            casts.append(helper.make_node("Cast", [f"{name}/exact"], [f"{name}/rounded"], to=reduced))
+            casts.append(helper.make_node("Cast", [f"{name}/rounded"], [name], to=TensorProto.FLOAT))
+    return [wide, *casts]
+
+
+def _widened(tensor: TensorProto) -> TensorProto:
+    return numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name)

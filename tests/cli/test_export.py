@@ -1,0 +1,337 @@
+"""fsr-export as a user meets it: bundles that run, errors that say what to do, nothing half-published."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from fsr_deploy.bundle import read_bundle, sha256
+from fsr_deploy.cli.export import main
+from fsr_deploy.export.reference import Eager, lr_faces
+from fsr_deploy.export.source import load_source
+from fsr_deploy.faces import write_faces
+from fsr_deploy.models.checkpoints import Metadata, save_safetensors
+from fsr_deploy.runtime.engines import open_session
+from tests.networks import Pixel, register, weights
+
+SMALL = ("--lr-size", "4", "--batch", "1,2,3")
+
+
+@pytest.fixture(autouse=True)
+def networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    register(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+
+
+def export(*arguments: object) -> Any:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments: object) -> Any:
+    result = export(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def error(result: Any) -> str:
+    """Return the message that a failed command ended with."""
+    return result.stderr.partition("error: ")[2].strip()
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    save_file(weights(), tmp_path / "trained.safetensors")
+    return tmp_path / "trained.safetensors"
+
+
+@pytest.fixture(scope="session")
+def aminet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, subprocess.CompletedProcess[str]]]:
+    """The main job, as a command of its own: FP16 AMINet, small."""
+    folder = tmp_path_factory.mktemp("aminet")
+    command = [sys.executable, "-c", "from fsr_deploy.cli.export import main; main()", "aminet-tiny", "--fp16"]
+    command += ["--lr-size", "8", "--batch", "1,2,5", "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    yield folder / "aminet-tiny-fp16", done
+
+
+def test_the_main_job_writes_a_bundle_that_is_proven(aminet: tuple[Path, Any]) -> None:
+    path, done = aminet
+    assert done.returncode == 0, done.stderr
+    info = read_bundle(path).info
+    assert sorted(info.files) == ["model.onnx", "parity.png", "reference.npz", "report.html"]
+    assert [row["batch"] for row in info.parity] == [1, 2, 5, 1, 2, 5]
+    assert ["rounded to fp16" in row["engine"] for row in info.parity] == [False] * 3 + [True] * 3
+    assert all(row["psnr_db"] >= 50 and row["finite"] for row in info.parity) and info.parity_passed
+    assert (info.precision, info.trained, info.lr_size, info.batches) == ("fp16", False, 8, (1, 2, 5))
+    assert {kept["precision"] for kept in info.precision_map.values()} == {"fp32"}
+    assert [row["batch"] for row in info.latency["rows"]] == [1, 2]
+    assert all(sha256(path / name) == digest for name, digest in info.files.items())
+
+
+def test_the_summary_on_stdout_is_one_json_object_with_all_that_is_known(aminet: tuple[Path, Any]) -> None:
+    path, done = aminet
+    summary = json.loads(done.stdout)
+    assert summary.pop("bundle") == "aminet-tiny-fp16"
+    assert summary == json.loads((path / "bundle.json").read_text())
+
+
+def test_the_messages_tell_the_steps_and_what_comes_next(aminet: tuple[Path, Any]) -> None:
+    lines = aminet[1].stderr
+    for line in (
+        "warning: aminet-tiny has untrained weights, its faces mean nothing; give --checkpoint for real ones",
+        "write the fp16 graph",
+        "run the eager FP32 module",
+        "run the engine and compare",
+        "wrote aminet-tiny-fp16: model.onnx, ",
+        "build it where the GPU is: fsr-export --rebuild aminet-tiny-fp16",
+        "run it: fsr-run aminet-tiny-fp16 FRAMES -o OUT",
+    ):
+        assert line in lines
+
+
+def test_the_bundle_runs_where_torch_and_onnx_are_not(aminet: tuple[Path, Any]) -> None:
+    script = (
+        "import sys; sys.modules.update(torch=None, onnx=None)\n"
+        "import numpy as np\n"
+        "from fsr_deploy.runtime.engines import open_session\n"
+        "session = open_session(sys.argv[1])\n"
+        "print(session.info.precision, session.info.trained, session.upscale(np.zeros((3, 8, 8, 3), np.uint8)).shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, aminet[0]], capture_output=True, text=True, check=False)
+    assert done.stdout == "fp16 False (3, 64, 64, 3)\n", done.stderr
+
+
+def test_the_same_export_gives_the_same_bytes_in_another_process() -> None:
+    script = (
+        "import pytest\n"
+        "from fsr_deploy.cli.export import main\n"
+        "from tests.networks import register\n"
+        "register(pytest.MonkeyPatch())\n"
+        f"main(['pixel', '--fp16', '-o', 'other', *{SMALL}])"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, env=environment)
+    succeed("pixel", "--fp16", "-o", "one", *SMALL)
+    for name in ("model.onnx", "reference.npz"):
+        assert Path("one", name).read_bytes() == Path("other", name).read_bytes()
+
+
+def test_the_reference_in_the_bundle_is_what_eager_makes_of_the_faces(aminet: tuple[Path, Any]) -> None:
+    with np.load(aminet[0] / "reference.npz", allow_pickle=False) as arrays:
+        lr, sr = arrays["lr"], arrays["sr"]
+    assert np.array_equal(lr, lr_faces(None, 5, 8, 8))
+    assert np.array_equal(sr, Eager(load_source("aminet-tiny").network, 8).run(lr))
+
+
+def test_a_checkpoint_is_exported_with_its_hash_and_no_warning(checkpoint: Path) -> None:
+    result = succeed("pixel", "--checkpoint", checkpoint, *SMALL)
+    assert "untrained" not in result.stderr
+    info = read_bundle(Path("pixel-fp32")).info
+    assert info.trained and info.checkpoint_sha256 == sha256(checkpoint)
+    network = Pixel()
+    network.load_state_dict(weights())
+    faces = lr_faces(None, 3, 4, 8)
+    difference = open_session("pixel-fp32").upscale(faces).astype(int) - Eager(network, 8).run(faces)
+    assert np.abs(difference).max() <= 1
+
+
+def test_a_checkpoint_that_names_its_model_is_all_that_is_needed(tmp_path: Path) -> None:
+    save_safetensors(weights(channels=6), tmp_path / "best.safetensors", Metadata("pixel", {"channels": 6}))
+    succeed(tmp_path / "best.safetensors", "--bf16", *SMALL)
+    info = read_bundle(Path("pixel-bf16")).info
+    assert (info.model, info.options, info.precision) == ("pixel", {"channels": 6}, "bf16")
+    assert all("rounded to bf16" in row["engine"] for row in info.parity) and info.latency == {}
+
+
+def test_float_tensors_in_and_out_are_the_bare_network() -> None:
+    result = succeed("pixel", "--io", "float", *SMALL)
+    info = read_bundle(Path("pixel-fp32")).info
+    assert (info.inputs[0].dtype, info.inputs[0].shape) == ("float32", ("N", 3, 32, 32))
+    assert info.parity_passed and "fsr-run" not in result.stderr
+
+
+def test_a_folder_of_faces_is_what_the_engine_is_proven_with(tmp_path: Path) -> None:
+    write_faces(tmp_path / "photos", 2, seed=9)
+    succeed("pixel", "--calib", tmp_path / "photos", *SMALL)
+    with np.load("pixel-fp32/reference.npz") as arrays:
+        assert len(arrays["lr"]) == 2
+
+
+def test_an_engine_over_budget_is_not_published_and_the_old_bundle_stays(tmp_path: Path) -> None:
+    succeed("coarse", "-o", "engine", *SMALL)
+    before = {path.name: path.read_bytes() for path in Path("engine").iterdir()}
+    result = export("coarse", "--fp16", "-o", "engine", *SMALL)
+    assert result.exit_code == 5
+    message = error(result).splitlines()
+    assert message[0] == "the engine differs from the eager module by more than its budget:"
+    assert all("rounded to fp16, batch " in line for line in message[1:]) and len(message) == 4
+    assert all(line.endswith(" dB, the budget is at least 50 dB") for line in message[1:])
+    assert {path.name: path.read_bytes() for path in Path("engine").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["engine"]
+
+
+def test_force_publishes_an_engine_over_budget_and_says_so_everywhere() -> None:
+    succeed("coarse", "--fp16", "--force", *SMALL)
+    info = read_bundle(Path("coarse-fp16")).info
+    assert not info.parity_passed and len(info.notes) == 3
+    assert info.notes[0].startswith("over its parity budget, published by force: ONNX Runtime ")
+    assert "over budget, published by force" in Path("coarse-fp16/report.html").read_text()
+
+
+def test_a_budget_may_be_loosened_and_tightened() -> None:
+    succeed("coarse", "--fp16", "--budget-db", 10, *SMALL)
+    assert read_bundle(Path("coarse-fp16")).info.budget == {"min_psnr_db": 10, "max_levels": None}
+    assert export("coarse", "--fp16", "--budget-db", 10, "--budget-levels", 3, *SMALL).exit_code == 5
+
+
+def test_an_engine_that_overflows_is_caught() -> None:
+    result = export("overflowing", "--fp16", "--io", "float", *SMALL)
+    assert result.exit_code == 5
+    lines = [line for line in error(result).splitlines() if line.endswith(": NaN or Inf in its output")]
+    assert sum("rounded to fp16" in line for line in lines) == 3
+
+
+def bad(path: Path, content: object) -> Path:
+    """Write what a bad checkpoint holds: bytes, or a value that PyTorch saves."""
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    return path
+
+
+WITHOUT = {name: tensor for name, tensor in weights().items() if name != "body.2.bias"}
+NAN = {**weights(), "body.2.bias": torch.full((3,), float("nan"))}
+CHECKPOINTS = {
+    "code": (
+        "a.pth",
+        pickle.dumps(os.getcwd, protocol=2),
+        "a.pth: refused: it holds more than weights (posix.getcwd), and loading that could run code; "
+        "save the state dict alone, best as safetensors",
+    ),
+    "missing": ("gone.pth", None, "gone.pth: no such file"),
+    "empty": ("a.pth", b"", "a.pth: the file is empty"),
+    "cut off": ("a.safetensors", b"\x40\0\0\0\0\0\0\0{", "a.safetensors: cut off or not a safetensors file"),
+    "no checkpoint": ("a.png", b"\x89PNG", "a.png: not a checkpoint; expected .safetensors, .pth, .pt, .ckpt"),
+    "wrong keys": (
+        "a.pth",
+        WITHOUT,
+        "a.pth: not weights of pixel: 1 missing (body.2.bias); they fit no registered model",
+    ),
+    "wrong shapes": (
+        "a.pth",
+        weights(channels=5),
+        "a.pth: not weights of pixel: 3 of another shape (body.0.weight (5, 3, 3, 3) instead of (4, 3, 3, 3), "
+        "body.0.bias (5,) instead of (4,), body.2.weight (3, 5, 1, 1) instead of (3, 4, 1, 1)); "
+        "they fit no registered model",
+    ),
+    "NaN": (
+        "a.pth",
+        NAN,
+        "a.pth: body.2.bias holds NaN or infinity; take a checkpoint from before the training broke",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "message"), CHECKPOINTS.values(), ids=CHECKPOINTS.keys())
+def test_a_bad_checkpoint_is_named_and_nothing_is_written(
+    tmp_path: Path, name: str, content: object, message: str
+) -> None:
+    if content is not None:
+        bad(tmp_path / name, content)
+    result = export("pixel", "--checkpoint", name, *SMALL)
+    assert result.exit_code == 4
+    assert error(result).startswith(message)
+    assert not Path("pixel-fp32").exists()
+
+
+@pytest.mark.parametrize("wrap", ["module.", "params", "params_ema", "state_dict"])
+def test_prefixes_and_wrappers_of_training_frameworks_are_taken_off(tmp_path: Path, wrap: str) -> None:
+    content = {f"{wrap}{k}": v for k, v in weights().items()} if wrap.endswith(".") else {wrap: weights()}
+    source = load_source("pixel", bad(tmp_path / "a.pth", content))
+    assert all(torch.equal(tensor, weights()[name]) for name, tensor in source.network.state_dict().items())
+
+
+USAGE = {
+    "no model": ((), "name a MODEL or a CHECKPOINT to export; --list shows the models"),
+    "unknown model": (("aminett",), "no model is called 'aminett'; the models are: "),
+    "two precisions": (
+        ("pixel", "--fp16", "--bf16"),
+        "--fp16 and --bf16 exclude each other; an engine has one precision",
+    ),
+    "falling batches": (
+        ("pixel", "--batch", "8,1,32"),
+        "--batch 8,1,32: not MIN,OPT,MAX in rising order from 1 to 4096",
+    ),
+    "two batches": (("pixel", "--batch", "1,8"), "--batch 1,8: not MIN,OPT,MAX in rising order from 1 to 4096"),
+    "no batch": (("pixel", "--batch", ","), "--batch ,: not MIN,OPT,MAX in rising order from 1 to 4096"),
+    "zero batch": (("pixel", "--batch", "0"), "--batch 0: not MIN,OPT,MAX in rising order from 1 to 4096"),
+    "target": (("pixel", "--target", "cuda"), "--target cuda: not one of auto, onnx, trt"),
+    "io": (("pixel", "--io", "int8"), "--io int8: not one of uint8, float"),
+    "opset": (("pixel", "--opset", "9", *SMALL), "opset 9 cannot be written; there are 17, 18, 22"),
+    "two checkpoints": (("a.pth", "--checkpoint", "b.pth"), "a.pth is a checkpoint already; name a model with "),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), USAGE.values(), ids=USAGE.keys())
+def test_wrong_options_are_told(arguments: tuple[str, ...], message: str) -> None:
+    result = export(*arguments)
+    assert result.exit_code == 2
+    assert error(result).startswith(message)
+
+
+def test_a_plan_without_a_gpu_is_refused_before_any_work() -> None:
+    result = export("pixel", "--target", "trt")
+    assert result.exit_code == 3
+    assert error(result).startswith("--target trt: ")
+    assert error(result).endswith("without it, --rebuild builds the plan later, where the GPU is")
+    assert "write the" not in result.stderr
+
+
+def test_a_folder_that_is_no_bundle_is_refused_before_any_work(tmp_path: Path) -> None:
+    write_faces(tmp_path / "photos", 1)
+    result = export("pixel", "-o", "photos")
+    assert result.exit_code == 4
+    assert error(result) == f"{tmp_path / 'photos'}: not empty and not a bundle; name another directory with -o"
+    assert "write the" not in result.stderr
+
+
+@pytest.mark.parametrize(("name", "message"), [("gone", "gone: no such folder"), ("empty", "empty: no images in it (")])
+def test_a_folder_without_faces_is_refused_before_any_work(name: str, message: str) -> None:
+    Path("empty").mkdir()
+    result = export("pixel", "--faces", name)
+    assert result.exit_code == 4
+    assert error(result).startswith(message)
+    assert "write the" not in result.stderr
+
+
+def test_the_models_are_listed() -> None:
+    lines = succeed("--list").stdout.splitlines()
+    assert any(line.split()[:5] == ["aminet", "13.24", "M", "14.83", "G"] for line in lines)
+    assert "aminet" in json.loads(succeed("--list", "--json").stdout)
+
+
+def test_help_shows_three_examples_and_loads_no_torch() -> None:
+    script = (
+        "import sys\n"
+        "from fsr_deploy.cli.export import main\n"
+        "try:\n"
+        "    main(['--help'])\n"
+        "finally:\n"
+        "    print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert sum(line.startswith("fsr-export ") for line in lines) == 3 and lines[-1] == "False"

@@ -1,0 +1,108 @@
+"""What an engine is held against: the faces, and the network fed as it was trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fsr_deploy.errors import InputError
+from fsr_deploy.export.latency import Turn, measure, slower_note
+from fsr_deploy.export.reference import Eager, as_faces, lr_faces, make_reference
+from fsr_deploy.faces import faces
+from fsr_deploy.images import write_frame
+from tests.networks import Pixel, weights
+
+
+@pytest.fixture
+def network() -> Pixel:
+    pixel = Pixel()
+    pixel.load_state_dict(weights())
+    return pixel
+
+
+def test_drawn_faces_are_reduced_by_pil_and_always_the_same() -> None:
+    lr = lr_faces(None, 3, 8, 8)
+    assert lr.shape == (3, 8, 8, 3) and lr.dtype == np.uint8
+    assert np.array_equal(lr, lr_faces(None, 3, 8, 8))
+    assert not np.array_equal(lr[0], lr[1])
+
+
+def test_faces_of_a_folder_are_cut_square_and_resized(tmp_path: Path) -> None:
+    (face,) = faces(1, size=64)
+    wide = np.pad(face, ((0, 0), (10, 10), (0, 0)))
+    write_frame(tmp_path / "a.png", wide)
+    write_frame(tmp_path / "b.png", lr_faces(None, 1, 8, 8)[0])
+    lr = lr_faces(tmp_path, 9, 8, 8)
+    assert np.array_equal(lr[0], np.asarray(Image.fromarray(face).resize((8, 8), Image.Resampling.BICUBIC)))
+    assert np.array_equal(lr[1], lr_faces(None, 1, 8, 8)[0])  # of the right size: as it is
+    assert len(lr) == 2
+
+
+def test_an_unreadable_face_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG")
+    with pytest.raises(InputError, match=r"broken\.png"):
+        lr_faces(tmp_path, 1, 8, 8)
+
+
+def test_eager_is_pils_bicubic_then_the_network_then_rounding(network: Pixel) -> None:
+    lr = lr_faces(None, 2, 4, 8)
+    x = np.stack([np.asarray(Image.fromarray(face).resize((32, 32), Image.Resampling.BICUBIC)) for face in lr])
+    with torch.no_grad():
+        y = network(torch.from_numpy(x).permute(0, 3, 1, 2).float() / 127.5 - 1)
+    expected = ((y + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(Eager(network, 8).run(lr), expected)
+
+
+def test_float_input_goes_through_the_bare_network(network: Pixel) -> None:
+    done: list[int] = []
+    reference = make_reference(Eager(network, 8), lr_faces(None, 3, 4, 8), "float", done.append)
+    assert reference.inputs.dtype == np.float32 and reference.inputs.shape == (3, 3, 32, 32)
+    assert np.abs(reference.inputs).max() <= 1
+    with torch.no_grad():
+        assert np.array_equal(reference.outputs, network(torch.from_numpy(reference.inputs)).numpy())
+    assert sum(done) == 3
+    assert as_faces(reference.outputs).shape == (3, 32, 32, 3)
+
+
+def test_the_carried_faces_are_at_most_eight_under_the_graphs_names(network: Pixel, tmp_path: Path) -> None:
+    reference = make_reference(Eager(network, 8), lr_faces(None, 10, 4, 8), "uint8", lambda count: None)
+    reference.save(tmp_path, "lr", "sr")
+    with np.load(tmp_path / "reference.npz", allow_pickle=False) as arrays:
+        assert sorted(arrays) == ["lr", "sr"]
+        assert np.array_equal(arrays["lr"], reference.inputs[:8]) and np.array_equal(
+            arrays["sr"], reference.outputs[:8]
+        )
+
+
+def test_engine_and_eager_take_turns_on_the_same_batches() -> None:
+    calls: list[tuple[str, int]] = []
+    rows = measure(
+        lambda batch: calls.append(("engine", len(batch))) or batch,
+        lambda batch: calls.append(("eager", len(batch))) or batch,
+        np.zeros((2, 1)),
+        (3, 1, 3),
+    )
+    assert [row.batch for row in rows] == [1, 3]
+    assert calls == [("engine", 1), ("eager", 1)] * 6 + [("engine", 3), ("eager", 3)] * 6
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "note"),
+    [
+        (
+            "fp32",
+            "cpu",
+            "slower than eager here (0.50x at batch 1); the engine is only worth its place where it is faster",
+        ),
+        ("fp16", "cuda:0", "slower than eager here (0.50x at batch 1); "),
+        ("fp16", "cpu", "slower than eager FP32 here, as expected (0.50x at batch 1): fp16 pays on a GPU, "),
+    ],
+)
+def test_an_engine_slower_than_eager_is_said(precision: str, device: str, note: str) -> None:
+    slow, fast = Turn(1, engine_ms=2, eager_ms=1, repeats=5), Turn(8, engine_ms=1, eager_ms=2, repeats=5)
+    assert (slower_note([slow, fast], precision, device) or "").startswith(note)
+    assert slower_note([fast], precision, device) is None

@@ -1,0 +1,48 @@
+"""Networks small enough to be exported in a test, one for each thing that can go wrong with a precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fsr_deploy.models import registry
+from fsr_deploy.models.registry import ModelRecord
+
+
+class Pixel(nn.Module):
+    """A convolution and a skip; ``channels`` is its one option."""
+
+    def __init__(self, channels: int = 4) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, 3, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class Coarse(Pixel):
+    """Loses bits in half precision: near 1000 its values are 0.5 apart, 64 levels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 1000.0 - 1000.0
+
+
+class Overflowing(Pixel):
+    """Overflows half precision, whose largest value is 65504, on its way."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (super().forward(x) + 2.0) * 300.0 * 300.0 / 300.0 / 300.0 - 2.0
+
+
+def register(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the networks for one test as "pixel", "coarse" and "overflowing"."""
+    for builder in (Pixel, Coarse, Overflowing):
+        name = builder.__name__.lower()
+        monkeypatch.setitem(registry._RECORDS, name, ModelRecord(name, builder, "for tests", "none"))
+
+
+def weights(**options: int) -> dict[str, Tensor]:
+    """Return trained weights of Pixel."""
+    torch.manual_seed(7)
+    return Pixel(**options).state_dict()
