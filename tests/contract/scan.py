@@ -8,6 +8,7 @@ the recorded signatures say; parameters, variables and results annotated ``tenso
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,7 @@ def sources(root: Path) -> dict[str, str]:
 
 def scan(files: Mapping[str, str], facts: Facts) -> Findings:
     """Return what the files touch; ``facts`` are those of all versions together."""
-    trees = {name: ast.parse(text) for name, text in files.items()}
+    trees = {name: _parse(text) for name, text in files.items()}
     results = {
         node.name: cls
         for tree in trees.values()
@@ -55,6 +56,11 @@ def scan(files: Mapping[str, str], facts: Facts) -> Findings:
             continue
         _Scanner(name, facts, results, own, findings).scan(tree)
     return findings
+
+
+@functools.cache
+def _parse(text: str) -> ast.Module:
+    return ast.parse(text)
 
 
 def _annotated(annotation: ast.expr | None) -> str | None:

@@ -36,8 +36,8 @@ EVERYWHERE = {
     "Severity": "ERROR WARNING",
     "TensorIOMode": "INPUT OUTPUT",
     "module": "Builder BuilderFlag DataType HardwareCompatibilityLevel ILogger IProfiler LayerInformationFormat "
-    "LayerType MemoryPoolType NetworkDefinitionCreationFlag OnnxParser PreviewFeature ProfilingVerbosity Runtime TacticSource "
-    "TensorIOMode",
+    "LayerType MemoryPoolType NetworkDefinitionCreationFlag OnnxParser PreviewFeature ProfilingVerbosity Runtime "
+    "TacticSource TensorIOMode",
 }
 
 SOMEWHERE = {

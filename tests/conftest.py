@@ -1,0 +1,3 @@
+"""Fixtures of all rooms."""
+
+from tests.fakes.machine import machine as machine

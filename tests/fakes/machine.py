@@ -1,0 +1,90 @@
+"""A machine with a GPU, a driver, CUDA and a TensorRT release, all of them stand-ins."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from fsr_deploy.runtime import cuda, driver, tensorrt_library
+from tests.fakes.cuda import Cuda
+
+
+class FakeDriver:
+    """The functions of libcuda that are asked for; results go where ``byref`` points."""
+
+    def __init__(self, capability: tuple[int, int] = (9, 0), name: bytes = b"NVIDIA H100", count: int = 1) -> None:
+        self.capability, self.name, self.count, self.init_code = capability, name, count, 0
+
+    def cuInit(self, flags: int) -> int:
+        return self.init_code
+
+    def cuDriverGetVersion(self, version: Any) -> int:
+        version._obj.value = 13000
+        return 0
+
+    def cuDeviceGetCount(self, count: Any) -> int:
+        count._obj.value = self.count
+        return 0
+
+    def cuDeviceGet(self, device: Any, ordinal: int) -> int:
+        device._obj.value = ordinal
+        return 0
+
+    def cuDeviceGetName(self, name: Any, length: int, device: int) -> int:
+        name.value = self.name
+        return 0
+
+    def cuDeviceTotalMem_v2(self, nbytes: Any, device: int) -> int:
+        nbytes._obj.value = 80 << 30
+        return 0
+
+    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: int) -> int:
+        value._obj.value = self.capability[attribute - 75]
+        return 0
+
+    def cuGetErrorName(self, code: int, name: Any) -> int:
+        name._obj.value = b"CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"
+        return 0
+
+
+@dataclass
+class Machine:
+    """What the fixture installed; change ``driver`` to change the GPUs."""
+
+    cuda: Cuda
+    tensorrt: ModuleType
+    driver: FakeDriver
+
+
+MachineFactory = Callable[..., Machine]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MachineFactory]:
+    """Return a function that turns this machine into one with a GPU: ``machine("10.16")``."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def install(release: str = "10.16", **driver_facts: Any) -> Machine:
+        from tests.fakes.tensorrt import make  # brings ONNX Runtime along
+
+        fake_cuda, fake_driver = Cuda(), FakeDriver(**driver_facts)
+        trt = make(release, fake_cuda)
+        monkeypatch.setitem(sys.modules, "tensorrt", trt)
+        monkeypatch.setattr(cuda, "runtime", lambda: fake_cuda)
+        monkeypatch.setattr(driver, "_load_library", lambda: fake_driver)
+        _forget_modules()
+        return Machine(fake_cuda, trt, fake_driver)
+
+    yield install
+    _forget_modules()
+
+
+def _forget_modules() -> None:
+    tensorrt_library.load.cache_clear()
+    tensorrt_library.log.cache_clear()
