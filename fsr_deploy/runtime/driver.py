@@ -47,12 +47,7 @@ class Driver:
 
 def find_driver() -> Driver:
     """Return the driver and its GPUs; raises MissingError with one sentence where there is none to use."""
-    try:
-        library = ctypes.CDLL(LIBRARY)
-    except OSError:
-        raise MissingError(
-            f"this machine has no NVIDIA driver ({LIBRARY} is not found); --device cpu runs a bundle's model.onnx"
-        ) from None
+    library = _load_library()
     code = library.cuInit(0)
     if code == _NO_DEVICE:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -80,6 +75,15 @@ def has_gpu() -> bool:
         return bool(find_driver().gpus)
     except MissingError:
         return False
+
+
+def _load_library() -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(LIBRARY)
+    except OSError:
+        raise MissingError(
+            f"this machine has no NVIDIA driver ({LIBRARY} is not found); --device cpu runs a bundle's model.onnx"
+        ) from None
 
 
 def _gpu(library: ctypes.CDLL, index: int) -> Gpu:
