@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fsr_deploy.models.degradation import Face, resize, to_faces, to_pair
-from fsr_deploy.models.measures import luma, psnr, ssim
+from fsr_deploy.models.measures import basic_measures
 
 BATCH = 8
 
@@ -25,11 +25,8 @@ class Score:
 
 def score(sr: Sequence[Face], hr: Sequence[Face]) -> Score:
     """Compare SR faces with HR faces, each (S, S, 3) uint8 RGB."""
-    rows = []
-    for a, b in zip(sr, hr, strict=True):
-        ya, yb = (luma(torch.from_numpy(face.copy()).permute(2, 0, 1)[None]) for face in (a, b))
-        rows.append((psnr(ya, yb).item(), ssim(ya, yb).item()))
-    return Score(*np.mean(rows, axis=0).tolist())
+    on_y = basic_measures()[:2]
+    return Score(*(measure.compute(sr, hr) for measure in on_y))
 
 
 def bicubic(faces: Sequence[Face], lr_size: int) -> list[Face]:

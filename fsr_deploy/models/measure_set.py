@@ -1,0 +1,37 @@
+"""Which measures this machine can take, and what the others want."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from fsr_deploy.errors import MissingError
+from fsr_deploy.models import fid, identity, lpips, niqe
+from fsr_deploy.models.measures import Measure, basic_measures
+
+Loader = Callable[[Path, torch.device], Measure]
+# Measures with weights of their own: the files, under their published names, and what makes the measure of them.
+OPTIONAL: dict[str, tuple[tuple[str, ...], Loader]] = {
+    "LPIPS": (lpips.FILES, lpips.load_lpips),
+    "FID": (fid.FILES, fid.load_fid),
+    "NIQE": (niqe.FILES, lambda folder, device: niqe.load_niqe(folder)),
+    "identity cosine": (identity.FILES, identity.load_identity),
+}
+
+
+def find_measures(folder: Path | None, device: torch.device) -> tuple[list[Measure], dict[str, str]]:
+    """Return the measures that can be taken with the weights of a folder, and what each of the others wants."""
+    measures, wanted = basic_measures(), {}
+    for name, (files, load) in OPTIONAL.items():
+        missing = [file for file in files if folder is None or not (folder / file).is_file()]
+        if missing:
+            wanted[name] = f"{' and '.join(missing)} in {folder or 'the folder that --weights names'}"
+            continue
+        assert folder is not None
+        try:
+            measures.append(load(folder, device))
+        except MissingError as error:
+            wanted[name] = str(error)
+    return measures, wanted
