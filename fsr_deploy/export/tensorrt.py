@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from fsr_deploy.bundle import ONNX_NAME, PLAN_NAME, REFERENCE_NAME, Bundle, BundleInfo, read_bundle, write_info
 from fsr_deploy.console import say
 from fsr_deploy.errors import InputError, MissingError
-from fsr_deploy.export.parity import Row, budget_for, gate, prove, shortfalls
+from fsr_deploy.export.parity import Row, budget_for, forced_notes, gate, prove, shortfalls
 from fsr_deploy.export.tensorrt_build import build_plan
 from fsr_deploy.export.tensorrt_config import PlanOptions
 from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.driver import find_gpu
 from fsr_deploy.runtime.enginefile import EngineFile
+from fsr_deploy.runtime.session import OutOfMemory
 from fsr_deploy.runtime.tensorrt import TensorRTSession
 from fsr_deploy.runtime.tensorrt_library import load
 from fsr_deploy.staging import staged_directory
@@ -62,6 +63,7 @@ def add_plan(directory: Path, info: BundleInfo, options: PlanOptions, *, force: 
         info,
         parity=[*others, *(row.as_dict() for row in rows)],
         parity_passed=info.parity_passed and not shortfalls(rows, budget),
+        notes=(*info.notes, *forced_notes(rows, budget)),
     )
 
 
@@ -75,6 +77,8 @@ def prove_plan(directory: Path, info: BundleInfo, *, device: int = 0) -> list[Ro
     try:
         batches = {batch for profile in info.plan.profiles for batch in profile}
         return prove(lambda batch: session.submit(batch).result(), session.info.engine, reference, batches)
+    except OutOfMemory as error:
+        raise MissingError(f"{file.path}: the GPU has too little memory to prove it: {error}") from error
     finally:
         session.close()
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsr_deploy.errors import InputError
+from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.device_array import LEGACY_STREAM, DeviceArray, view
 from fsr_deploy.runtime.driver import find_gpu
@@ -55,8 +55,8 @@ class TensorRTSession:
     launches each batch as one CUDA graph. Threads: any may call any method, but batches run in the order of their
     ``submit``, so let one thread submit; ``result`` may be called from another meanwhile.
 
-    Raises InputError for a plan that cannot run here, before TensorRT sees it where that can be known, MissingError
-    without a GPU, TensorRT or cuda-bindings, and OutOfMemory where not even one batch fits.
+    Raises InputError for a plan that cannot run here, before TensorRT sees it where that can be known, and MissingError
+    without a GPU, TensorRT or cuda-bindings, or where the plan does not fit into the GPU's memory.
     """
 
     def __init__(
@@ -73,8 +73,13 @@ class TensorRTSession:
         gpu = find_gpu(self._device)
         check_machine(file, Machine(load().__version__, gpu, this_platform()))
         cuda.use_device(self._device)
-        self._engine = Engine(file)
-        self._lanes = _lanes(self._engine, in_flight, graphs)
+        try:
+            self._engine = Engine(file)
+            self._lanes = _lanes(self._engine, in_flight, graphs)
+        except OutOfMemory as error:
+            raise MissingError(
+                f"{file.path}: does not fit into the memory of {gpu.name}{_memory()}: {error}"
+            ) from error
         self._pending: list[PendingFaces | None] = [None] * len(self._lanes)
         self._turns: Iterator[int] = itertools.cycle(range(len(self._lanes)))
         self._submitting = threading.Lock()
@@ -214,6 +219,11 @@ def _lanes(engine: Engine, wanted: int, graphs: bool) -> list[Lane]:
     except (OutOfMemory, InputError):
         pass
     return lanes
+
+
+def _memory() -> str:
+    free, total = cuda.memory()
+    return f" ({free / 2**30:.1f} of {total / 2**30:.1f} GiB free)"
 
 
 def _info(file: EngineFile, engine: Engine, name: str, device: str) -> EngineInfo:

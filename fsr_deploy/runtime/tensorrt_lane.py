@@ -131,7 +131,7 @@ class Lane:
         if self._graphs:
             try:
                 self._graph = cuda.Graph(self._stream, lambda: self._run(batch))
-            except (cuda.CudaError, InputError) as error:
+            except (cuda.CudaError, InputError, OutOfMemory) as error:
                 self._graphs = False
                 self.graph_failure = str(error)
         return self._graph

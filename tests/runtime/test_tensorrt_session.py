@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fsr_deploy.errors import InputError
+from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.session import OutOfMemory
 from fsr_deploy.runtime.tensorrt import TensorRTSession
@@ -104,12 +104,13 @@ def test_without_graphs_every_batch_is_put_into_the_stream_call_by_call(gpu: Mac
     assert "cudaGraphLaunch" not in gpu.cuda.calls
 
 
+@pytest.mark.parametrize("error", ["cudaErrorStreamCaptureUnsupported", "cudaErrorMemoryAllocation"])
 @pytest.mark.parametrize("function", ["cudaStreamEndCapture", "cudaGraphInstantiate"])
 def test_an_engine_that_cannot_be_captured_runs_without_a_graph_and_says_so(
-    gpu: Machine, tmp_path: Path, function: str
+    gpu: Machine, tmp_path: Path, function: str, error: str
 ) -> None:
     session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"), in_flight=1)
-    gpu.cuda.failures[function] = cudaError_t.cudaErrorStreamCaptureUnsupported
+    gpu.cuda.failures[function] = cudaError_t[error]
     for seed in range(4):
         assert np.array_equal(session.upscale(lr_faces(2, seed)), repeat_pixels(lr_faces(2, seed)))
     assert function in session.graph_failure
@@ -182,18 +183,20 @@ def test_memory_for_one_batch_only_means_one_batch_in_flight(gpu: Machine, tmp_p
     assert np.array_equal(session.upscale(lr_faces(2)), repeat_pixels(lr_faces(2)))
 
 
-def test_no_memory_for_a_context_is_out_of_memory_and_leaves_nothing_behind(gpu: Machine, tmp_path: Path) -> None:
+def test_no_memory_for_a_context_is_said_with_the_figures_and_leaves_nothing_behind(
+    gpu: Machine, tmp_path: Path
+) -> None:
     gpu.cuda.total = 1 << 19
     file = write_plan(gpu, tmp_path / "bundle")
-    with pytest.raises(OutOfMemory, match="out of memory"):
+    with pytest.raises(MissingError, match=r"memory of NVIDIA H100 \(0.0 of 0.0 GiB free\): .*out of memory"):
         TensorRTSession(file)
     assert gpu.cuda.live == 0
 
 
-def test_a_failed_allocation_is_out_of_memory(gpu: Machine, tmp_path: Path) -> None:
+def test_a_failed_allocation_is_named(gpu: Machine, tmp_path: Path) -> None:
     file = write_plan(gpu, tmp_path / "bundle")
     gpu.cuda.failures["cudaHostAlloc"] = cudaError_t.cudaErrorMemoryAllocation
-    with pytest.raises(OutOfMemory, match="cudaHostAlloc"):
+    with pytest.raises(MissingError, match="cudaHostAlloc"):
         TensorRTSession(file)
 
 
@@ -313,3 +316,12 @@ def test_an_array_on_the_host_is_no_array_on_the_gpu(gpu: Machine, tmp_path: Pat
     session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"))
     with pytest.raises(InputError, match="ndarray: not an array on cuda:0"):
         session.upscale_on_device(lr_faces(2))
+
+
+def test_a_batch_that_does_not_fit_is_out_of_memory_and_smaller_ones_still_run(gpu: Machine, tmp_path: Path) -> None:
+    session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"))
+    gpu.cuda.failures["cudaMemcpyAsync"] = cudaError_t.cudaErrorMemoryAllocation
+    with pytest.raises(OutOfMemory):
+        session.upscale(lr_faces(8))
+    assert np.array_equal(session.upscale(lr_faces(4)), repeat_pixels(lr_faces(4)))
+    assert np.array_equal(session.upscale(lr_faces(8)), repeat_pixels(lr_faces(8)))
