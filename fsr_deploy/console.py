@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fsr_deploy.errors import ExitCode, FsrError
+from fsr_deploy.errors import ExitCode, FsrError, UsageError
 
 PLAIN_PROGRESS_SECONDS = 5.0
 
@@ -81,6 +83,29 @@ def _plain_lines(what: str, total: int) -> Callable[[int], None]:
             say(f"{what}: {done}/{total}, {rate:.1f}/s, {(total - done) / rate:.0f} s left")
 
     return advance
+
+
+def refuse_unknown(option: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise UsageError where an option's value is not one of those known."""
+    if value not in known:
+        raise UsageError(f"{option} {value}: not one of {', '.join(known)}")
+
+
+@contextmanager
+def finish_on_interrupt(message: str) -> Iterator[threading.Event]:
+    """Yield an event that the first Ctrl-C sets, with a message, instead of ending the block; the second ends it."""
+    stop = threading.Event()
+
+    def first(signal_number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, previous)
+        stop.set()
+        say(message)
+
+    previous = signal.signal(signal.SIGINT, first)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def command(function: Callable[..., ExitCode | None]) -> Callable[[], None]:

@@ -120,10 +120,14 @@ def write_frame(path: str | Path, pixels: RGB) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one; raises InputError where that is impossible."""
+    """Write a file, and the folders above it, so that a reader sees the old one or the new one.
+
+    Raises InputError where that is impossible; then nothing is left behind.
+    """
     # The same name at every try: what a killed process left behind is overwritten and goes away.
     temporary = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as stream:
                 stream.write(content)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 
 from fsr_deploy.bundle import ONNX_NAME, PLAN_NAME, read_bundle
-from fsr_deploy.errors import InputError, UsageError
-from fsr_deploy.runtime.enginefile import EngineFile, read_engine_file
+from fsr_deploy.console import warn
+from fsr_deploy.errors import InputError, MissingError, UsageError
+from fsr_deploy.runtime.enginefile import read_engine_file
 from fsr_deploy.runtime.session import Session
 
 
@@ -22,14 +22,7 @@ def open_session(path: str | Path, device: str = "auto", *, trust: bool = False)
     """
     device = parse_device(device)
     path = Path(path)
-    file = read_engine_file(_choose_file(path, device) if path.is_dir() else path)
-    if file.path.suffix == ".onnx":
-        from fsr_deploy.runtime.onnx import OnnxSession
-
-        return OnnxSession(file, device)
-    if file.path.suffix == ".plan":
-        return _open_plan(file, device, trust)
-    raise InputError(f"{path}: not an engine; name a bundle, an engine.plan or a model.onnx")
+    return _open_bundle(path, device, trust) if path.is_dir() else _open_file(path, device, trust)
 
 
 def parse_device(device: str) -> str:
@@ -41,20 +34,31 @@ def parse_device(device: str) -> str:
     raise UsageError(f"no device is called {device!r}; the devices are: auto, cpu, cuda, cuda:0, cuda:1 ...")
 
 
-def _choose_file(directory: Path, device: str) -> Path:
-    """Return the bundle's file that serves the device best."""
+def _open_bundle(directory: Path, device: str, trust: bool) -> Session:
+    """Open the bundle's file that serves the device best."""
     files = read_bundle(directory).info.files
-    plan_wanted = device != "cpu" and importlib.util.find_spec("tensorrt") is not None
-    if PLAN_NAME in files and (plan_wanted or ONNX_NAME not in files):
-        return directory / PLAN_NAME
-    if ONNX_NAME in files:
-        return directory / ONNX_NAME
-    raise InputError(f"{directory}: the bundle has no engine; export it again")
+    if PLAN_NAME in files and device != "cpu":
+        try:
+            return _open_file(directory / PLAN_NAME, device, trust)
+        except MissingError as error:
+            if device != "auto" or ONNX_NAME not in files:
+                raise
+            warn(f"{directory / PLAN_NAME}: {error}; running {ONNX_NAME} instead")
+    if ONNX_NAME not in files:
+        raise InputError(f"{directory}: the bundle has no {ONNX_NAME} for this device; export it again")
+    return _open_file(directory / ONNX_NAME, device, trust)
 
 
-def _open_plan(file: EngineFile, device: str, trust: bool) -> Session:
-    if device == "cpu":
-        raise UsageError(f"{file.path}: a TensorRT plan runs on a GPU only; name the bundle or its {ONNX_NAME}")
-    from fsr_deploy.runtime.tensorrt import TensorRTSession
+def _open_file(path: Path, device: str, trust: bool) -> Session:
+    if path.suffix not in (".onnx", ".plan") and path.exists():
+        raise InputError(f"{path}: not an engine; name a bundle, an engine.plan or a model.onnx")
+    file = read_engine_file(path)
+    if path.suffix == ".plan":
+        if device == "cpu":
+            raise UsageError(f"{path}: a TensorRT plan runs on a GPU only; name the bundle or its {ONNX_NAME}")
+        from fsr_deploy.runtime.tensorrt import TensorRTSession
 
-    return TensorRTSession(file, device, trust=trust)
+        return TensorRTSession(file, device, trust=trust)
+    from fsr_deploy.runtime.onnx import OnnxSession
+
+    return OnnxSession(file, device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fsr_deploy.errors import InputError, MissingError
+from fsr_deploy.runtime.cores import physical_cores
 from fsr_deploy.runtime.enginefile import EngineFile
 from fsr_deploy.runtime.external import has_external_data
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
@@ -138,17 +138,6 @@ def _start(ort: ModuleType, file: EngineFile, providers: list[Any], profile: Pat
         raise InputError(f"{file.path}: ONNX Runtime {ort.__version__} refuses it: {_first_line(error)}") from error
 
 
-def physical_cores() -> int:
-    """Return how many physical cores this process may use; two hyper-threads of one core count once."""
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    siblings = set()
-    for cpu in os.sched_getaffinity(0):
-        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        siblings.add(path.read_text() if path.is_file() else str(cpu))
-    return len(siblings)
-
-
 def _face_shapes(session: Any, path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return (h, w) and (H, W); raises InputError where input and output are not one batch of uint8 faces each."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
@@ -171,7 +160,12 @@ def _facts(session: Any, file: EngineFile) -> dict[str, Any]:
     """Return what the bundle, or else the graph's own metadata, says about precision, training and batch size."""
     if file.bundle:
         bundle = file.bundle
-        return {"precision": bundle.precision, "trained": bundle.trained, "best_batch": bundle.batches[1]}
+        return {
+            "precision": bundle.precision,
+            "trained": bundle.trained,
+            "best_batch": bundle.batches[1],
+            "notes": bundle.notes,
+        }
     metadata = session.get_modelmeta().custom_metadata_map
     batches = metadata.get("fsr.batches", "").split(",")
     return {

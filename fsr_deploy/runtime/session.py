@@ -17,7 +17,8 @@ class EngineInfo:
 
     ``lr_shape`` and ``sr_shape`` are (height, width) of one LR and one SR face in pixels.
     ``max_batch`` is the largest batch the engine accepts, None where it has no limit.
-    ``best_batch`` is the batch size the engine was built for.
+    ``best_batch`` is the batch size at which it is fastest per face. ``notes`` are sentences from its bundle that
+    whoever runs it should read.
     """
 
     engine: str
@@ -29,6 +30,7 @@ class EngineInfo:
     best_batch: int
     max_batch: int | None = None
     trained: bool | None = None
+    notes: tuple[str, ...] = ()
 
 
 class OutOfMemory(Exception):

@@ -1,0 +1,150 @@
+"""``fsr-run``: SR faces from frames, with any engine."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fsr_deploy.console import command, finish_on_interrupt, print_json, progress, refuse_unknown, say, warn
+from fsr_deploy.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from fsr_deploy.runtime.jobs import Work
+    from fsr_deploy.runtime.pipeline import RunSummary
+    from fsr_deploy.runtime.session import EngineInfo
+
+FORMATS = ("same", "png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff")
+
+
+@command
+def main(
+    engine: Annotated[str, typer.Argument(metavar="ENGINE", help="A bundle, its engine.plan or its model.onnx.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT", help="A folder of frames, one image, or - for a list of paths on standard input."
+        ),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="Where the SR faces go; the input's name with _sr unless given."
+        ),
+    ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", help=f"File format of the SR faces: {', '.join(FORMATS)}.")
+    ] = "same",
+    batch: Annotated[str, typer.Option(help="Faces per run of the engine: auto or a number.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Skip the frames that an earlier run finished.")
+    ] = True,
+    on_error: Annotated[str, typer.Option(help="At a frame that cannot be read: skip or stop.")] = "skip",
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Load a plan that comes without a bundle: it can run code.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON to standard output.")] = False,
+) -> ExitCode:
+    """Upscale the faces in a folder of frames, one image or a list of paths.
+
+    \b
+    fsr-run bundles/aminet faces/ -o faces_128/
+    fsr-run bundles/aminet/model.onnx face.jpg -o face_128.png --device cpu
+    find faces/ -name '*.png' | fsr-run bundles/aminet - -o faces_128/ --format jpg --json
+    """
+    refuse_unknown("--format", format_, FORMATS)
+    refuse_unknown("--on-error", on_error, ("skip", "stop"))
+    wanted = _parse_batch(batch)
+
+    from fsr_deploy.runtime import pipeline
+    from fsr_deploy.runtime.engines import open_session
+    from fsr_deploy.runtime.jobs import find_work
+
+    suffix = None if format_ == "same" else f".{format_}"
+    work = find_work(source, output, suffix, sys.stdin if source == "-" else ())
+    session = open_session(engine, device, trust=trust)
+    faces = pipeline.choose_batch(session.info, wanted, len(work.jobs))
+    _introduce(engine, session.info, faces)
+    with (
+        finish_on_interrupt("interrupted: finishing the batch (press Ctrl-C again to stop at once)") as stop,
+        progress("faces", len(work.jobs)) as advance,
+    ):
+        settings = pipeline.Settings(faces, resume, on_error == "skip", stop)
+        summary = pipeline.run(session, work, settings, advance, say)
+    session.close()
+    _conclude(summary, work)
+    if json:
+        print_json(_as_json(session.info, work, summary, faces))
+    if stop.is_set():
+        return ExitCode.INTERRUPTED
+    return ExitCode.PARTIAL if summary.failed else ExitCode.DONE
+
+
+def _parse_batch(text: str) -> int | None:
+    """Return the number of faces, None for "auto"."""
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) == 0:
+        raise UsageError(f"--batch {text}: give auto or a number from 1 on")
+    return int(text)
+
+
+def _introduce(engine: str, info: EngineInfo, batch: int) -> None:
+    sizes = " -> ".join(f"{width}x{height}" for height, width in (info.lr_shape, info.sr_shape))
+    say(f"{engine}: {info.engine}, device {info.device}, precision {info.precision}, {sizes}, batch {batch}")
+    for note in info.notes:
+        warn(note)
+    if info.trained is False:
+        warn("THIS ENGINE IS NOT TRAINED: its weights are random and so are its faces; export it with --checkpoint")
+
+
+def _conclude(summary: RunSummary, work: Work) -> None:
+    for line in summary.sizes.lines():
+        say(line)
+    for line in summary.sizes.warnings():
+        warn(line)
+    if summary.alpha_dropped:
+        say(f"transparency was dropped in {summary.alpha_dropped} of the frames")
+    if summary.stages:
+        rates = ", ".join(f"{name} {rate:.1f}" for name, rate in summary.stages.stages.items())
+        say(
+            f"{summary.stages.end_to_end:.1f} faces/s end to end ({rates} faces/s),"
+            f" efficiency {summary.stages.efficiency:.2f}, bottleneck {summary.stages.bottleneck}"
+        )
+    counts = {
+        "done": summary.done,
+        "done before": summary.already_done,
+        "failed": len(summary.failed),
+        "left": summary.left,
+    }
+    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "done")
+    say(f"{work.folder or work.jobs[0].target}: {told} of {summary.total} in {summary.seconds:.1f} s")
+    if summary.left:
+        say("run the same command again to go on with the frames that are left")
+
+
+def _as_json(info: EngineInfo, work: Work, summary: RunSummary, batch: int) -> dict[str, Any]:
+    return {
+        "engine": {**asdict(info), "batch": batch},
+        "output": str(work.folder or work.jobs[0].target),
+        "frames": {
+            "total": summary.total,
+            "done": summary.done,
+            "done_before": summary.already_done,
+            "failed": len(summary.failed),
+            "left": summary.left,
+            "resized": {kind.name.lower(): count for kind, count in summary.sizes.fits.items()},
+            "alpha_dropped": summary.alpha_dropped,
+        },
+        "failures": [{"frame": str(failed.job.source), "reason": failed.reason} for failed in summary.failed],
+        "warnings": summary.sizes.warnings(),
+        "seconds": summary.seconds,
+        "rates": asdict(summary.stages) if summary.stages else None,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""How busy each stage of a pipeline was, and what that says about the whole."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+Value = TypeVar("Value")
+Result = TypeVar("Result")
+
+
+class Stage:
+    """Counts the frames a stage took and the seconds its workers spent on them; waiting for others is not counted."""
+
+    def __init__(self, name: str, workers: int) -> None:
+        self.name = name
+        self.workers = workers
+        self.frames = 0
+        self.seconds = 0.0
+        self._lock = threading.Lock()
+
+    def timed(
+        self, step: Callable[[Value], Result], size: Callable[[Value], int] = lambda value: 1
+    ) -> Callable[[Value], Result]:
+        """Return the step with its time and frames counted; ``size`` tells how many frames a value holds."""
+
+        def run(value: Value) -> Result:
+            start = time.perf_counter()
+            try:
+                return step(value)
+            finally:
+                with self._lock:
+                    self.seconds += time.perf_counter() - start
+                    self.frames += size(value)
+
+        return run
+
+    @property
+    def rate(self) -> float:
+        """Frames per second that the stage would do if it never waited for another: all workers, all the time."""
+        return self.frames * self.workers / self.seconds if self.seconds else float("inf")
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """Rates in frames per second.
+
+    ``stages`` maps a stage's name to its own rate while the others ran beside it; ``end_to_end`` is finished frames by
+    elapsed time, start-up of the engine excluded. ``efficiency`` is end_to_end / min(stages): 1 where the slowest
+    stage, the ``bottleneck``, never waited. Stages that share cores slow each other down; that is in the rates, not in
+    the efficiency, and only a run of the engine alone tells it.
+    """
+
+    stages: dict[str, float]
+    end_to_end: float
+    efficiency: float
+    bottleneck: str
+
+
+def report(stages: list[Stage], frames: int, seconds: float) -> StageReport | None:
+    """Return the report on ``frames`` finished in ``seconds``, None where nothing was measured."""
+    rates = {stage.name: stage.rate for stage in stages if stage.frames}
+    if not rates or not frames or seconds <= 0:
+        return None
+    bottleneck = min(rates, key=lambda name: rates[name])
+    end_to_end = frames / seconds
+    return StageReport(rates, end_to_end, end_to_end / rates[bottleneck], bottleneck)
