@@ -12,6 +12,7 @@ from fsr_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from fsr_deploy.bundle import Bundle
+    from fsr_deploy.export.tensorrt_config import PlanOptions
 
 MAX_BATCH = 4096
 
@@ -42,6 +43,30 @@ def main(
     budget_levels: Annotated[
         float | None, typer.Option(help="Largest error in 8-bit levels.", show_default="fp32 1")
     ] = None,
+    rebuild: Annotated[
+        Path | None,
+        typer.Option("--rebuild", metavar="DIR", help="Build the plan of a bundle on this machine; needs no PyTorch."),
+    ] = None,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MIN,OPT,MAX", help="A batch range of the plan; repeatable.", show_default="--batch"),
+    ] = None,
+    workspace: Annotated[
+        float | None, typer.Option(min=0.01, metavar="GIB", help="Scratch memory of the plan.", show_default="all")
+    ] = None,
+    level: Annotated[
+        int | None, typer.Option(min=0, max=5, help="Effort of the plan's build.", show_default="TensorRT's, 3")
+    ] = None,
+    hardware: Annotated[
+        str, typer.Option(help="GPUs the plan runs on: none (this one's kind), same-compute-capability, ampere-plus.")
+    ] = "none",
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="The plan runs on later TensorRT versions too; with --trust.")
+    ] = False,
+    timing_cache: Annotated[
+        Path | None, typer.Option(help="Kernel timings of earlier builds.", show_default="in the user's cache")
+    ] = None,
+    device: Annotated[str, typer.Option(help="The GPU to build the plan for.")] = "cuda:0",
     force: Annotated[bool, typer.Option("--force", help="Publish an engine over its budget, marked as such.")] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The bundle's directory.", show_default="MODEL-PRECISION")
@@ -54,15 +79,21 @@ def main(
     \b
     fsr-export aminet --checkpoint aminet.safetensors --fp16
     fsr-export runs/aminet/best.safetensors --faces photos/ -o bundles/aminet
-    fsr-export aminet-s --lr-size 32 --batch 1,16,64 --target onnx --json
+    fsr-export --rebuild bundles/aminet --profile 1,1,1 --profile 8,64,128
     """
     if list_models:
         _list(json)
         return
+    plan = _plan_options(profile or [], workspace, level, hardware, version_compatible, timing_cache, device)
+    if rebuild is not None:
+        if model is not None:
+            raise UsageError("--rebuild takes a bundle as it is; leave MODEL out")
+        _rebuild(rebuild, plan, force=force, json=json)
+        return
     if model is None:
         raise UsageError("name a MODEL or a CHECKPOINT to export; --list shows the models")
     precision = _precision(fp16=fp16, bf16=bf16)
-    batches = _batches(batch)
+    batches = _batches("--batch", batch)
     _refuse_unknown("--target", target, ("auto", "onnx", "trt"))
     _refuse_unknown("--io", io, ("uint8", "float"))
     from fsr_deploy.export.options import ExportOptions
@@ -81,6 +112,7 @@ def main(
             opset=opset,
             faces=faces,
             budget=budget_for(precision, budget_db, budget_levels),
+            plan=plan,
             force=force,
             output=output,
         )
@@ -97,14 +129,50 @@ def _precision(**flags: bool) -> str:
     return chosen[0] if chosen else "fp32"
 
 
-def _batches(text: str) -> tuple[int, int, int]:
+def _plan_options(
+    profiles: list[str],
+    workspace: float | None,
+    level: int | None,
+    hardware: str,
+    version_compatible: bool,
+    timing_cache: Path | None,
+    device: str,
+) -> PlanOptions:
+    from fsr_deploy.export.tensorrt_config import HARDWARE, PlanOptions
+    from fsr_deploy.runtime.engines import parse_device
+
+    _refuse_unknown("--hardware", hardware, tuple(name.replace("_", "-") for name in HARDWARE))
+    if not parse_device(device).startswith("cuda:"):
+        raise UsageError(f"--device {device}: a plan is built for a GPU; name cuda:0, cuda:1 ...")
+    return PlanOptions(
+        profiles=tuple(_batches("--profile", text) for text in profiles),
+        workspace_gib=workspace,
+        level=level,
+        hardware=hardware.replace("-", "_"),
+        version_compatible=version_compatible,
+        timing_cache=timing_cache,
+        device=int(parse_device(device).removeprefix("cuda:")),
+    )
+
+
+def _rebuild(directory: Path, plan: PlanOptions, *, force: bool, json: bool) -> None:
+    from fsr_deploy.bundle import Bundle
+    from fsr_deploy.export.tensorrt import rebuild
+
+    bundle = Bundle(directory, rebuild(directory, plan, force=force))
+    _say_next(bundle, "trt")
+    if json:
+        print_json(_summary(bundle))
+
+
+def _batches(option: str, text: str) -> tuple[int, int, int]:
     parts = text.split(",")
     sizes = [int(part) for part in parts if part.strip().isdecimal()]
     if len(sizes) == len(parts) and len(sizes) in (1, 3):
         low, best, high = sizes * (3 // len(sizes))
         if 1 <= low <= best <= high <= MAX_BATCH:
             return low, best, high
-    raise UsageError(f"--batch {text}: not MIN,OPT,MAX in rising order from 1 to {MAX_BATCH}, for example 1,8,32")
+    raise UsageError(f"{option} {text}: not MIN,OPT,MAX in rising order from 1 to {MAX_BATCH}, for example 1,8,32")
 
 
 def _refuse_unknown(option: str, value: str, known: tuple[str, ...]) -> None:
@@ -142,3 +210,7 @@ def _summary(bundle: Bundle) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {"bundle": str(bundle.path), **asdict(bundle.info)}
+
+
+if __name__ == "__main__":
+    main()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fsr_deploy.export.deploy import Io
 from fsr_deploy.export.graph import EXPORT_OPSET
 from fsr_deploy.export.parity import BUDGETS, Budget
+from fsr_deploy.export.tensorrt_config import PlanOptions
 
 TARGETS = ("auto", "onnx", "trt")
 
@@ -18,7 +19,8 @@ class ExportOptions:
 
     ``model`` is a registered name or a checkpoint, ``batches`` are (min, opt, max). ``target`` "onnx" writes the graph
     for CPUs, "trt" also builds the plan, "auto" builds it where there are a GPU and TensorRT; both write the graph in
-    the form that TensorRT runs best. ``faces`` is a folder to prove with, None for drawn faces.
+    the form that TensorRT runs best. ``faces`` is a folder to prove with, None for drawn faces. ``plan`` is how a plan
+    is built.
     """
 
     model: str
@@ -31,5 +33,6 @@ class ExportOptions:
     opset: int = EXPORT_OPSET
     faces: Path | None = None
     budget: Budget = BUDGETS["fp32"]
+    plan: PlanOptions = field(default_factory=PlanOptions)
     force: bool = False
     output: Path | None = None

@@ -99,9 +99,9 @@ def rebuild(directory: Path, options: PlanOptions, *, force: bool = False) -> Bu
     ParityError where the plan is over the bundle's budget (the bundle is then left untouched), and what ``add_plan``
     raises.
     """
+    bundle = read_bundle(directory)
     if reason := why_no_plan(options.device):
         raise MissingError(reason)
-    bundle = read_bundle(directory)
     for name in (ONNX_NAME, REFERENCE_NAME):
         bundle.file(name)
     with staged_directory(directory) as staging:

@@ -52,7 +52,7 @@ def find_driver() -> Driver:
     if code == _NO_DEVICE:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
         hint = "" if hidden is None else f" (CUDA_VISIBLE_DEVICES is {hidden!r})"
-        raise MissingError(f"the NVIDIA driver finds no GPU{hint}; --device cpu runs a bundle's model.onnx")
+        raise MissingError(f"the NVIDIA driver finds no GPU{hint}")
     _check(library, "cuInit", code)
     version = _integer(library, "cuDriverGetVersion")
     gpus = tuple(_gpu(library, index) for index in range(_integer(library, "cuDeviceGetCount")))
@@ -81,9 +81,7 @@ def _load_library() -> ctypes.CDLL:
     try:
         return ctypes.CDLL(LIBRARY)
     except OSError:
-        raise MissingError(
-            f"this machine has no NVIDIA driver ({LIBRARY} is not found); --device cpu runs a bundle's model.onnx"
-        ) from None
+        raise MissingError(f"this machine has no NVIDIA driver ({LIBRARY} is not found)") from None
 
 
 def _gpu(library: ctypes.CDLL, index: int) -> Gpu:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fsr_deploy.bundle import ONNX_NAME
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.device_array import LEGACY_STREAM, DeviceArray, view
-from fsr_deploy.runtime.driver import find_gpu
+from fsr_deploy.runtime.driver import Gpu, find_gpu
 from fsr_deploy.runtime.enginefile import EngineFile
 from fsr_deploy.runtime.preflight import Machine, check_file, check_machine, this_platform
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
@@ -70,7 +71,7 @@ class TensorRTSession:
     ) -> None:
         check_file(file, trust=trust)
         self._device = 0 if device == "auto" else int(device.removeprefix("cuda:"))
-        gpu = find_gpu(self._device)
+        gpu = _gpu_for(file, self._device)
         check_machine(file, Machine(load().__version__, gpu, this_platform()))
         cuda.use_device(self._device)
         try:
@@ -205,6 +206,13 @@ class _OnDevice:
         """Wait for what runs and free the context."""
         for resource in (self._context, self._arrived, self._stream):
             resource.close()
+
+
+def _gpu_for(file: EngineFile, index: int) -> Gpu:
+    try:
+        return find_gpu(index)
+    except MissingError as error:
+        raise MissingError(f"{file.path}: {error}; --device cpu runs a bundle's {ONNX_NAME}") from error
 
 
 def _lanes(engine: Engine, wanted: int, graphs: bool) -> list[Lane]:

@@ -189,7 +189,10 @@ print([name for name in ("tensorrt", "cuda", "torch", "onnx", "onnxruntime") if 
 """
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     first, second = output.splitlines()
-    assert first.startswith(f"{int(MissingError.exit_code)} this machine has no NVIDIA driver")
+    assert first == (
+        f"{int(MissingError.exit_code)} {tmp_path / 'engine.plan'}: this machine has no NVIDIA driver"
+        " (libcuda.so.1 is not found); --device cpu runs a bundle's model.onnx"
+    )
     assert second == "[]"
 
 
