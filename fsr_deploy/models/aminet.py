@@ -322,6 +322,7 @@ register(
         options={"channels": 28},
         params=13.24,
         macs=14.83,
+        counting="thop",
         published_params=12.62,
         published_macs=15.6,
     )
@@ -335,6 +336,7 @@ register(
         options={"channels": 20},
         params=7.82,
         macs=9.39,
+        counting="thop",
         published_params=8.2,
         published_macs=9.4,
     )
@@ -348,6 +350,7 @@ register(
         options={"channels": 8, "mid": 16},
         params=1.08,
         macs=1.22,
+        counting="thop",
     )
 )
 register(
@@ -359,5 +362,6 @@ register(
         options={"channels": 28},
         params=13.24,
         macs=14.83,
+        counting="thop",
     )
 )

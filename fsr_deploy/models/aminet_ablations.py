@@ -12,7 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsr_deploy.models.aminet import LGFI, PAPER, RDFE, SA, SKAF, AMINet, LayerNorm, channel_max, channel_mean
+from fsr_deploy.models.aminet import EDFF, LGFI, PAPER, RDFE, SA, SKAF, AMINet, LayerNorm, channel_max, channel_mean
+from fsr_deploy.models.mfspnet import MFSPNet, Padding
 from fsr_deploy.models.registry import ModelRecord, register
 
 
@@ -89,6 +90,29 @@ class Transformers(nn.Sequential):
         super().__init__(*(TransformerBlock(width, heads) for _ in range(6)))
 
 
+class SPARNetEDFF(MFSPNet):
+    """SPARNet with EDFF: each decoder feature is fused with the encoder's of its grid; faces and errors as MFSPNet's.
+
+    * The fusion comes after each up-sampling unit, as in AMINet; the largest grid's encoder feature is the head's.
+    """
+
+    def __init__(self, padding: Padding = "reflect", lr_size: int = 16, width: int = 32, blocks: int = 10) -> None:
+        super().__init__(False, False, False, padding, lr_size, width, blocks)
+        self.fusions = nn.ModuleList(EDFF(w) for w in (4 * width, 2 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the SR face, (N, 3, H, W) like the input."""
+        skips = []
+        y = self.head(x)
+        for down in self.down:
+            skips.append(y)
+            y = down(y)
+        y = self.body(y)
+        for up, fuse in zip(self.up, self.fusions, strict=True):
+            y = fuse(skips.pop(), up(y))
+        return self.tail(y)
+
+
 def aminet_with(**blocks: Any) -> partial[AMINet]:
     """Return a builder of AMINet whose LGFI blocks take the given factories (``attention``, ``local``, ``fusion``)."""
     return partial(AMINet, block=partial(LGFI, **blocks))
@@ -126,4 +150,17 @@ ABLATIONS: tuple[tuple[str, str, Any, float, float, float | None], ...] = (
     ("skaf-max", "SKAF with max pooling alone", skaf_with(pools=(channel_max, channel_max)), 13.24, 14.83, None),
 )
 for tag, difference, builder, params, macs, published in ABLATIONS:
-    register(ModelRecord(f"aminet.{tag}", builder, difference, PAPER, {"channels": 28}, params, macs, published))
+    register(
+        ModelRecord(
+            name=f"aminet.{tag}",
+            builder=builder,
+            description=difference,
+            paper=PAPER,
+            options={"channels": 28},
+            params=params,
+            macs=macs,
+            published_params=published,
+            counting="thop",
+        )
+    )
+register(ModelRecord("sparnet.edff", SPARNetEDFF, "SPARNet with AMINet's EDFF", PAPER, {}, 11.36, 9.09))

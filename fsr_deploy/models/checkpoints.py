@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from fsr_deploy.errors import FsrError, InputError
 from fsr_deploy.models import registry
+from fsr_deploy.models.sparnet_keys import sparnet_key
 from fsr_deploy.schema import decode
 
 PICKLED = (".pth", ".pt", ".ckpt")
@@ -60,11 +61,12 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 def load_into(module: nn.Module, path: Path, name: str) -> None:
     """Load a checkpoint into ``module``, which is the registered model ``name``.
 
-    Raises InputError for what load_weights refuses, and where names or shapes differ: it names the first of them and
-    the registered models that the weights do fit.
+    The public SPARNet's names are understood too. Raises InputError for what load_weights refuses, and where names or
+    shapes differ: it names the first of them and the registered models that the weights do fit.
     """
-    weights = load_weights(path)
-    if differences := _differences(_shapes(module.state_dict()), _shapes(weights)):
+    wanted = _shapes(module.state_dict())
+    weights = _named_as(wanted, load_weights(path))
+    if differences := _differences(wanted, _shapes(weights)):
         raise InputError(f"{path}: not weights of {name}: {differences}; they fit {_listed(fitting(weights))}")
     module.load_state_dict(weights)
 
@@ -113,9 +115,9 @@ def save_safetensors(weights: Mapping[str, Tensor], path: Path, metadata: Metada
 
 def fitting(weights: Mapping[str, Tensor]) -> list[str]:
     """Return the names of the registered models, as registered, that have just these names and shapes."""
-    shapes = _shapes(weights)
     with torch.device("meta"):
-        return [name for name in registry.names() if _shapes(registry.build(name).state_dict()) == shapes]
+        models = {name: _shapes(registry.build(name).state_dict()) for name in registry.names()}
+    return [name for name, wanted in models.items() if _shapes(_named_as(wanted, weights)) == wanted]
 
 
 @contextmanager
@@ -188,6 +190,12 @@ def _without_prefixes(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in weights)), None):
         weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
     return weights
+
+
+def _named_as(wanted: Iterable[str], weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the weights under the names that are wanted, where theirs are the public SPARNet's."""
+    renamed = {sparnet_key(name): tensor for name, tensor in weights.items()}
+    return renamed if set(renamed) == set(wanted) else weights
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -1,9 +1,11 @@
-"""Parameters and multiply-accumulates of a network, counted as the papers' tables do.
+"""Parameters and multiply-accumulates of a network, counted in the two ways that the papers' tables are counted.
 
-Both papers' figures are thop's (pytorch-OpCounter 0.1.1). Its convention, kept here for comparison and nothing else:
-modules are matched by exact type, everything functional is free (attention's matrix products, interpolation, sums),
-a convolution is counted without its bias, batch norm as four operations per element, and a transposed convolution
-like a convolution on its output grid, which is stride^2 times too much.
+``products`` counts the products of all convolutions and matrix products, and nothing else: what the hardware
+multiplies, and the figures of MFSPNet's and SPARNet's table.
+
+``thop`` counts as pytorch-OpCounter 0.1.1 does, whose figures AMINet's tables have: by modules of known types, so that
+matrix products are free; four operations per element for batch norm; and a transposed convolution like a convolution on
+its output grid, stride^2 times too much. It serves that comparison only.
 """
 
 from __future__ import annotations
@@ -15,16 +17,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 Rule = Callable[[Any, Tensor, Tensor], int]
 
 
 @dataclass(frozen=True)
 class Complexity:
-    """What a network weighs: its parameters, and the multiply-accumulates of one face."""
+    """What a network weighs: its parameters, and the multiply-accumulates of one face in both countings."""
 
     params: int
-    macs: int
+    products: int
+    thop: int
 
 
 def count(module: nn.Module, shape: tuple[int, int, int] = (3, 128, 128)) -> Complexity:
@@ -33,23 +37,23 @@ def count(module: nn.Module, shape: tuple[int, int, int] = (3, 128, 128)) -> Com
     Runs the network once, in evaluation mode, on the device of its parameters. A network built under
     ``torch.device("meta")`` is counted without computing anything.
     """
-    macs = 0
+    thop = 0
 
     def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal macs
-        macs += _RULES[type(layer)](layer, inputs[0], output)
+        nonlocal thop
+        thop += _RULES[type(layer)](layer, inputs[0], output)
 
     hooks = [layer.register_forward_hook(add) for layer in module.modules() if type(layer) in _RULES]
     training = module.training
     parameters = list(module.parameters())
     try:
-        with torch.no_grad():
+        with torch.no_grad(), FlopCounterMode(display=False) as flops:
             module.eval()(torch.zeros(1, *shape, device=parameters[0].device))
     finally:
         module.train(training)
         for hook in hooks:
             hook.remove()
-    return Complexity(sum(p.numel() for p in parameters), macs)
+    return Complexity(sum(p.numel() for p in parameters), flops.get_total_flops() // 2, thop)
 
 
 def _convolution(layer: Any, x: Tensor, y: Tensor) -> int:

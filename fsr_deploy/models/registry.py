@@ -6,7 +6,7 @@ import fnmatch
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -17,8 +17,9 @@ from fsr_deploy.errors import UsageError
 class ModelRecord:
     """One registered network.
 
-    ``options`` are the keyword arguments that ``builder`` takes for this name. ``params`` (millions) and
-    ``macs`` (billions, thop convention, at 3x128x128) are our specification's; the ``published_`` ones the paper's.
+    ``options`` are the keyword arguments that ``builder`` takes for this name. ``params`` (millions) and ``macs``
+    (billions, at 3x128x128) are this network's, the ``published_`` ones the paper's. ``counting`` is how the paper
+    counts the latter, see complexity.py.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ModelRecord:
     macs: float | None = None
     published_params: float | None = None
     published_macs: float | None = None
+    counting: Literal["products", "thop"] = "products"
     scale: int = 8
 
 
@@ -74,16 +76,17 @@ def build(name: str, **options: Any) -> nn.Module:
 def markdown(pattern: str = "*") -> str:
     """Return a Markdown table of the models that match a shell pattern, our figures beside the published ones.
 
-    Parameters in millions; multiply-accumulates in billions at 3x128x128, counted as in complexity.py.
+    Parameters in millions; multiply-accumulates in billions at 3x128x128, counted as complexity.py says.
     """
     rows = [
-        ["model", "what it is", "params (M)", "published", "MACs (G)", "published"],
-        ["---", "---", "---:", "---:", "---:", "---:"],
+        ["model", "what it is", "params (M)", "published", "MACs (G)", "published", "counting"],
+        ["---", "---", "---:", "---:", "---:", "---:", "---"],
     ]
     for name in names(pattern):
         record = find(name)
         figures = (record.params, record.published_params, record.macs, record.published_macs)
-        rows.append([f"`{name}`", record.description, *("" if f is None else f"{f:.2f}" for f in figures)])
+        numbers = ["" if figure is None else f"{figure:.2f}" for figure in figures]
+        rows.append([f"`{name}`", record.description, *numbers, record.counting])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

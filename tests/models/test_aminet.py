@@ -56,6 +56,15 @@ def test_a_gradient_reaches_every_parameter(name: str) -> None:
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
+def test_a_gradient_reaches_every_parameter_of_sparnet_with_edff() -> None:
+    torch.manual_seed(0)
+    model = registry.build("sparnet.edff", width=8, blocks=1, lr_size=8)
+    sr = model(torch.rand(2, 3, 64, 64))
+    sr.square().mean().backward()
+    assert sr.shape == (2, 3, 64, 64)
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
 def test_a_seed_gives_the_same_weights_and_another_seed_gives_others() -> None:
     def weights(seed: int) -> Tensor:
         torch.manual_seed(seed)

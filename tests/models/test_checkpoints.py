@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,40 @@ def test_all_models_that_weights_fit_are_found() -> None:
     with torch.device("meta"):
         assert fitting(registry.build("aminet-s").state_dict()) == ["aminet-s"]
         assert {"aminet", "amigan"} <= set(fitting(registry.build("aminet").state_dict()))
+
+
+PUBLIC_NAMES = (
+    (r"^head", "encoder.0.conv2d"),
+    (r"^down\.(\d)", lambda found: f"encoder.{int(found[1]) + 1}"),
+    (r"^body", "res_layers"),
+    (r"^up", "decoder"),
+    (r"^tail", "out_conv.conv2d"),
+    (r"preact\.norm", "preact_func.0.norm"),
+    (r"short\.", "shortcut_func."),
+    (r"hourglass\.out", "att_func.out_block.0.conv2d"),
+    (r"hourglass\.inner", "att_func.b2_plus_1"),
+    (r"hourglass\.skip\.(\d)", lambda found: f"att_func.b1_{int(found[1]) + 1}"),
+    (r"hourglass\.down\.(\d)", lambda found: f"att_func.b2_{int(found[1]) + 1}"),
+    (r"hourglass\.up\.(\d)", lambda found: f"att_func.b3_{int(found[1]) + 1}"),
+    (r"\.conv\.", ".conv2d."),
+    (r"(?<!func\.0)\.norm\.", ".norm.norm."),
+)
+
+
+def test_the_public_sparnets_names_are_understood(tmp_path: Path) -> None:
+    model, path = registry.build("sparnet"), tmp_path / "SPARNet.pth"
+    public = {}
+    for name, tensor in model.state_dict().items():
+        for pattern, replacement in PUBLIC_NAMES:
+            name = re.sub(pattern, replacement, name)
+        public[name] = tensor
+    assert {"encoder.0.conv2d.weight", "res_layers.9.conv2.norm.norm.running_var"} <= set(public)
+    torch.save(public, path)
+
+    assert fitting(public) == ["sparnet"]
+    fresh = registry.build("sparnet")
+    load_into(fresh, path, "sparnet")
+    assert same(fresh.state_dict(), model.state_dict())
 
 
 def test_a_saved_checkpoint_builds_its_own_model(tmp_path: Path) -> None:

@@ -27,5 +27,5 @@ def test_the_example_of_a_network_of_ones_own_works(monkeypatch: pytest.MonkeyPa
 
     model, record = registry.build("plain"), registry.find("plain")
     result = count(model)
-    assert (result.params / 1e6, result.macs / 1e9) == pytest.approx((record.params, record.macs), rel=0.005)
+    assert (result.params / 1e6, result.products / 1e9) == pytest.approx((record.params, record.macs), rel=0.005)
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 3, 32, 32)
