@@ -70,7 +70,7 @@ def add_plan(directory: Path, info: BundleInfo, options: PlanOptions, *, force: 
 def prove_plan(directory: Path, info: BundleInfo, *, device: int = 0) -> list[Row]:
     """Run a directory's plan at the batch sizes of its profiles against eager's faces in ``reference.npz``."""
     content = (directory / PLAN_NAME).read_bytes()
-    file = EngineFile(directory / PLAN_NAME, content, hashlib.sha256(content).hexdigest(), info)
+    file = EngineFile(Path(PLAN_NAME), content, hashlib.sha256(content).hexdigest(), info)
     reference = read_reference(directory / REFERENCE_NAME, info)
     assert info.plan is not None
     session = TensorRTSession(file, f"cuda:{device}", trust=True)
@@ -88,8 +88,8 @@ def read_reference(path: Path, info: BundleInfo) -> tuple[NDArray[Any], NDArray[
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return arrays[info.inputs[0].name], arrays[info.outputs[0].name]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not the reference faces of this bundle ({error}); export it again") from error
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path.name}: not the reference faces of this bundle ({error}); export it again") from error
 
 
 def rebuild(directory: Path, options: PlanOptions, *, force: bool = False) -> BundleInfo:

@@ -12,7 +12,7 @@ from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.export.tensorrt_cache import attach, default_path, keep
 from fsr_deploy.export.tensorrt_config import PlanOptions, Range, make_config
 from fsr_deploy.export.tensorrt_network import check_supported, network_flags, parse, write_precision
-from fsr_deploy.export.tensorrt_outline import read_outline
+from fsr_deploy.export.tensorrt_outline import Outline, read_outline
 from fsr_deploy.export.tensorrt_progress import watch
 from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.driver import Gpu, find_driver, find_gpu
@@ -40,26 +40,33 @@ def build_plan(path: Path, precision: str, batches: Range, options: PlanOptions)
     trt = load()
     cuda.use_device(options.device)
     model = path.read_bytes()
-    check_supported(trt, precision, read_outline(model), path)
+    check_supported(trt, precision, _outline(model, path.name), path.name)
     builder = trt.Builder(log())
     network = builder.create_network(network_flags(trt))
-    parse(trt, network, model, path)
+    parse(trt, network, model, path.name)
     profiles = options.profiles or (batches,)
     config = make_config(trt, builder, network, profiles, options)
     write_precision(trt, network, config, precision)
     cache = options.timing_cache or default_path(trt.__version__, gpu)
     attach(config, cache)
     start = time.perf_counter()
-    say(f"building the plan of {path} for {gpu.name} ({gpu.sm}) with TensorRT {trt.__version__}")
+    say(f"building the plan of {path.name} for {gpu.name} ({gpu.sm}) with TensorRT {trt.__version__}")
     monitor = watch(trt, config)
     forget()
     plan = builder.build_serialized_network(network, config)
     if monitor is not None and monitor.interrupted:
         raise KeyboardInterrupt
     if plan is None:
-        raise (MissingError if ran_out_of_memory() else InputError)(f"{path}: TensorRT built no plan: {said()}")
+        raise (MissingError if ran_out_of_memory() else InputError)(f"{path.name}: TensorRT built no plan: {said()}")
     keep(config, cache)
     return Built(bytes(plan), _plan_info(trt.__version__, gpu, profiles, options), time.perf_counter() - start)
+
+
+def _outline(model: bytes, name: str) -> Outline:
+    try:
+        return read_outline(model)
+    except ValueError as error:
+        raise InputError(f"{name}: not an ONNX model, or cut off ({error})") from error
 
 
 def _plan_info(version: str, gpu: Gpu, profiles: tuple[Range, ...], options: PlanOptions) -> PlanInfo:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,7 @@ def network_flags(trt: ModuleType) -> int:
     return 0
 
 
-def check_supported(trt: ModuleType, precision: str, outline: Outline, path: Path) -> None:
+def check_supported(trt: ModuleType, precision: str, outline: Outline, name: str) -> None:
     """Refuse what this TensorRT would misread without a word or cannot compute.
 
     TensorRT 8.6 takes the axes of a reduction from its attribute only; since opset 18 they are an input, and 8.6 then
@@ -48,12 +47,12 @@ def check_supported(trt: ModuleType, precision: str, outline: Outline, path: Pat
         raise MissingError(f"TensorRT {trt.__version__} has no {precision}; export with --fp16, or install TensorRT 10")
     if outline.opset > WEAKLY_TYPED_OPSET:
         raise InputError(
-            f"{path}: has ONNX opset {outline.opset}, TensorRT {trt.__version__} reads up to {WEAKLY_TYPED_OPSET}; "
+            f"{name}: has ONNX opset {outline.opset}, TensorRT {trt.__version__} reads up to {WEAKLY_TYPED_OPSET}; "
             f"export it again with --opset {WEAKLY_TYPED_OPSET}"
         )
 
 
-def parse(trt: ModuleType, network: tensorrt.INetworkDefinition, model: bytes, path: Path) -> None:
+def parse(trt: ModuleType, network: tensorrt.INetworkDefinition, model: bytes, name: str) -> None:
     """Read a serialised ONNX model into a network.
 
     Raises InputError that names the PyTorch modules of the nodes that TensorRT cannot read.
@@ -64,7 +63,7 @@ def parse(trt: ModuleType, network: tensorrt.INetworkDefinition, model: bytes, p
         nodes = read_outline(model).nodes
         errors = [parser.get_error(index) for index in range(min(parser.num_errors, SHOWN_ERRORS))]
         reasons = "\n  ".join(_explain(error, nodes) for error in errors) or said()
-        raise InputError(f"{path}: TensorRT {trt.__version__} cannot read this graph:\n  {reasons}")
+        raise InputError(f"{name}: TensorRT {trt.__version__} cannot read this graph:\n  {reasons}")
 
 
 def _explain(error: tensorrt.ParserError, nodes: tuple[Node, ...]) -> str:

@@ -58,5 +58,8 @@ def _opset_version(message: memoryview) -> int:
 def _node(message: memoryview | int) -> Node:
     if not isinstance(message, memoryview):
         raise ValueError("a node that is none")
-    texts = {number: bytes(value).decode() for number, value in read_fields(message) if isinstance(value, memoryview)}
-    return Node(texts.get(_NODE_NAME, ""), texts.get(_NODE_OPERATOR, ""))
+    texts = {_NODE_NAME: "", _NODE_OPERATOR: ""}
+    for number, value in read_fields(message):
+        if number in texts and isinstance(value, memoryview):
+            texts[number] = bytes(value).decode()
+    return Node(texts[_NODE_NAME], texts[_NODE_OPERATOR])
