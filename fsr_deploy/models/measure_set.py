@@ -21,8 +21,11 @@ OPTIONAL: dict[str, tuple[tuple[str, ...], Loader]] = {
 }
 
 
-def find_measures(folder: Path | None, device: torch.device) -> tuple[list[Measure], dict[str, str]]:
-    """Return the measures that can be taken with the weights of a folder, and what each of the others wants."""
+def find_measures(folder: Path | None, size: int, device: torch.device) -> tuple[list[Measure], dict[str, str]]:
+    """Return the measures that can be taken of ``size`` x ``size`` faces with the weights of a folder.
+
+    Beside them, what each of the others wants. Raises InputError for weights of something else.
+    """
     measures, wanted = basic_measures(), {}
     for name, (files, load) in OPTIONAL.items():
         missing = [file for file in files if folder is None or not (folder / file).is_file()]
@@ -34,4 +37,7 @@ def find_measures(folder: Path | None, device: torch.device) -> tuple[list[Measu
             measures.append(load(folder, device))
         except MissingError as error:
             wanted[name] = str(error)
-    return measures, wanted
+    for measure in measures:
+        if size < measure.smallest:
+            wanted[measure.name] = f"faces of at least {measure.smallest}x{measure.smallest} pixels"
+    return [measure for measure in measures if measure.name not in wanted], wanted

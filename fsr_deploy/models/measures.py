@@ -18,11 +18,15 @@ from fsr_deploy.models.degradation import Face
 
 @dataclass(frozen=True)
 class Measure:
-    """One column of a table: ``compute(sr, hr)`` gives its value for faces, each (S, S, 3) uint8 RGB."""
+    """One column of a table: ``compute(sr, hr)`` gives its value for faces, each (S, S, 3) uint8 RGB.
+
+    S is at least ``smallest``.
+    """
 
     name: str
     higher_is_better: bool
     compute: Callable[[Sequence[Face], Sequence[Face]], float]
+    smallest: int = 11
 
 
 def basic_measures() -> list[Measure]:
@@ -32,7 +36,7 @@ def basic_measures() -> list[Measure]:
         Measure("SSIM Y", True, _mean(ssim, luma)),
         Measure("PSNR RGB (dB)", True, _mean(psnr, _same)),
         Measure("SSIM RGB", True, _mean(ssim, _same)),
-        Measure("VIF Y", True, _mean(vif, luma)),
+        Measure("VIF Y", True, _mean(vif, luma), smallest=41),
     ]
 
 

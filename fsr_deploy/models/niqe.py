@@ -42,14 +42,12 @@ def load_niqe(folder: Path) -> Measure:
         offset = patches.mean(0) - mean
         return float(np.sqrt(offset @ np.linalg.pinv((covariance + spread) / 2) @ offset))
 
-    return Measure("NIQE", False, compute)
+    return Measure("NIQE", False, compute, smallest=PATCH)
 
 
 def patch_features(y: Array) -> Array:
     """Return 36 features for each whole 96x96 patch of a picture, (H, W) in [0, 255]: 18 at full size, 18 at half."""
     rows, columns = y.shape[0] // PATCH, y.shape[1] // PATCH
-    if not rows or not columns:
-        raise InputError(f"NIQE needs faces of at least {PATCH}x{PATCH} pixels, these have {y.shape[1]}x{y.shape[0]}")
     y = y[: rows * PATCH, : columns * PATCH]
     half = Image.fromarray(y.astype(np.float32)).resize((y.shape[1] // 2, y.shape[0] // 2), Image.Resampling.BICUBIC)
     scales = ((_normalised(y), PATCH), (_normalised(np.asarray(half, np.float64)), PATCH // 2))

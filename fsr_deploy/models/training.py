@@ -26,7 +26,7 @@ from fsr_deploy.models.optimisation import DivergedError, Learner
 from fsr_deploy.models.recipes import PRECISIONS, Recipe
 from fsr_deploy.models.run_folder import BEST, LAST, RunFolder
 from fsr_deploy.models.sync_norm import synchronise
-from fsr_deploy.models.validation import Score, bicubic, sample_grid, score, upscale
+from fsr_deploy.models.validation import Score, bicubic, sample_grid, score, shrink, upscale
 from fsr_deploy.models.vgg import WANTED, VGG19Features, load_vgg19
 
 SAMPLES = 6  # faces in the picture that each validation writes
@@ -108,7 +108,8 @@ class Training:
         self.source = open_faces(settings.data, "train", size, settings.layout, settings.limit)
         held_out = open_faces(settings.val, "val", size, settings.layout, settings.val_limit)
         self.held_out = [held_out.read(index) for index in range(len(held_out))]
-        self.bicubic = score(bicubic(self.held_out, settings.lr_size), self.held_out)
+        self.held_out_lr = shrink(self.held_out, settings.lr_size)
+        self.bicubic = score(bicubic(self.held_out_lr, size), self.held_out)
         self.last, self.best_psnr, self.step = self.bicubic, -math.inf, 0
         self.generator, self.objective = self._build(vgg)
         self.folder = RunFolder(folder)
@@ -185,8 +186,8 @@ class Training:
                 self._save()
 
     def _validate(self) -> None:
-        network, lr_size = self.generator.module, self.settings.lr_size
-        sr = upscale(network, self.held_out, lr_size, self.fabric.device)
+        size = self.held_out[0].shape[0]
+        sr = upscale(self.generator.module, self.held_out_lr, size, self.fabric.device)
         self.last = score(sr, self.held_out)
         better = self.last.psnr > self.best_psnr
         self.best_psnr = max(self.best_psnr, self.last.psnr)
@@ -198,7 +199,7 @@ class Training:
         self.folder.log(
             "validation.csv", {**row, "bicubic_psnr_y": self.bicubic.psnr, "bicubic_ssim_y": self.bicubic.ssim}
         )
-        self.folder.picture(self.step, sample_grid(self.held_out[:SAMPLES], sr[:SAMPLES], lr_size))
+        self.folder.picture(self.step, sample_grid(self.held_out[:SAMPLES], sr[:SAMPLES], self.settings.lr_size))
         if better:
             self._export(BEST)
 

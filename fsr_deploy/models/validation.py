@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fsr_deploy.models.degradation import Face, resize, to_faces, to_pair
+from fsr_deploy.models.degradation import Face, resize, to_faces, to_tensor
 from fsr_deploy.models.measures import basic_measures
 
 BATCH = 8
@@ -29,30 +29,35 @@ def score(sr: Sequence[Face], hr: Sequence[Face]) -> Score:
     return Score(*(measure.compute(sr, hr) for measure in on_y))
 
 
-def bicubic(faces: Sequence[Face], lr_size: int) -> list[Face]:
-    """Shrink HR faces to ``lr_size`` and bring them back, both by bicubic: what every network is measured against."""
-    return [resize(resize(face, lr_size), face.shape[0]) for face in faces]
+def shrink(faces: Sequence[Face], lr_size: int) -> list[Face]:
+    """Return the LR faces of square HR faces, by bicubic."""
+    return [resize(face, lr_size) for face in faces]
+
+
+def bicubic(lr: Sequence[Face], size: int) -> list[Face]:
+    """Bring LR faces to ``size`` by bicubic: what every network is measured against."""
+    return [resize(face, size) for face in lr]
 
 
 @torch.inference_mode()
-def upscale(network: nn.Module, faces: Sequence[Face], lr_size: int, device: torch.device) -> list[Face]:
-    """Shrink HR faces to ``lr_size`` and let a network, on ``device``, bring them back to their size."""
+def upscale(network: nn.Module, lr: Sequence[Face], size: int, device: torch.device) -> list[Face]:
+    """Bring LR faces to ``size`` by a network, in evaluation mode on ``device``."""
     training = network.training
     network.eval()
-    results: list[Face] = []
-    for start in range(0, len(faces), BATCH):
-        x = torch.stack([to_pair(face, lr_size)[0] for face in faces[start : start + BATCH]])
-        sr = to_faces(network(x.to(device)))
-        results += list(sr.permute(0, 2, 3, 1).cpu().numpy())
+    sr: list[Face] = []
+    for start in range(0, len(lr), BATCH):
+        x = torch.stack([to_tensor(face) for face in bicubic(lr[start : start + BATCH], size)])
+        sr += list(to_faces(network(x.to(device))).permute(0, 2, 3, 1).cpu().numpy())
     network.train(training)
-    return results
+    return sr
 
 
 def sample_grid(hr: Sequence[Face], sr: Sequence[Face], lr_size: int) -> Face:
     """Return a picture with a row for each face: LR | bicubic | SR | HR."""
     rows = []
-    for truth, face, smooth in zip(hr, sr, bicubic(hr, lr_size), strict=True):
+    for truth, face in zip(hr, sr, strict=True):
+        lr = resize(truth, lr_size)
         blocks = truth.shape[0] // lr_size
-        lr = resize(truth, lr_size).repeat(blocks, 0).repeat(blocks, 1)
-        rows.append(np.concatenate((lr, smooth, face, truth), axis=1))
+        large = lr.repeat(blocks, 0).repeat(blocks, 1)
+        rows.append(np.concatenate((large, resize(lr, truth.shape[0]), face, truth), axis=1))
     return np.concatenate(rows)

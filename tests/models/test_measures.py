@@ -12,7 +12,7 @@ from fsr_deploy.models.lpips import ALEXNET, LINEAR, WIDTHS
 from fsr_deploy.models.measure_set import find_measures
 from fsr_deploy.models.measures import basic_measures, luma, to_batch
 from fsr_deploy.models.niqe import STATISTICS, fit_asymmetric, patch_features
-from fsr_deploy.models.validation import bicubic
+from fsr_deploy.models.validation import bicubic, shrink
 
 CPU = torch.device("cpu")
 
@@ -24,7 +24,7 @@ def noisy(face):
 
 HR = list(faces(3, seed=9))
 PAIRS = {
-    "bicubic": (bicubic(HR, 16), HR),
+    "bicubic": (bicubic(shrink(HR, 16), 128), HR),
     "noise": ([noisy(face) for face in HR], HR),
     "another face": (HR[1:] + HR[:1], HR),
     "flat": ([np.full_like(face, 128) for face in HR], HR),
@@ -113,7 +113,7 @@ def weights(tmp_path_factory):
 
 
 def optional(weights, name):
-    return next(measure for measure in find_measures(weights, CPU)[0] if measure.name == name)
+    return next(measure for measure in find_measures(weights, 128, CPU)[0] if measure.name == name)
 
 
 def lpips_reference(a, b, folder):
@@ -142,7 +142,7 @@ def test_niqe_is_worse_for_faces_whose_statistics_are_not_those_of_its_file(weig
     niqe = optional(weights, "NIQE")
     hr = list(faces(40, seed=2))
     natural = niqe.compute(hr, hr)
-    assert natural < niqe.compute(bicubic(hr, 16), hr)
+    assert natural < niqe.compute(bicubic(shrink(hr, 16), 128), hr)
     assert natural < niqe.compute([noisy(face) for face in hr], hr)
 
 
@@ -155,9 +155,11 @@ def test_a_fitted_distribution_is_the_one_drawn_from(shape, left, right):
     assert fit_asymmetric(drawn) == pytest.approx((shape, left, right), rel=0.02)
 
 
-def test_niqe_needs_a_whole_patch():
-    with pytest.raises(InputError, match="at least 96x96 pixels, these have 64x64"):
-        patch_features(np.zeros((64, 64)))
+def test_a_measure_is_left_out_of_faces_that_are_too_small_for_it(weights):
+    measures, wanted = find_measures(weights, 32, CPU)
+    assert wanted["VIF Y"] == "faces of at least 41x41 pixels"
+    assert wanted["NIQE"] == "faces of at least 96x96 pixels"
+    assert not {"VIF Y", "NIQE"} & {measure.name for measure in measures}
 
 
 def test_frechet_distance_is_that_of_the_matrix_square_root():
@@ -170,13 +172,13 @@ def test_frechet_distance_is_that_of_the_matrix_square_root():
 
 
 def test_what_cannot_be_measured_says_which_file_it_wants(weights, tmp_path):
-    measures, wanted = find_measures(weights, CPU)
+    measures, wanted = find_measures(weights, 128, CPU)
     assert {"LPIPS", "NIQE"} <= {measure.name for measure in measures}
     assert wanted == {
         "FID": f"pt_inception-2015-12-05-6726825d.pth in {weights}",
         "identity cosine": f"w600k_r50.onnx in {weights}",
     }
-    assert "that --weights names" in find_measures(None, CPU)[1]["LPIPS"]
+    assert "that --weights names" in find_measures(None, 128, CPU)[1]["LPIPS"]
 
 
 @pytest.mark.parametrize(
@@ -190,4 +192,4 @@ def test_weights_of_something_else_are_refused_by_name(weights, tmp_path, name, 
     else:
         np.savez(tmp_path / name, mu_pris_param=np.zeros(36))
     with pytest.raises(InputError, match=message):
-        find_measures(tmp_path, CPU)
+        find_measures(tmp_path, 128, CPU)

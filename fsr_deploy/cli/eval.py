@@ -1,0 +1,53 @@
+"""fsr-eval: score networks and engines on the same faces, next to bicubic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fsr_deploy.console import command, print_json, say
+
+
+@command
+def main(
+    systems: Annotated[
+        list[str], typer.Argument(help="Bundles, ONNX files, plans, checkpoints, or one registered MODEL.")
+    ],
+    data: Annotated[str, typer.Option(help="A folder of faces, or faces:COUNT for drawn ones.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="The weights of MODEL.")] = None,
+    layout: Annotated[
+        str, typer.Option(help="auto, celeba, widerface, helen, scface, people (LFW, WebFace) or folder.")
+    ] = "auto",
+    limit: Annotated[int | None, typer.Option(min=1, help="Measure on the first so many faces.")] = None,
+    lr_size: Annotated[
+        int | None, typer.Option(min=8, help="Side of the LR faces.", show_default="the engine's, otherwise 16")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Folder with the weights of LPIPS, FID, NIQE ...")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    trust: Annotated[bool, typer.Option("--trust", help="Load plans without a bundle, which can run code.")] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for scores.md and scores.json.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Score networks and engines on held-out faces, in one table with bicubic.
+
+    \b
+    fsr-eval runs/aminet/best.safetensors --data CelebA
+    fsr-eval aminet --checkpoint aminet.pth --data Helen --weights weights
+    fsr-eval best.safetensors bundle bundle/engine.plan --data faces:200 -o scores
+    """
+    from fsr_deploy.cli.scoring import open_systems, score_all
+    from fsr_deploy.models.data import open_faces
+
+    opened, not_run = open_systems(systems, checkpoint, lr_size, device, trust)
+    faces = open_faces(data, "test", opened[0].size, layout, limit)
+    say(f"measuring {len(opened)} systems on {faces.name}")
+    table = score_all(opened, not_run, faces, weights, device)
+    if output is not None:
+        table.write(output)
+        say(f"written: {output / 'scores.md'} and scores.json")
+    if json:
+        print_json(table.as_dict())
+    else:
+        print(table.as_markdown())

@@ -1,0 +1,174 @@
+"""One table for whatever can upscale a face: eager networks, ONNX graphs, TensorRT plans, and bicubic."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fsr_deploy.bundle import ONNX_NAME, PLAN_NAME, read_bundle
+from fsr_deploy.errors import MissingError, UsageError
+from fsr_deploy.models import registry
+from fsr_deploy.models.checkpoints import PICKLED, load_into, load_model, replaced_file
+from fsr_deploy.models.data import FaceSource
+from fsr_deploy.models.degradation import Face
+from fsr_deploy.models.measure_set import find_measures
+from fsr_deploy.models.validation import bicubic, shrink, upscale
+from fsr_deploy.runtime.engines import open_session, parse_device
+from fsr_deploy.runtime.session import Session
+
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class System:
+    """Something that upscales LR faces of ``lr_size`` to SR faces of ``size``, both square uint8 RGB."""
+
+    name: str
+    lr_size: int
+    size: int
+    upscale: Callable[[Sequence[Face]], list[Face]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Scores: one row for each system, and what could not be measured."""
+
+    data: str
+    faces: int
+    lr_size: int
+    size: int
+    measures: tuple[str, ...]
+    rows: dict[str, list[float]]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the table as plain data."""
+        rows = [{"system": name, **dict(zip(self.measures, row, strict=True))} for name, row in self.rows.items()]
+        return {
+            "data": self.data,
+            "faces": self.faces,
+            "lr_size": self.lr_size,
+            "size": self.size,
+            "rows": rows,
+            "left_out": self.left_out,
+        }
+
+    def as_markdown(self) -> str:
+        """Return the table as Markdown."""
+        lines = [
+            f"{self.data}: {self.faces} faces, {self.lr_size}x{self.lr_size} to {self.size}x{self.size}",
+            "",
+            "| system | " + " | ".join(self.measures) + " |",
+            "|---|" + "---:|" * len(self.measures),
+        ]
+        for name, row in self.rows.items():
+            digits = (2 if "dB" in measure else 4 for measure in self.measures)
+            values = (f"{value:.{places}f}" for value, places in zip(row, digits, strict=True))
+            lines.append(f"| {name} | {' | '.join(values)} |")
+        lines += ["", *(f"- left out: {name}: {wanted}" for name, wanted in self.left_out.items())]
+        return "\n".join(lines).strip() + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Write ``scores.md`` and ``scores.json``."""
+        for name, text in (("scores.md", self.as_markdown()), ("scores.json", json.dumps(self.as_dict(), indent=2))):
+            with replaced_file(folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+
+def open_systems(
+    names: Sequence[str], checkpoint: Path | None, lr_size: int | None, device: str, trust: bool = False
+) -> tuple[list[System], dict[str, str]]:
+    """Open what a user names, and return with it what this machine cannot run and why.
+
+    ``trust`` allows plans without a bundle. Raises UsageError for a MODEL without --checkpoint and for systems that
+    take LR faces of different sizes, MissingError where nothing can be run.
+    """
+    engines, left_out = _open_engines([path for name in names for path in _engine_files(Path(name))], device, trust)
+    lr_size = lr_size or (engines[0].lr_size if engines else 16)
+    eager = [_open_eager(name, checkpoint, lr_size, device) for name in names if not _engine_files(Path(name))]
+    systems = [*eager, *engines]
+    if not systems:
+        raise MissingError("; ".join(left_out.values()))
+    if len({(system.lr_size, system.size) for system in systems}) > 1:
+        sides = ", ".join(f"{system.name} {system.lr_size} to {system.size}" for system in systems)
+        raise UsageError(f"one table needs one size of LR faces and of SR faces: {sides}")
+    return systems, left_out
+
+
+def score_all(
+    systems: Sequence[System], not_run: Mapping[str, str], faces: FaceSource, weights: Path | None, device: str
+) -> Table:
+    """Measure bicubic and every system on the same faces; ``not_run`` joins what is left out."""
+    lr_size, size = systems[0].lr_size, systems[0].size
+    hr = [faces.read(index) for index in range(len(faces))]
+    lr = shrink(hr, lr_size)
+    measures, left_out = find_measures(weights, size, torch_device(device))
+    results = {"bicubic": bicubic(lr, size), **{system.name: system.upscale(lr) for system in systems}}
+    rows = {name: [measure.compute(sr, hr) for measure in measures] for name, sr in results.items()}
+    names = tuple(measure.name for measure in measures)
+    wanted = {name: f"wants {what}" for name, what in left_out.items()}
+    return Table(faces.name, len(hr), lr_size, size, names, rows, {**not_run, **wanted})
+
+
+def torch_device(device: str) -> torch.device:
+    """Return the device that networks and measures run on; raises MissingError where there is no such GPU."""
+    if parse_device(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise MissingError("no GPU that this PyTorch can use; measure with --device cpu")
+    return torch.device(device)
+
+
+def _engine_files(path: Path) -> list[Path]:
+    """Return the engines that a name stands for: those of a bundle, or a graph or plan itself."""
+    if path.is_dir():
+        info = read_bundle(path).info
+        return [path / name for name in (ONNX_NAME, PLAN_NAME) if name in info.files]
+    return [path] if path.suffix in (".onnx", ".plan") else []
+
+
+def _open_engines(paths: Sequence[Path], device: str, trust: bool) -> tuple[list[System], dict[str, str]]:
+    systems, left_out = [], {}
+    for path in paths:
+        try:
+            # A plan runs on a GPU only: beside networks that were asked to run on the CPU, it takes the GPU there is.
+            place = "auto" if path.suffix == ".plan" and device == "cpu" else device
+            systems.append(_engine_system(path, open_session(path, place, trust=trust)))
+        except MissingError as error:
+            left_out[str(path)] = str(error)
+    return systems, left_out
+
+
+def _engine_system(path: Path, session: Session) -> System:
+    info = session.info
+    batch = min(BATCH, info.max_batch or BATCH)
+
+    def run(lr: Sequence[Face]) -> list[Face]:
+        starts = range(0, len(lr), batch)
+        return [face for start in starts for face in session.upscale(np.stack(lr[start : start + batch]))]
+
+    name = f"{path} ({info.engine} {info.precision} on {info.device})"
+    return System(name, info.lr_shape[0], info.sr_shape[0], run)
+
+
+def _open_eager(name: str, checkpoint: Path | None, lr_size: int, device: str) -> System:
+    path = Path(name)
+    if path.suffix in (".safetensors", *PICKLED):
+        network, metadata = load_model(path)
+        model = metadata.model
+    elif checkpoint is None:
+        registry.find(name)
+        raise UsageError(f"{name}: name its weights with --checkpoint FILE; untrained ones measure nothing")
+    else:
+        model, network = name, registry.build(name)
+        load_into(network, checkpoint, name)
+    place = torch_device(device)
+    network.to(place)
+    size = lr_size * registry.find(model).scale
+    return System(f"{name} (eager fp32 on {place})", lr_size, size, lambda lr: upscale(network, lr, size, place))

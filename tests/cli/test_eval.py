@@ -1,0 +1,93 @@
+"""fsr-eval as a user meets it."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from fsr_deploy.bundle import write_info
+from fsr_deploy.cli.eval import main
+from fsr_deploy.faces import write_faces
+from fsr_deploy.models.checkpoints import Metadata, save_safetensors
+from tests.engines import write_onnx
+from tests.fakes.plans import plan_info, write_bundle
+from tests.networks import register, weights
+
+
+@pytest.fixture(autouse=True)
+def networks(monkeypatch, tmp_path):
+    register(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    save_safetensors(weights(), Path("pixel.safetensors"), Metadata("pixel"))
+
+
+def evaluate(*arguments):
+    return CliRunner().invoke(main, [*map(str, arguments), "--device", "cpu"])
+
+
+def scores(*arguments):
+    result = evaluate(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_eager_and_engine_are_measured_on_the_same_faces_next_to_bicubic():
+    write_onnx(Path("tiny.onnx"), lr_size=16)
+    table = scores("pixel.safetensors", "tiny.onnx", "--data", "faces:3")
+    names = [row["system"] for row in table["rows"]]
+    assert names[:2] == ["bicubic", "pixel.safetensors (eager fp32 on cpu)"]
+    assert re.fullmatch(r"tiny\.onnx \(ONNX Runtime .* fp32 on cpu\)", names[2])
+    assert (table["faces"], table["lr_size"], table["size"]) == (3, 16, 128)
+    for row in table["rows"]:
+        assert {"PSNR Y (dB)", "PSNR RGB (dB)", "SSIM Y", "SSIM RGB", "VIF Y"} < set(row)
+    bicubic, _, blocks = table["rows"]
+    assert bicubic["PSNR Y (dB)"] > blocks["PSNR Y (dB)"] > 15
+
+
+def test_a_measure_without_its_weights_is_left_out_visibly():
+    result = evaluate("pixel.safetensors", "--data", "faces:1")
+    assert result.exit_code == 0, result.output
+    assert "LPIPS" not in result.stdout.partition("left out")[0]
+    assert "- left out: LPIPS: wants alexnet-owt-7be5be79.pth and lpips_alex.pth in the folder" in result.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_bundles_plan_is_left_out_where_there_is_no_gpu_and_its_graph_is_measured():
+    info = write_bundle(Path("bundle"))
+    Path("bundle/engine.plan").write_bytes(b"ftrt" + bytes(20) + bytes((10, 16, 1, 11)) + b"the engine")
+    write_info(Path("bundle"), replace(info, plan=plan_info()))
+    table = scores("bundle", "--data", "faces:1")
+    assert [row["system"].split()[0] for row in table["rows"]] == ["bicubic", "bundle/model.onnx"]
+    assert "bundle/engine.plan" in table["left_out"]
+
+
+def test_the_table_is_written_as_markdown_and_json():
+    write_faces(Path("data"), 2)
+    assert evaluate("pixel", "--checkpoint", "pixel.safetensors", "--data", "data", "-o", "scores").exit_code == 0
+    table = json.loads(Path("scores/scores.json").read_text())
+    text = Path("scores/scores.md").read_text()
+    assert table["data"] == "2 faces of data (folder layout, test)"
+    for row in table["rows"]:
+        assert f"| {row['system']} | {row['PSNR Y (dB)']:.2f} | {row['SSIM Y']:.4f} |" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("pixel", "--data", "faces:1"), 2, "pixel: name its weights with --checkpoint FILE"),
+        (("nonesuch", "--data", "faces:1"), 2, "no model is called 'nonesuch'"),
+        (("none.safetensors", "--data", "faces:1"), 4, "none.safetensors: no such file"),
+        (("none.onnx", "--data", "faces:1"), 4, "none.onnx"),
+        (("pixel.safetensors", "--data", "nowhere"), 4, "nowhere: no such folder"),
+        (("pixel.safetensors", "small.onnx", "--data", "faces:1", "--lr-size", "16"), 2, "one table needs one size"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_one_line(arguments, code, message):
+    write_onnx(Path("small.onnx"), lr_size=4)
+    result = evaluate(*arguments)
+    assert result.exit_code == code, result.output
+    assert message in result.stderr
