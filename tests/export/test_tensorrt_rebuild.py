@@ -17,6 +17,7 @@ from fsr_deploy.cli.export import main
 from fsr_deploy.errors import InputError, MissingError, ParityError
 from fsr_deploy.export.tensorrt import rebuild, why_no_plan
 from fsr_deploy.export.tensorrt_config import PlanOptions
+from fsr_deploy.runtime.driver import has_gpu
 from fsr_deploy.runtime.engines import open_session
 from tests.contract.table import RELEASES
 from tests.engines import repeat_pixels
@@ -141,7 +142,7 @@ def test_a_pickle_among_the_reference_faces_is_not_loaded(machine: MachineFactor
         rebuild(directory, PlanOptions())
 
 
-def test_a_machine_without_a_gpu_says_so_in_one_sentence(tmp_path: Path) -> None:
+def test_a_machine_without_a_gpu_says_so_in_one_sentence(no_driver: None, tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle")
     with pytest.raises(MissingError) as caught:
         rebuild(tmp_path / "bundle", PlanOptions())
@@ -184,7 +185,7 @@ def test_the_command_rebuilds_and_reports(machine: MachineFactory, tmp_path: Pat
     ],
 )
 def test_the_command_says_what_is_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, text: str
+    no_driver: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, text: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_bundle(tmp_path / "bundle")
@@ -193,6 +194,7 @@ def test_the_command_says_what_is_wrong(
     assert text in result.stderr
 
 
+@pytest.mark.skipif(has_gpu(), reason="with a GPU it goes on and needs TensorRT and CUDA")
 def test_a_rebuild_imports_neither_torch_nor_onnx(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle")
     script = f"""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fsr_deploy.errors import MissingError
 from fsr_deploy.runtime import cuda, driver, tensorrt_library
 from tests.fakes.cuda import Cuda
 
@@ -83,6 +84,16 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine
 
     yield install
     _forget_modules()
+
+
+@pytest.fixture
+def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this a machine without an NVIDIA driver, which the machines of CI are anyway."""
+
+    def load_library() -> None:
+        raise MissingError("this machine has no NVIDIA driver (libcuda.so.1 is not found)")
+
+    monkeypatch.setattr(driver, "_load_library", load_library)
 
 
 def _forget_modules() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fsr_deploy.errors import ExitCode, InputError, MissingError
-from fsr_deploy.runtime.driver import Gpu
+from fsr_deploy.runtime.driver import Gpu, has_gpu
 from fsr_deploy.runtime.enginefile import EngineFile
 from fsr_deploy.runtime.engines import open_session
 from fsr_deploy.runtime.preflight import Machine, check_file, check_machine, this_platform
@@ -171,6 +171,7 @@ def test_a_plan_in_a_bundle_that_says_nothing_about_it_is_refused(machine: Machi
         open_session(tmp_path / "engine.plan", "cuda")
 
 
+@pytest.mark.skipif(has_gpu(), reason="a driver is there")
 def test_without_a_driver_a_plan_is_exit_3_and_neither_tensorrt_nor_cuda_is_imported(tmp_path: Path) -> None:
     write_bundle(tmp_path)
     (tmp_path / "engine.plan").write_bytes(header(10, 16, 1, 11))
