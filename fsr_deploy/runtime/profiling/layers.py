@@ -1,0 +1,134 @@
+"""Where an engine's time goes: by module of the network, not by kernel."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsr_deploy.runtime.profiling.modules import ModuleTable, owners
+from fsr_deploy.runtime.profiling.statistics import PASSES, Estimate, typical
+
+BETWEEN = "(between kernels)"
+Times = NDArray[np.float64]
+RUNS_PER_VISIT = 5  # the first of them, after other engines have run, is not counted
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of an engine: (name, seconds) of each kernel, in order, and the seconds of the run as a whole."""
+
+    kernels: Sequence[tuple[str, float]]
+    seconds: float
+
+
+class Recorder(Protocol):
+    """Runs an engine again and again while its own profiler watches."""
+
+    def run(self) -> None:
+        """Run once."""
+        ...
+
+    def finish(self) -> list[Run]:
+        """Return all runs in order and free the engine."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModuleTime:
+    """The time of one module per batch, without that of the modules inside it, in milliseconds.
+
+    ``share`` is of the whole run. ``gflops`` (two per multiply-accumulate) and ``gbytes`` per second follow from the
+    costs of the exported graph; None where it has none. Kernel fusion moves fewer bytes than counted here.
+    """
+
+    module: str
+    kind: str
+    time: Estimate
+    share: float
+    gflops: float | None
+    gbytes: float | None
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """Time by module: ``modules`` one by one, ``kinds`` all modules of one class (LGFI, SKAF, ...) together.
+
+    ``total`` is the time of a run under the profiler, which is longer than without. Both lists are sorted by time.
+    """
+
+    batch: int
+    runs: int
+    total: Estimate
+    modules: tuple[ModuleTime, ...]
+    kinds: tuple[ModuleTime, ...]
+
+
+class LayerWatch:
+    """Has a recorder run at every visit of one batch size, between the engines that are being timed."""
+
+    def __init__(self, recorder: Recorder, table: ModuleTable, batch: int) -> None:
+        self._recorder, self._table, self._batch = recorder, table, batch
+
+    def visit(self, batch: int) -> None:
+        """Run a few times if this is the batch size."""
+        if batch == self._batch:
+            for _ in range(RUNS_PER_VISIT):
+                self._recorder.run()
+
+    def finish(self) -> LayerProfile:
+        """Return the times by module."""
+        runs = self._recorder.finish()
+        return layer_profile([run for i, run in enumerate(runs) if i % RUNS_PER_VISIT], self._table, self._batch)
+
+
+def layer_profile(runs: Sequence[Run], table: ModuleTable, batch: int) -> LayerProfile:
+    """Sum the kernels of each run by module and by kind of module."""
+    by_module = _by_module(runs, table)
+    by_kind: dict[str, list[str]] = defaultdict(list)
+    for module in by_module:
+        by_kind[table.kind(module)].append(module)
+    total = np.array([run.seconds for run in runs])
+
+    def entry(module: str, kind: str, members: list[str]) -> ModuleTime:
+        times = np.sum([by_module[member] for member in members], axis=0)
+        operations, moved = table.costs(members, batch)
+        seconds = float(np.median(times))
+        return ModuleTime(
+            module=module,
+            kind=kind,
+            time=_milliseconds(times),
+            share=seconds / float(np.median(total)),
+            gflops=1e-9 * operations / seconds if operations else None,
+            gbytes=1e-9 * moved / seconds if moved else None,
+        )
+
+    modules = [entry(module, table.kind(module), [module]) for module in by_module]
+    kinds = [entry("", kind, members) for kind, members in by_kind.items()]
+    return LayerProfile(batch, len(runs), _milliseconds(total), _by_time(modules), _by_time(kinds))
+
+
+def _by_module(runs: Sequence[Run], table: ModuleTable) -> dict[str, Times]:
+    """Return the seconds of each module in each run, and what no kernel accounts for."""
+    times: dict[str, Times] = defaultdict(lambda: np.zeros(len(runs)))
+    owned: dict[tuple[str, ...], list[str]] = {}
+    for index, run in enumerate(runs):
+        names = tuple(name for name, _ in run.kernels)
+        if names not in owned:
+            owned[names] = owners(names, table)
+        for module, (_, seconds) in zip(owned[names], run.kernels, strict=True):
+            times[module][index] += seconds
+        times[BETWEEN][index] += run.seconds - sum(seconds for _, seconds in run.kernels)
+    return {module: values for module, values in times.items() if np.median(values) > 0}
+
+
+def _milliseconds(seconds: Times) -> Estimate:
+    return typical([part.tolist() for part in np.array_split(1e3 * seconds, PASSES)])
+
+
+def _by_time(entries: list[ModuleTime]) -> tuple[ModuleTime, ...]:
+    return tuple(sorted(entries, key=lambda entry: -entry.time.value))
