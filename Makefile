@@ -9,7 +9,7 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.demo
-	$(BIN)/python -m fsr_deploy.cli.demo demo
+	$(BIN)/python examples/demo.py demo
 
 test: $(VENV)/.dev lint
 	$(BIN)/pytest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -30,9 +32,18 @@ def parity_picture(lr: Faces, bicubic: Faces, eager: Faces, engine: Faces, foote
         "engine": engine,
         f"difference x {GAIN}": amplified_difference(engine, eager),
     }
-    rows = min(MAX_ROWS, len(lr))
-    scale = -(-MIN_CELL // eager.shape[1])
-    cell = eager.shape[1] * scale
+    return face_table({title: faces[:MAX_ROWS] for title, faces in columns.items()}, footer)
+
+
+def face_table(columns: Mapping[str, Faces], footer: str) -> RGB:
+    """Draw a table of faces, a titled column each and a face a row, over a footer; returns (H, W, 3) uint8 RGB.
+
+    Each column is (N, h, w, 3) uint8 RGB of the same N; faces smaller than the largest are enlarged to it in blocks,
+    so that every pixel they have is seen.
+    """
+    rows = min(len(faces) for faces in columns.values())
+    side = max(faces.shape[1] for faces in columns.values())
+    cell = side * -(-MIN_CELL // side)
     width = 2 * MARGIN + len(columns) * cell + (len(columns) - 1) * GAP
     height = HEADER + rows * cell + (rows - 1) * GAP + HEADER
     canvas = Image.new("RGB", (width, height), PAPER)
