@@ -28,6 +28,7 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[dev]'
+	tests/contract/install.sh $(VENV)
 	touch $@
 
 clean:
