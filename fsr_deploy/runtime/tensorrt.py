@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from fsr_deploy.bundle import ONNX_NAME
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.runtime import cuda
-from fsr_deploy.runtime.device_array import LEGACY_STREAM, DeviceArray, view
+from fsr_deploy.runtime.device_array import LEGACY_STREAM
 from fsr_deploy.runtime.driver import Gpu, find_gpu
 from fsr_deploy.runtime.enginefile import EngineFile
 from fsr_deploy.runtime.preflight import Machine, check_file, check_machine, this_platform
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
 from fsr_deploy.runtime.tensorrt_engine import Engine
-from fsr_deploy.runtime.tensorrt_lane import Context, Lane
+from fsr_deploy.runtime.tensorrt_lane import Lane
 from fsr_deploy.runtime.tensorrt_layers import layer_times
-from fsr_deploy.runtime.tensorrt_library import forget, load
+from fsr_deploy.runtime.tensorrt_library import load
+from fsr_deploy.runtime.tensorrt_on_device import OnDevice
 
 IN_FLIGHT = 2
 
@@ -84,7 +85,7 @@ class TensorRTSession:
         self._pending: list[PendingFaces | None] = [None] * len(self._lanes)
         self._turns: Iterator[int] = itertools.cycle(range(len(self._lanes)))
         self._submitting = threading.Lock()
-        self._on_device: _OnDevice | None = None
+        self._on_device: OnDevice | None = None
         self.info = _info(file, self._engine, f"TensorRT {self._engine.version} ({gpu.name})", f"cuda:{self._device}")
 
     @property
@@ -107,7 +108,7 @@ class TensorRTSession:
         ``batch`` may be changed afterwards. With ``in_flight`` batches under way, the oldest is waited for first. An
         engine exported with ``--io float`` takes and gives (N, 3, H, W) floats in [-1, 1] here.
         """
-        self._check(batch.shape, batch.dtype)
+        self._engine.check_input(batch.shape, batch.dtype)
         with self._submitting, self._current_device():
             turn = next(self._turns)
             lane, previous = self._lanes[turn], self._pending[turn]
@@ -119,26 +120,22 @@ class TensorRTSession:
                 self._pending[turn] = pending = PendingFaces(lane, len(batch))
         return pending
 
-    def upscale_on_device(self, faces: Any, stream: int = LEGACY_STREAM) -> DeviceArray:
+    def upscale_on_device(self, faces: Any, stream: int = LEGACY_STREAM, out: Any = None) -> Any:
         """Upscale faces that lie on this GPU; the SR faces stay there, and nothing waits for the GPU.
 
         ``faces`` is any array with ``__cuda_array_interface__`` or DLPack, C-contiguous, shaped as in ``submit``, of at
         least the plan's smallest batch. ``stream`` is the handle of the caller's CUDA stream: the work comes after what
-        it holds, and what is put into it afterwards finds the result, which speaks both protocols too.
+        it holds, and what is put into it afterwards finds the result. Returns ``out``, an array of the same kinds that
+        takes the SR faces, or without one a new DeviceArray, which speaks both protocols too.
         """
-        stream = stream or LEGACY_STREAM
-        source = view(faces, stream, self._device)
-        self._check(source.shape, source.dtype)
         with self._submitting, self._current_device():
             if self._on_device is None:
-                self._on_device = _OnDevice(self._engine, self._device)
-            for producer in {stream, source.stream or stream}:
-                self._on_device.follow(producer)
-            return self._on_device.run(source.address, source.shape[0], stream)
+                self._on_device = OnDevice(self._engine, self._device)
+            return self._on_device.upscale(faces, stream or LEGACY_STREAM, out)
 
     def layer_times(self, batch: NDArray[Any]) -> list[tuple[str, float]]:
         """Run a batch, shaped as in ``submit``, and return (layer name, seconds) in the order of execution."""
-        self._check(batch.shape, batch.dtype)
+        self._engine.check_input(batch.shape, batch.dtype)
         with self._submitting, self._current_device():
             return layer_times(self._engine, batch)
 
@@ -159,12 +156,6 @@ class TensorRTSession:
             self._pending, self._lanes = [], []
             self._engine.close()
 
-    def _check(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        expected = self._engine.input
-        if dtype != expected.dtype or shape[1:] != expected.shape or not shape[0]:
-            wanted = f"{expected.dtype} (N, {', '.join(map(str, expected.shape))})"
-            raise InputError(f"a batch of {dtype} {shape}; this engine takes {wanted}")
-
     @contextmanager
     def _current_device(self) -> Iterator[None]:
         """Make the session's GPU current in this thread, and refuse a session that is closed."""
@@ -172,40 +163,6 @@ class TensorRTSession:
             raise RuntimeError("the session is closed")
         cuda.use_device(self._device)
         yield
-
-
-class _OnDevice:
-    """The context for arrays that are on the GPU already; its own, so that it does not disturb the lanes' graphs."""
-
-    def __init__(self, engine: Engine, device: int) -> None:
-        self._engine = engine
-        self._device = device
-        self._stream = cuda.Stream()
-        self._arrived = cuda.Event()
-        self._context = Context(engine, self._stream)
-
-    def follow(self, stream: int) -> None:
-        """Let the next run wait for what a stream holds."""
-        self._arrived.record(stream)
-        self._stream.wait_for(self._arrived)
-
-    def run(self, source: int, batch: int, stream: int) -> DeviceArray:
-        profile = self._engine.profile_for(batch)
-        if batch < profile.min:
-            raise InputError(f"{self._engine.path}: a batch of {batch}; this plan takes at least {profile.min}")
-        output = self._engine.output
-        result = DeviceArray((batch, *output.shape), output.dtype, self._device, stream)
-        forget()
-        self._context.prepare(batch, profile, source, result.memory.address)
-        self._context.run()
-        result.ready.record(self._stream.handle)
-        cuda.wait_in(stream, result.ready)
-        return result
-
-    def close(self) -> None:
-        """Wait for what runs and free the context."""
-        for resource in (self._context, self._arrived, self._stream):
-            resource.close()
 
 
 def _gpu_for(file: EngineFile, index: int) -> Gpu:

@@ -87,6 +87,13 @@ class Engine:
             raise InputError(f"{self.path}: a batch of {batch}; this plan takes at most {self.max_batch}")
         return min(fitting, key=lambda profile: (batch < profile.min, abs(math.log(profile.opt / batch)), profile.max))
 
+    def check_input(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """Raise InputError for a batch that is not the engine's."""
+        expected = self.input
+        if dtype != expected.dtype or shape[1:] != expected.shape or not shape[0]:
+            wanted = f"{expected.dtype} (N, {', '.join(map(str, expected.shape))})"
+            raise InputError(f"a batch of {dtype} {shape}; this engine takes {wanted}")
+
     def inspect(self) -> str:
         """Return TensorRT's description of the engine's layers as JSON; layer names are the ONNX nodes'."""
         trt = load()

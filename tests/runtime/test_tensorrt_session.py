@@ -312,6 +312,22 @@ def test_arrays_on_the_gpu_that_do_not_fit_are_refused(
         session.upscale_on_device(Interface(gpu, lr_faces(2), **changes))
 
 
+def test_the_caller_may_give_the_array_for_the_result(gpu: Machine, tmp_path: Path) -> None:
+    session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"))
+    own = Interface(gpu, np.zeros((2, 32, 32, 3), np.uint8))
+    allocations = gpu.cuda.calls["cudaMalloc"]
+    for seed in range(3):
+        faces = Interface(gpu, lr_faces(2, seed))
+        assert session.upscale_on_device(faces, out=own) is own
+        gpu.cuda.stream(1).run()
+        memory = np.asarray(gpu.cuda.memory["device"][own.address])
+        assert np.array_equal(memory.reshape(2, 32, 32, 3), repeat_pixels(lr_faces(2, seed)))
+    context, inputs = 1, 3
+    assert gpu.cuda.calls["cudaMalloc"] == allocations + context + inputs
+    with pytest.raises(InputError, match=r"an output array of uint8 \(2, 32, 32, 3\); this batch gives"):
+        session.upscale_on_device(Interface(gpu, lr_faces(3)), out=own)
+
+
 def test_an_array_on_the_host_is_no_array_on_the_gpu(gpu: Machine, tmp_path: Path) -> None:
     session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"))
     with pytest.raises(InputError, match="ndarray: not an array on cuda:0"):
