@@ -1,4 +1,4 @@
-"""Runs on faces that are on the GPU already: from other libraries' arrays to other libraries' arrays, nothing copied."""
+"""Runs on faces that are on the GPU already: from one library's array to another's, nothing copied."""
 
 from __future__ import annotations
 
