@@ -55,7 +55,6 @@ class PA(nn.Module):
 
     def __init__(self, channels: int = 128, grid: int = 16, form: Form = "patch") -> None:
         super().__init__()
-        self.channels = channels
         self.grid = grid
         self.theta = _transform(channels, channels // 2)
         self.g = _transform(channels, channels // 2)
@@ -76,12 +75,6 @@ class PA(nn.Module):
         self._form: Form = form
         self.match = match(self.grid).to(self.P)
         self.paint = paint(self.grid).to(self.P)
-
-    @property
-    def product_macs(self) -> int:
-        """Multiply-accumulates of one face that are in no layer: X P and the products of the *patch* form."""
-        positions, keys = self.P.shape
-        return positions * keys * (self.channels + 9 * self.channels // 2 + 9 * self.channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Repaint x with what resembles its surroundings: (N, C, grid, grid) to the same shape."""
