@@ -76,7 +76,7 @@ class TensorRTSession:
         cuda.use_device(self._device)
         try:
             self._engine = Engine(file)
-            self._lanes = _lanes(self._engine, in_flight, graphs)
+            self._lanes, reason = _lanes(self._engine, in_flight, graphs)
         except OutOfMemory as error:
             raise MissingError(
                 f"{file.path}: does not fit into the memory of {gpu.name}{_memory()}: {error}"
@@ -85,7 +85,7 @@ class TensorRTSession:
         self._turns: Iterator[int] = itertools.cycle(range(len(self._lanes)))
         self._submitting = threading.Lock()
         self._on_device: OnDevice | None = None
-        self.info = _info(file, self._engine, f"TensorRT {self._engine.version} ({gpu.name})", f"cuda:{self._device}")
+        self.info = _info(file, self._engine, gpu, (reason,) if reason else ())
 
     @property
     def in_flight(self) -> int:
@@ -171,18 +171,18 @@ def _gpu_for(file: EngineFile, index: int) -> Gpu:
         raise MissingError(f"{file.path}: {error}; --device cpu runs a bundle's {ONNX_NAME}") from error
 
 
-def _lanes(engine: Engine, wanted: int, graphs: bool) -> list[Lane]:
-    """Return up to ``wanted`` lanes; the first has to be, the others where memory and the plan allow.
+def _lanes(engine: Engine, wanted: int, graphs: bool) -> tuple[list[Lane], str]:
+    """Return up to ``wanted`` lanes and why there are fewer; the first has to be, the others where they fit.
 
     A plan of TensorRT 8 that was built without profile sharing refuses a second context its profile.
     """
     lanes = [Lane(engine, graphs=graphs)]
-    try:
-        while len(lanes) < wanted:
+    while len(lanes) < wanted:
+        try:
             lanes.append(Lane(engine, graphs=graphs))
-    except (OutOfMemory, InputError):
-        pass
-    return lanes
+        except (OutOfMemory, InputError) as error:
+            return lanes, f"runs {len(lanes)} instead of {wanted} batches at once: {error}"
+    return lanes, ""
 
 
 def _memory() -> str:
@@ -190,12 +190,12 @@ def _memory() -> str:
     return f" ({free / 2**30:.1f} of {total / 2**30:.1f} GiB free)"
 
 
-def _info(file: EngineFile, engine: Engine, name: str, device: str) -> EngineInfo:
+def _info(file: EngineFile, engine: Engine, gpu: Gpu, notes: tuple[str, ...]) -> EngineInfo:
     bundle = file.bundle
     lr_shape, sr_shape = (_face_shape(tensor.shape) for tensor in (engine.input, engine.output))
     return EngineInfo(
-        engine=name,
-        device=device,
+        engine=f"TensorRT {engine.version} ({gpu.name})",
+        device=f"cuda:{gpu.index}",
         precision=bundle.precision if bundle else "unknown",
         sha256=file.sha256,
         lr_shape=lr_shape,
@@ -203,6 +203,7 @@ def _info(file: EngineFile, engine: Engine, name: str, device: str) -> EngineInf
         best_batch=max(profile.opt for profile in engine.profiles),
         max_batch=engine.max_batch,
         trained=bundle.trained if bundle else None,
+        notes=(bundle.notes if bundle else ()) + notes,
     )
 
 

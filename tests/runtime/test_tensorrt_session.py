@@ -180,6 +180,7 @@ def test_memory_for_one_batch_only_means_one_batch_in_flight(gpu: Machine, tmp_p
     gpu.cuda.total = 3 << 19
     session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"))
     assert session.in_flight == 1
+    assert session.info.notes[0].startswith("runs 1 instead of 2 batches at once: ")
     assert np.array_equal(session.upscale(lr_faces(2)), repeat_pixels(lr_faces(2)))
 
 
