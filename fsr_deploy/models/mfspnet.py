@@ -42,7 +42,7 @@ class MFSPNet(nn.Module):
 
     The hourglasses' bottom is a 4x4 grid whatever the size: another ``lr_size`` is a network with other weights.
     Raises UsageError for a padding it does not know and an ``lr_size`` that is not a power of two from 8 on.
-    * Ten blocks at the LR grid, as in SPARNet: with them the parameters come out as published.
+    * Ten blocks at the LR grid, as in SPARNet: the paper gives no number.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class MFSPNet(nn.Module):
 class MSRB(nn.Module):
     """Multi-scale residual block: (N, cin, H, W) to (N, cout, H', W'), H' half, equal or double.
 
-    Without ``esem`` it is SPARNet's face attention unit to the bit. ``depth`` is the hourglass's.
-    * The hourglass's one-channel logits and ESEM's feature are added and pass one sigmoid, f is scaled by it: spatial
-    and channel attention as one map, and the unit without ESEM stays SPARNet's.
-    * Ahead of "down" the second convolution has the stride, after "up" the first gets the enlarged grid, and the
-    shortcut is a biased convolution wherever shape or width changes; all as in SPARNet.
+    A pre-activated residual branch f, weighed by an hourglass of ``depth`` and by ESEM. To go "down", its second
+    convolution has stride 2; to go "up", its first works on the enlarged grid. The shortcut is a biased convolution
+    where the shape changes. Without ``esem`` this is SPARNet's face attention unit to the bit.
+    * The hourglass's one-channel logits and ESEM's feature are added and share one sigmoid that scales f: space and
+    channels then weigh as one map, and what is left without ESEM is SPARNet's unit.
     """
 
     def __init__(self, cin: int, cout: int, depth: int, scale: Scale, esem: bool, padding: Padding) -> None:
@@ -173,9 +173,8 @@ class ESEM(nn.Module):
     """Enhanced structure extraction module, eq. 5: (N, C, H, W) to the same shape, C divisible by 4.
 
     With q = C/4, CCBs work on the first 3q channels, on the first 2q of the result and on the first q of that: the
-    receptive field grows from one quarter of the channels to the next.
-    * Two 3x3 convolutions with a PReLU between mix the quarters before ECA: with them the parameters come out as
-    published.
+    receptive field grows from one quarter of the channels to the next. Two 3x3 convolutions mix the quarters.
+    * PReLU has one slope here and in CCB, PyTorch's default.
     """
 
     def __init__(self, channels: int) -> None:
@@ -225,8 +224,8 @@ class Cross(nn.Module):
 class ECA(nn.Module):
     """Efficient channel attention, eqs 7-8: (N, C, H, W) to the same shape, each channel scaled by a weight in (0, 1).
 
-    The weight comes from the means of k neighbouring channels, k the odd number nearest to (log2 C + 1)/2.
-    * Ties go up, so that 128 channels get 5; the Conv1d has no bias, as in ECA-Net.
+    The weight comes from the means of k neighbouring channels, k the odd number nearest to (log2 C + 1)/2, the larger
+    one of two: 3 for 8 to 127 channels, 5 for 128.
     """
 
     def __init__(self, channels: int) -> None:
@@ -246,9 +245,10 @@ class FEM(nn.Module):
     """Feature enhancement module, eqs 10-11: F (N, C, H, W) and the encoder's F1..F3 to (N, C, H, W).
 
     ``grid`` and ``grids`` are the sides of F and of F1..F3 in a common unit, ``channels`` those of F1..F3.
-    R_i = H_p(F - align(F_i)) + F is what F lacks at that scale; ECA weighs their 1x1 mixture before it is added to F.
-    * align is average pooling or nearest enlargement, with a 1x1 convolution where the channels differ, computed on the
-    smaller grid; H_p has one 3x3, leaky ReLU, 3x3 per scale: with these the parameters come out as published.
+    R_i = H_p(F - align(F_i)) + F, where H_p is 3x3, leaky ReLU, 3x3, and align brings F_i to the grid and width of F:
+    average pooling or nearest enlargement, with a 1x1 convolution on the smaller grid where the widths differ. ECA
+    weighs the 1x1 mixture of R_1..3 before it is added to F.
+    * The leaky ReLU has the slope 0.2 that it has everywhere else in the network.
     """
 
     def __init__(self, width: int, grid: int, channels: tuple[int, ...], grids: tuple[int, ...]) -> None:

@@ -48,7 +48,7 @@ class PA(nn.Module):
 
     ``form`` says how it is computed, "patch" or "shift". It may be set at any time and does not change the result;
     another word raises UsageError.
-    * The sum of nine overlapping patches is divided by 4 and PReLU has one slope, as in Mei et al.'s implementation.
+    * PReLU has one slope and the sum of overlapping patches is divided by 4, as in Mei et al.'s implementation.
     """
 
     P: Tensor
