@@ -35,9 +35,20 @@ class Overflowing(Pixel):
         return (super().forward(x) + 2.0) * 300.0 * 300.0 / 300.0 / 300.0 - 2.0
 
 
+class Sized(Pixel):
+    """Made for one LR size, with weights of its own."""
+
+    def __init__(self, channels: int = 4, lr_size: int = 8) -> None:
+        super().__init__(channels)
+        self.position = nn.Parameter(torch.zeros(8 * lr_size, 8 * lr_size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.position
+
+
 def register(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Register the networks for one test as "pixel", "coarse" and "overflowing"."""
-    for builder in (Pixel, Coarse, Overflowing):
+    """Register the networks for one test as "pixel", "coarse", "overflowing" and "sized"."""
+    for builder in (Pixel, Coarse, Overflowing, Sized):
         name = builder.__name__.lower()
         monkeypatch.setitem(registry._RECORDS, name, ModelRecord(name, builder, "for tests", "none"))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsr_deploy.console import command, print_json, say
+from fsr_deploy.console import command, print_json, refuse_unknown, say
 from fsr_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,11 +32,14 @@ def main(
         Path | None,
         typer.Option("--faces", "--calib", help="Folder of faces to prove with.", show_default="drawn ones"),
     ] = None,
-    lr_size: Annotated[int, typer.Option(min=4, max=512, help="Side of the LR faces in pixels.")] = 16,
+    lr_size: Annotated[
+        int | None,
+        typer.Option(min=4, max=512, help="Side of the LR faces in pixels.", show_default="the network's, or 16"),
+    ] = None,
     batch: Annotated[str, typer.Option(metavar="MIN,OPT,MAX", help="Batch sizes; one number fixes it.")] = "1,8,32",
     target: Annotated[str, typer.Option(help="auto: a TensorRT plan too, where it can be built; onnx; trt.")] = "auto",
     io: Annotated[str, typer.Option(help="uint8: faces in and out; float: the bare network.")] = "uint8",
-    opset: Annotated[int, typer.Option(help="ONNX opset; 17 for TensorRT 8.6.")] = 18,
+    opset: Annotated[int, typer.Option(help="ONNX opset; later TensorRT than 8.6 reads 18 too.")] = 17,
     budget_db: Annotated[
         float | None, typer.Option(help="Least PSNR against eager in dB.", show_default="fp16 50, bf16 40")
     ] = None,
@@ -94,8 +97,8 @@ def main(
         raise UsageError("name a MODEL or a CHECKPOINT to export; --list shows the models")
     precision = _precision(fp16=fp16, bf16=bf16)
     batches = _batches("--batch", batch)
-    _refuse_unknown("--target", target, ("auto", "onnx", "trt"))
-    _refuse_unknown("--io", io, ("uint8", "float"))
+    refuse_unknown("--target", target, ("auto", "onnx", "trt"))
+    refuse_unknown("--io", io, ("uint8", "float"))
     from fsr_deploy.export.options import ExportOptions
     from fsr_deploy.export.parity import budget_for
     from fsr_deploy.export.pipeline import export
@@ -141,7 +144,7 @@ def _plan_options(
     from fsr_deploy.export.tensorrt_config import HARDWARE, PlanOptions
     from fsr_deploy.runtime.engines import parse_device
 
-    _refuse_unknown("--hardware", hardware, tuple(name.replace("_", "-") for name in HARDWARE))
+    refuse_unknown("--hardware", hardware, tuple(name.replace("_", "-") for name in HARDWARE))
     if not parse_device(device).startswith("cuda:"):
         raise UsageError(f"--device {device}: a plan is built for a GPU; name cuda:0, cuda:1 ...")
     return PlanOptions(
@@ -173,11 +176,6 @@ def _batches(option: str, text: str) -> tuple[int, int, int]:
         if 1 <= low <= best <= high <= MAX_BATCH:
             return low, best, high
     raise UsageError(f"{option} {text}: not MIN,OPT,MAX in rising order from 1 to {MAX_BATCH}, for example 1,8,32")
-
-
-def _refuse_unknown(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UsageError(f"{option} {value}: not one of {', '.join(known)}")
 
 
 def _list(json: bool) -> None:

@@ -6,7 +6,6 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from fsr_deploy import __version__
 from fsr_deploy.bundle import BundleInfo, TensorInfo
@@ -28,17 +27,15 @@ PACKAGES = (
 )
 
 
-def describe(
-    options: ExportOptions, source: Source, kept: PrecisionMap, rows: Sequence[Row], latency: dict[str, Any]
-) -> BundleInfo:
+def describe(options: ExportOptions, source: Source, kept: PrecisionMap, rows: Sequence[Row]) -> BundleInfo:
     """Return what is known; an engine over its budget, here by force, gets a note for whoever runs it."""
     notes = forced_notes(rows, options.budget)
-    small, large = options.lr_size, options.lr_size * source.scale
+    small, large = source.lr_size, source.lr_size * source.scale
     return BundleInfo(
         model=source.name,
         precision=options.precision,
         scale=source.scale,
-        lr_size=options.lr_size,
+        lr_size=source.lr_size,
         batches=options.batches,
         inputs=(_tensor(INPUT, options.io, small, large),),
         outputs=(_tensor(OUTPUT, options.io, large, large),),
@@ -50,7 +47,6 @@ def describe(
         parity=[row.as_dict() for row in rows],
         parity_passed=not notes,
         budget=asdict(options.budget),
-        latency=latency,
         versions=versions(),
         notes=notes,
     )

@@ -12,11 +12,13 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from fsr_deploy.bundle import BundleInfo
 from fsr_deploy.export.rounding import TYPES, rounded
 from fsr_deploy.runtime.enginefile import EngineFile
 from fsr_deploy.runtime.engines import open_session
 from fsr_deploy.runtime.onnx import OnnxSession
 from fsr_deploy.runtime.session import Session
+from fsr_deploy.runtime.tensorrt import TensorRTSession
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,14 @@ def open_engines(path: Path, precision: str, io: str) -> list[Engine]:
     if precision in TYPES and not any(engine.device.startswith("cuda") for engine in engines):
         engines.append(_with_roundings(path, precision, io))
     return engines
+
+
+def open_plan(path: Path, info: BundleInfo, device: int) -> Engine:
+    """Load a plan that was built on this machine; ``info`` is what its bundle will say."""
+    content = path.read_bytes()
+    file = EngineFile(Path(path.name), content, hashlib.sha256(content).hexdigest(), info)
+    session = TensorRTSession(file, f"cuda:{device}", trust=True)
+    return Engine(session.info.engine, session.info.device, lambda batch: session.submit(batch).result())
 
 
 def _as_it_is(path: Path, io: str) -> Engine:

@@ -6,31 +6,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fsr_deploy.export.deploy import Io
-from fsr_deploy.export.graph import EXPORT_OPSET
 from fsr_deploy.export.parity import BUDGETS, Budget
 from fsr_deploy.export.tensorrt_config import PlanOptions
-
-TARGETS = ("auto", "onnx", "trt")
 
 
 @dataclass(frozen=True)
 class ExportOptions:
     """What to export and how; the command's options, one to one.
 
-    ``model`` is a registered name or a checkpoint, ``batches`` are (min, opt, max). ``target`` "onnx" writes the graph
-    for CPUs, "trt" also builds the plan, "auto" builds it where there are a GPU and TensorRT; both write the graph in
-    the form that TensorRT runs best. ``faces`` is a folder to prove with, None for drawn faces. ``plan`` is how a plan
-    is built.
+    ``model`` is a registered name or a checkpoint, ``batches`` are (min, opt, max). ``lr_size`` None is the size that
+    the network is made for, or 16. ``opset`` 17 is the newest that every supported TensorRT reads. ``target`` "onnx"
+    writes the graph for CPUs, "trt" also builds the plan, "auto" builds it where there are a GPU and TensorRT; both
+    write the graph in the form that TensorRT runs best. ``faces`` is a folder to prove with, None for drawn faces.
+    ``plan`` is how a plan is built.
     """
 
     model: str
     checkpoint: Path | None = None
     precision: str = "fp32"
-    lr_size: int = 16
+    lr_size: int | None = None
     batches: tuple[int, int, int] = (1, 8, 32)
     target: str = "auto"
     io: Io = "uint8"
-    opset: int = EXPORT_OPSET
+    opset: int = 17
     faces: Path | None = None
     budget: Budget = BUDGETS["fp32"]
     plan: PlanOptions = field(default_factory=PlanOptions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fsr_deploy.bundle import ONNX_NAME, PICTURE_NAME, REPORT_NAME, Bundle, BundleInfo, write_info
+from fsr_deploy.bundle import ONNX_NAME, PICTURE_NAME, PLAN_NAME, REPORT_NAME, Bundle, BundleInfo, write_info
 from fsr_deploy.console import progress, say, warn
 from fsr_deploy.errors import MissingError
+from fsr_deploy.export.costs import write_layers
 from fsr_deploy.export.deploy import prepare
 from fsr_deploy.export.describe import describe
-from fsr_deploy.export.engine import Engine, open_engines
+from fsr_deploy.export.engine import Engine, open_engines, open_plan
 from fsr_deploy.export.graph import INPUT, OUTPUT, export_onnx
 from fsr_deploy.export.latency import measure, slower_note
 from fsr_deploy.export.options import ExportOptions
@@ -28,8 +29,8 @@ from fsr_deploy.export.reference import MAX_FACES, Eager, Reference, as_faces, l
 from fsr_deploy.export.report import report_page
 from fsr_deploy.export.source import Source, load_source
 from fsr_deploy.export.tensorrt import add_plan, why_no_plan
-from fsr_deploy.export.tensorrt_config import PlanOptions
 from fsr_deploy.images import encode_frame
+from fsr_deploy.runtime.profiling.modules import LAYERS_NAME
 from fsr_deploy.runtime.session import OutOfMemory
 from fsr_deploy.staging import staged_directory
 
@@ -43,10 +44,10 @@ def export(options: ExportOptions) -> Bundle:
     builds_plan = wants_plan(options)
     step = _stopwatch()
     step("load the network and faces to prove with")
-    source = load_source(options.model, options.checkpoint)
+    source = load_source(options.model, options.checkpoint, options.lr_size)
     if not source.trained:
         warn(f"{source.name} has untrained weights, its faces mean nothing; give --checkpoint for real ones")
-    faces = lr_faces(options.faces, min(options.batches[2], MAX_FACES), options.lr_size, source.scale)
+    faces = lr_faces(options.faces, min(options.batches[2], MAX_FACES), source.lr_size, source.scale)
     destination = options.output or Path(f"{source.name}-{options.precision}")
     with staged_directory(destination) as directory:
         step(f"write the {options.precision} graph")
@@ -57,12 +58,13 @@ def export(options: ExportOptions) -> Bundle:
         step("run the engine and compare")
         engines = open_engines(directory / ONNX_NAME, options.precision, options.io)
         rows = compare_engines(options, engines, reference)
-        step("time the engine against eager")
-        latency = time_both(options, source, engines[0], reference)
-        info = describe(options, source, kept, rows, latency)
+        info = describe(options, source, kept, rows)
         if builds_plan:
             step("build and prove the TensorRT plan")
-            info = add_plan(directory, info, PlanOptions(), force=options.force)
+            info = add_plan(directory, info, options.plan, force=options.force)
+            engines = [open_plan(directory / PLAN_NAME, info, options.plan.device)]
+        step("time the engine against eager")
+        info = replace(info, latency=time_both(options, source, engines[0], reference))
         step("draw, describe and publish")
         draw(directory, destination.name, info, engines[-1], reference)
         info = write_info(directory, info)
@@ -74,17 +76,17 @@ def wants_plan(options: ExportOptions) -> bool:
     """Tell whether a TensorRT plan is built; raises MissingError where it was asked for and cannot be."""
     if options.target == "onnx":
         return False
-    reason = why_no_plan()
+    reason = why_no_plan(options.plan.device)
     if reason and options.target == "trt":
         raise MissingError(f"--target trt: {reason}; without it, --rebuild builds the plan later, where the GPU is")
     return not reason
 
 
 def write_graph(options: ExportOptions, source: Source, path: Path) -> PrecisionMap:
-    """Write the typed ONNX graph; returns which modules stay in FP32, and why."""
+    """Write the typed ONNX graph and what its modules cost; returns which modules stay in FP32, and why."""
     deployable, kept = prepare(
         source.network,
-        lr_size=options.lr_size,
+        lr_size=source.lr_size,
         scale=source.scale,
         precision=options.precision,
         io=options.io,
@@ -93,13 +95,14 @@ def write_graph(options: ExportOptions, source: Source, path: Path) -> Precision
     export_onnx(
         deployable,
         path,
-        lr_size=options.lr_size,
+        lr_size=source.lr_size,
         batches=options.batches,
         precision=options.precision,
         opset=options.opset,
         metadata={"model": source.name, "trained": str(source.trained).lower()},
         scale=source.scale,
     )
+    write_layers(path, deployable, path.with_name(LAYERS_NAME))
     return kept
 
 
@@ -156,7 +159,7 @@ def time_both(options: ExportOptions, source: Source, engine: Engine, reference:
 def draw(directory: Path, name: str, info: BundleInfo, engine: Engine, reference: Reference) -> None:
     """Write parity.png and the report that shows it; ``name`` is what the bundle will be called.
 
-    ``engine`` is the strictest of those that were proven.
+    ``engine`` is the plan, or else the strictest of those that were proven.
     """
     inputs, outputs = reference.inputs[:MAX_ROWS], as_faces(reference.outputs[:MAX_ROWS])
     picture = parity_picture(

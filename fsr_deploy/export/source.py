@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,20 @@ from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import PICKLED, load_into, load_model, read_metadata
 
 SEED = 0
+LR_SIZE = 16
 
 
 @dataclass(frozen=True)
 class Source:
-    """A network in eval mode, and what is known of it; without a checkpoint its weights are untrained."""
+    """A network in eval mode, and what is known of it; without a checkpoint its weights are untrained.
+
+    ``options`` are those that ``registry.build`` made it with. ``lr_size`` is the side of its LR faces.
+    """
 
     network: nn.Module
     name: str
     scale: int
+    lr_size: int
     options: dict[str, Any] = field(default_factory=dict)
     checkpoint_sha256: str | None = None
 
@@ -33,11 +39,12 @@ class Source:
         return self.checkpoint_sha256 is not None
 
 
-def load_source(model: str, checkpoint: Path | None = None) -> Source:
+def load_source(model: str, checkpoint: Path | None = None, lr_size: int | None = None) -> Source:
     """Return the network of a registered name, with a checkpoint's weights or fresh ones that are always the same.
 
-    ``model`` may be a checkpoint itself, whose metadata names its model. Raises UsageError for an unknown name and
-    InputError for a checkpoint that cannot be read or does not fit.
+    ``model`` may be a checkpoint itself, whose metadata names its model. ``lr_size`` None stands for the size that the
+    checkpoint's network was made for, or 16. Raises UsageError for an unknown name or a size that the network is not
+    made for, and InputError for a checkpoint that cannot be read or does not fit.
     """
     if model not in registry.names() and Path(model).suffix in (".safetensors", *PICKLED):
         if checkpoint is not None:
@@ -45,23 +52,36 @@ def load_source(model: str, checkpoint: Path | None = None) -> Source:
                 f"{model} is a checkpoint already; name a model with --checkpoint {checkpoint}, or neither"
             )
         network, metadata = load_model(Path(model))
-        return _source(network, metadata.model, metadata.options, Path(model))
+        size = _made_for(metadata.model, metadata.options)
+        if size and lr_size not in (None, size):
+            raise UsageError(f"{model}: made for LR faces of {size} pixels a side; leave --lr-size {lr_size} out")
+        return _source(network, metadata.model, metadata.options, lr_size or size, Path(model))
     registry.find(model)
-    if checkpoint is None:
-        return _source(_untrained(model), model, {}, None)
-    known = read_metadata(checkpoint)
+    known = read_metadata(checkpoint) if checkpoint else None
     options = known.options if known and known.model == model else {}
-    network = registry.build(model, **options)
-    load_into(network, checkpoint, model)
-    return _source(network, model, options, checkpoint)
+    if lr_size and _made_for(model, options):
+        options = {**options, "lr_size": lr_size}
+    network = _build(model, options)
+    if checkpoint:
+        load_into(network, checkpoint, model)
+    return _source(network, model, options, lr_size or _made_for(model, options), checkpoint)
 
 
-def _source(network: nn.Module, name: str, options: dict[str, Any], checkpoint: Path | None) -> Source:
+def _source(
+    network: nn.Module, name: str, options: dict[str, Any], lr_size: int | None, checkpoint: Path | None
+) -> Source:
     digest = sha256(checkpoint) if checkpoint else None
-    return Source(network.eval(), name, registry.find(name).scale, options, digest)
+    return Source(network.eval(), name, registry.find(name).scale, lr_size or LR_SIZE, options, digest)
 
 
-def _untrained(model: str) -> nn.Module:
+def _made_for(name: str, options: dict[str, Any]) -> int | None:
+    """Return the LR size that a network is made for, None for one that takes any."""
+    record = registry.find(name)
+    parameter = inspect.signature(record.builder).parameters.get("lr_size")
+    return None if parameter is None else {**record.options, **options}.get("lr_size", parameter.default)
+
+
+def _build(model: str, options: dict[str, Any]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        return registry.build(model)
+        return registry.build(model, **options)

@@ -24,6 +24,7 @@ from fsr_deploy.export.source import load_source
 from fsr_deploy.faces import write_faces
 from fsr_deploy.models.checkpoints import Metadata, save_safetensors
 from fsr_deploy.runtime.engines import open_session
+from tests.fakes.machine import MachineFactory
 from tests.networks import Pixel, register, weights
 
 SMALL = ("--lr-size", "4", "--batch", "1,2,3")
@@ -70,7 +71,7 @@ def test_the_main_job_writes_a_bundle_that_is_proven(aminet: tuple[Path, Any]) -
     path, done = aminet
     assert done.returncode == 0, done.stderr
     info = read_bundle(path).info
-    assert sorted(info.files) == ["model.onnx", "parity.png", "reference.npz", "report.html"]
+    assert sorted(info.files) == ["layers.json", "model.onnx", "parity.png", "reference.npz", "report.html"]
     assert [row["batch"] for row in info.parity] == [1, 2, 5, 1, 2, 5]
     assert ["rounded to fp16" in row["engine"] for row in info.parity] == [False] * 3 + [True] * 3
     assert all(row["psnr_db"] >= 50 and row["finite"] for row in info.parity) and info.parity_passed
@@ -94,7 +95,7 @@ def test_the_messages_tell_the_steps_and_what_comes_next(aminet: tuple[Path, Any
         "write the fp16 graph",
         "run the eager FP32 module",
         "run the engine and compare",
-        "wrote aminet-tiny-fp16: model.onnx, ",
+        "wrote aminet-tiny-fp16: layers.json, model.onnx, ",
         "build it where the GPU is: fsr-export --rebuild aminet-tiny-fp16",
         "run it: fsr-run aminet-tiny-fp16 FRAMES -o OUT",
     ):
@@ -201,6 +202,17 @@ def test_an_engine_that_overflows_is_caught() -> None:
     assert result.exit_code == 5
     lines = [line for line in error(result).splitlines() if line.endswith(": NaN or Inf in its output")]
     assert sum("rounded to fp16" in line for line in lines) == 3
+
+
+def test_where_tensorrt_and_a_gpu_are_the_plan_is_built_proven_and_timed(machine: MachineFactory) -> None:
+    machine("10.16")
+    result = succeed("pixel", "--fp16", "--target", "trt", *SMALL)
+    info = read_bundle(Path("pixel-fp16")).info
+    assert info.plan is not None and "engine.plan" in info.files
+    assert [row["batch"] for row in info.parity if row["engine"].startswith("TensorRT")] == [1, 2, 3]
+    assert info.latency["engine"].startswith("TensorRT")
+    assert "--rebuild" not in result.stderr
+    assert f"TensorRT {info.plan.tensorrt} on {info.plan.gpu}" in Path("pixel-fp16/report.html").read_text()
 
 
 def bad(path: Path, content: object) -> Path:
