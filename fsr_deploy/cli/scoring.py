@@ -166,7 +166,7 @@ def _open_eager(name: str, checkpoint: Path | None, lr_size: int, device: str) -
         registry.find(name)
         raise UsageError(f"{name}: name its weights with --checkpoint FILE; untrained ones measure nothing")
     else:
-        model, network = name, registry.build(name)
+        model, network = name, registry.build(name, **registry.size_options(name, lr_size))
         load_into(network, checkpoint, name)
     place = torch_device(device)
     network.to(place)

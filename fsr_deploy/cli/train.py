@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from fsr_deploy.console import command, print_json, say
-
-Override = typer.Option(show_default="the recipe's")
+from fsr_deploy.errors import UsageError
 
 
 @command
@@ -31,14 +31,19 @@ def main(
     val_limit: Annotated[int, typer.Option(min=1, help="Validate on the first so many faces.")] = 64,
     checkpoint: Annotated[Path | None, typer.Option(help="Weights to begin from.")] = None,
     vgg: Annotated[Path | None, typer.Option(help="VGG19's weights, for the perceptual loss.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE of the network, for example padding=zeros; repeatable.")
+    ] = None,
     lr_size: Annotated[int, typer.Option(min=8, help="Side of the LR faces in pixels.")] = 16,
     seed: Annotated[int, typer.Option(help="Decides weights, order and augmentation.")] = 0,
-    steps: Annotated[int | None, Override] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates of the weights.", show_default="the recipe's")] = None,
     batch: Annotated[int | None, typer.Option(help="Over all processes.", show_default="the recipe's")] = None,
-    lr: Annotated[float | None, Override] = None,
-    discriminator_lr: Annotated[float | None, Override] = None,
-    beta1: Annotated[float | None, Override] = None,
-    beta2: Annotated[float | None, Override] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default="the recipe's")] = None,
+    discriminator_lr: Annotated[
+        float | None, typer.Option(help="Its learning rate.", show_default="the recipe's")
+    ] = None,
+    beta1: Annotated[float | None, typer.Option(help="Of Adam.", show_default="the recipe's")] = None,
+    beta2: Annotated[float | None, typer.Option(help="Of Adam.", show_default="the recipe's")] = None,
     pixel: Annotated[float | None, typer.Option(help="Weight of L1.", show_default="the recipe's")] = None,
     perceptual: Annotated[float | None, typer.Option(help="Weight of VGG19's.", show_default="the recipe's")] = None,
     adversarial: Annotated[float | None, typer.Option(help="Weight of the GAN's.", show_default="the recipe's")] = None,
@@ -56,7 +61,7 @@ def main(
     validate_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 1000,
     save_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 200,
     log_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 20,
-    json: Annotated[bool, typer.Option("--json", help="Print a summary to stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary to stdout.")] = False,
 ) -> None:
     """Train MODEL; the same command again continues a run that was stopped or killed, exactly.
 
@@ -65,7 +70,7 @@ def main(
     fsr-train aminet-tiny --data faces:20000 --steps 2000 --batch 8 --schedule cosine -o runs/tiny
     torchrun --nproc-per-node 4 --no-python fsr-train amigan --data CelebA --vgg vgg19.pth -o runs/amigan
     """
-    from fsr_deploy.models import recipes
+    from fsr_deploy.models import recipes, registry
     from fsr_deploy.models.training import Cadence, Settings, Training, make_fabric
 
     chosen = recipes.recipe(
@@ -87,6 +92,7 @@ def main(
     )
     settings = Settings(
         model=model,
+        options={**registry.size_options(model, lr_size), **_options(option or [])},
         recipe=chosen,
         data=data,
         val=val or data,
@@ -104,5 +110,19 @@ def main(
     if fabric.is_global_zero:
         best, bicubic = result.best_psnr, result.bicubic.psnr
         say(f"{output}: {result.steps} steps, best PSNR {best:.2f} dB on Y (bicubic {bicubic:.2f} dB)")
-        if json:
+        if as_json:
             print_json({"run": str(output), **asdict(result)})
+
+
+def _options(texts: list[str]) -> dict[str, Any]:
+    """Read NAME=VALUE, VALUE as JSON where it is, otherwise as text."""
+    options = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise UsageError(f"--option {text}: write NAME=VALUE, for example padding=zeros")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options

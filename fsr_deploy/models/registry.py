@@ -73,6 +73,11 @@ def build(name: str, **options: Any) -> nn.Module:
     return record.builder(**{**record.options, **options})
 
 
+def size_options(name: str, lr_size: int) -> dict[str, int]:
+    """Return the options that build a network for LR faces of ``lr_size``; empty where one network takes any size."""
+    return {"lr_size": lr_size} if "lr_size" in inspect.signature(find(name).builder).parameters else {}
+
+
 def markdown(pattern: str = "*") -> str:
     """Return a Markdown table of the models that match a shell pattern, our figures beside the published ones.
 

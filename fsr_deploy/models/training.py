@@ -77,12 +77,14 @@ class Result:
 def make_fabric(device: str, precision: str) -> Fabric:
     """Return Fabric on "auto", "cpu" or "cuda", over all processes where torchrun started several.
 
-    Raises UsageError for another device, MissingError where there is no GPU to use.
+    Raises UsageError for another device, MissingError where there is no GPU and "cuda" or fp16 asks for one.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"no device is called {device!r}; there are auto, cpu and cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise MissingError("no GPU that this PyTorch can use; train with --device cpu")
+    if precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
+        raise MissingError("fp16 trains on a GPU only; take --precision bf16 or fp32")
     world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     fabric = Fabric(
         accelerator=device,

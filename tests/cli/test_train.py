@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 
 from fsr_deploy.cli.train import main
 from fsr_deploy.faces import write_faces
+from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import Metadata, load_model, read_metadata, save_safetensors
+from fsr_deploy.models.registry import ModelRecord
 from fsr_deploy.models.vgg import VGG19Features
 from tests.networks import Pixel, register, weights
 
@@ -56,6 +58,23 @@ def test_the_same_command_again_continues():
     assert "continuing after step 2" in result.stderr
 
 
+def test_a_network_is_built_with_the_options_asked_for():
+    assert train("pixel", "--data", "faces:4", "-o", "run", "--option", "channels=5", *SHORT).exit_code == 0
+    network, metadata = load_model(Path("run/last.safetensors"))
+    assert metadata.options == {"channels": 5}
+    assert network.body[0].out_channels == 5
+
+
+def test_a_network_whose_shape_depends_on_the_size_is_built_for_it(monkeypatch):
+    class Sized(Pixel):
+        def __init__(self, lr_size: int = 16) -> None:
+            super().__init__(lr_size)
+
+    monkeypatch.setitem(registry._RECORDS, "sized", ModelRecord("sized", Sized, "for tests", "none"))
+    assert train("sized", "--data", "faces:4", "-o", "run", *SHORT).exit_code == 0
+    assert read_metadata(Path("run/last.safetensors")).options == {"lr_size": 8}
+
+
 def test_a_folder_of_faces_trains_too():
     write_faces(Path("data/train"), 3)
     write_faces(Path("data/val"), 2, seed=1)
@@ -88,8 +107,11 @@ def test_amigan_trains_with_perceptual_and_adversarial_losses_from_a_file_of_vgg
         (("pixel", "--data", "faces:4", "--schedule", "linear"), 2, "no schedule is called 'linear'"),
         (("pixel", "--data", "faces:4", "--augment", "blur"), 2, "no augmentation is called 'blur'"),
         (("pixel", "--data", "faces:4", "--pixel", "0"), 2, "all three loss weights are 0"),
+        (("pixel", "--data", "faces:4", "--option", "padding"), 2, "--option padding: write NAME=VALUE"),
+        (("pixel", "--data", "faces:4", "--option", "depth=3"), 2, "pixel has no option 'depth'"),
         (("pixel", "--data", "faces:4", "--recipe", "amigan"), 2, "vgg19-dcbb9e9d.pth"),
         (("pixel", "--data", "faces:4", "--checkpoint", "none.pth"), 4, "none.pth: no such file"),
+        (("pixel", "--data", "faces:4", "--precision", "fp16"), 3, "fp16 trains on a GPU only"),
         (("pixel", "--data", "nowhere"), 4, "nowhere: no such folder; name a folder of faces, or faces:COUNT"),
         (("pixel", "--data", "faces:4", "--lr", "1e30", "--seed", "1"), 6, "nothing had been saved yet"),
     ],
