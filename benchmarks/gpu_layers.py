@@ -1,0 +1,68 @@
+"""Why not faster? The time of each layer of a plan, and of the network's modules that they belong to.
+
+    python -m benchmarks.gpu_layers bundles/aminet-fp16 --batch 64
+
+Layers are timed one after the other by TensorRT's profiler; their sum is more than a batch takes, so shares are what
+to look at. The JSON holds TensorRT's own description of every layer (tactic, formats, precision) beside its time.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.gpu_common import faces, keep, show
+from fsr_deploy.bundle import PLAN_NAME
+from fsr_deploy.runtime.enginefile import read_engine_file
+from fsr_deploy.runtime.profiling.modules import module_of
+from fsr_deploy.runtime.tensorrt import TensorRTSession
+
+RUNS = 10
+SHOWN = 25
+
+
+def main(
+    bundle: Annotated[Path, typer.Argument(help="a bundle with a plan")],
+    batch: Annotated[int, typer.Option(help="batch size")] = 64,
+    depth: Annotated[int, typer.Option(help="how many parts of a module's path to tell apart")] = 3,
+    device: Annotated[int, typer.Option(help="number of the GPU")] = 0,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="the JSON file to write")] = None,
+) -> None:
+    """Say where a plan's time goes."""
+    session = TensorRTSession(read_engine_file(bundle / PLAN_NAME), f"cuda:{device}")
+    layers = time_layers(session, batch)
+    described = {layer["Name"]: layer for layer in json.loads(session.inspect())["Layers"] if isinstance(layer, dict)}
+    session.close()
+    for row in by_module(layers, depth)[:SHOWN]:
+        show(row)
+    rows = [{"layer": name, "ms": ms, "about": described.get(name)} for name, ms in layers]
+    keep("layers", [*by_module(layers, depth), *rows], output, device)
+
+
+def time_layers(session: TensorRTSession, batch: int) -> list[tuple[str, float]]:
+    """Return (layer, milliseconds), the median of some runs, in the order of execution."""
+    content = faces(batch, session.info.lr_shape)
+    runs = [session.layer_times(content) for _ in range(RUNS)]
+    names = [name for name, _ in runs[0]]
+    return [(name, 1e3 * statistics.median(run[index][1] for run in runs)) for index, name in enumerate(names)]
+
+
+def by_module(layers: list[tuple[str, float]], depth: int) -> list[dict[str, Any]]:
+    """Return the modules' times and shares, longest first; a fused layer counts for what holds all its nodes."""
+    total: dict[str, float] = defaultdict(float)
+    for name, ms in layers:
+        path = module_of(name)
+        shortened = "(TensorRT's own)" if path is None else ".".join(path.split(".")[:depth])
+        total[shortened or "(top level)"] += ms
+    whole = sum(total.values())
+    ordered = sorted(total.items(), key=lambda item: -item[1])
+    return [{"module": module, "ms": ms, "share": ms / whole} for module, ms in ordered]
+
+
+if __name__ == "__main__":
+    typer.run(main)
