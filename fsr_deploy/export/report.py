@@ -60,7 +60,10 @@ def _budget(info: BundleInfo) -> str:
     least, most = info.budget.get("min_psnr_db"), info.budget.get("max_levels")
     parts = [f"at least {least:g} dB in the worst face" if least is not None else ""]
     parts.append(f"no value more than {most:g} of 255 levels off" if most is not None else "")
-    return f"Budget: {' and '.join(filter(None, parts)) or 'finite values'}. PSNR and SSIM are those of the worst face."
+    text = f"Budget: {' and '.join(filter(None, parts)) or 'finite values'}. PSNR and SSIM are those of the worst face."
+    if any(", rounded to " in row["engine"] for row in info.parity):
+        text += f" A CPU leaves roundings to {info.precision} out that a GPU makes; the rounded rows have them all."
+    return text
 
 
 def _parity(info: BundleInfo) -> str:

@@ -19,9 +19,11 @@ from typer.testing import CliRunner
 
 from fsr_deploy.bundle import read_bundle, sha256
 from fsr_deploy.cli.export import main
+from fsr_deploy.cli.run import main as run_main
 from fsr_deploy.export.reference import Eager, lr_faces
 from fsr_deploy.export.source import load_source
 from fsr_deploy.faces import write_faces
+from fsr_deploy.images import read_frame
 from fsr_deploy.models.checkpoints import Metadata, save_safetensors
 from fsr_deploy.runtime.engines import open_session
 from tests.fakes.machine import MachineFactory
@@ -102,16 +104,17 @@ def test_the_messages_tell_the_steps_and_what_comes_next(aminet: tuple[Path, Any
         assert line in lines
 
 
-def test_the_bundle_runs_where_torch_and_onnx_are_not(aminet: tuple[Path, Any]) -> None:
+def test_fsr_run_runs_the_bundle_where_torch_and_onnx_are_not(aminet: tuple[Path, Any], tmp_path: Path) -> None:
+    write_faces(tmp_path / "frames", 3, lr_size=8)
     script = (
         "import sys; sys.modules.update(torch=None, onnx=None)\n"
-        "import numpy as np\n"
-        "from fsr_deploy.runtime.engines import open_session\n"
-        "session = open_session(sys.argv[1])\n"
-        "print(session.info.precision, session.info.trained, session.upscale(np.zeros((3, 8, 8, 3), np.uint8)).shape)"
+        "from fsr_deploy.cli.run import main\n"
+        f"main([{str(aminet[0])!r}, 'frames', '-o', 'upscaled'])"
     )
-    done = subprocess.run([sys.executable, "-c", script, aminet[0]], capture_output=True, text=True, check=False)
-    assert done.stdout == "fp16 False (3, 64, 64, 3)\n", done.stderr
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "precision fp16, 8x8 -> 64x64" in done.stderr and "NOT TRAINED" in done.stderr
+    assert [read_frame(path).shape for path in sorted(Path("upscaled").glob("*.png"))] == [(64, 64, 3)] * 3
 
 
 def test_the_same_export_gives_the_same_bytes_in_another_process() -> None:
@@ -189,6 +192,9 @@ def test_force_publishes_an_engine_over_budget_and_says_so_everywhere() -> None:
     assert not info.parity_passed and len(info.notes) == 3
     assert info.notes[0].startswith("over its parity budget, published by force: ONNX Runtime ")
     assert "over budget, published by force" in Path("coarse-fp16/report.html").read_text()
+    write_faces(Path("frames"), 1, lr_size=4)
+    run = CliRunner().invoke(run_main, ["coarse-fp16", "frames"])
+    assert all(f"warning: {note}" in run.stderr for note in info.notes)
 
 
 def test_a_budget_may_be_loosened_and_tightened() -> None:

@@ -105,6 +105,7 @@ def test_what_others_wrote_is_text_and_never_markup() -> None:
         ({"checkpoint_sha256": "ab" * 32}, "SHA-256 " + "ab" * 32),
         ({"precision_map": {}}, "Every module computes in fp16."),
         ({"parity": [{**INFO.parity[0], "finite": False}]}, "NaN or Inf"),
+        ({"parity": [{**INFO.parity[0], "engine": "x, rounded to fp16"}]}, "the rounded rows have them all"),
     ],
 )
 def test_what_a_reader_must_not_miss_is_on_the_page(change: dict, sentence: str) -> None:
