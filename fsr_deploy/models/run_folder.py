@@ -54,14 +54,18 @@ class RunFolder:
             torch.save(dict(state), temporary)
 
     def log(self, name: str, row: Mapping[str, float]) -> None:
-        """Append a row to a CSV file, with its header where it is new; the first column is the step."""
+        """Append a row to a CSV file, with its header where it is new; the first column is the step.
+
+        Raises InputError where it cannot be written, a full disk included.
+        """
         path = self.path / name
-        new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            if new:
-                writer.writerow(row)
-            writer.writerow(f"{value:.6g}" if isinstance(value, float) else value for value in row.values())
+        values = [f"{value:.6g}" if isinstance(value, float) else value for value in row.values()]
+        try:
+            new = not path.exists()
+            with path.open("a", newline="", encoding="utf-8") as stream:
+                csv.writer(stream).writerows([list(row), values] if new else [values])
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
     def forget_after(self, step: int) -> None:
         """Drop the rows of steps that a killed run had logged but not saved; they will be done again."""

@@ -115,8 +115,11 @@ class Training:
         self.last, self.best_psnr, self.step = self.bicubic, -math.inf, 0
         self.generator, self.objective = self._build(vgg)
         self.folder = RunFolder(folder)
-        if state := self.folder.begin(json.loads(json.dumps(asdict(settings))), write=fabric.is_global_zero):
+        decides = json.loads(json.dumps({**asdict(settings), "training_faces": len(self.source)}))
+        if state := self.folder.begin(decides, write=fabric.is_global_zero):
             self._load(state)
+        if fabric.is_global_zero:
+            self.folder.forget_after(self.step)
         self._say(f"training {settings.model} on {self.source.name}, validating on {held_out.name}")
 
     def run(self) -> Result:
@@ -136,6 +139,9 @@ class Training:
             raise DivergedError(
                 f"{error} after step {self.step}; {kept}; lower --lr or set --clip, and train into another folder"
             ) from error
+        except KeyboardInterrupt:
+            self._say(f"stopped after step {self.step}; the same command continues from {self.folder.path}")
+            raise
         return Result(self.step, self.last, self.best_psnr, self.bicubic)
 
     def _build(self, vgg: VGG19Features | None) -> tuple[Learner, Objective]:
@@ -225,8 +231,6 @@ class Training:
         self.objective.load(state["objective"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         torch.set_rng_state(state["rng"])
-        if self.fabric.is_global_zero:
-            self.folder.forget_after(self.step)
 
     def _export(self, name: str) -> None:
         training = {"step": self.step, **asdict(self.settings), "psnr_y": self.last.psnr, "ssim_y": self.last.ssim}

@@ -20,8 +20,10 @@ from fsr_deploy.models.lpips import LPIPS
 from fsr_deploy.models.recipes import recipe
 from fsr_deploy.models.training import Cadence, DivergedError, Settings, Training, make_fabric
 from fsr_deploy.models.validation import bicubic, shrink, upscale
+from tests.networks import register
 
 SMALL = {"channels": 4, "mid": 4}
+PIXEL = {"model": "pixel", "options": {}}
 forked = multiprocessing.get_context("fork")
 
 
@@ -51,15 +53,20 @@ def log(folder: Path, column: str, name: str = "log.csv") -> list[float]:
         return [float(row[column]) for row in csv.DictReader(stream)]
 
 
-def kill_after(steps: int, folder: Path, chosen: Settings) -> None:
+def kill_after(steps: int, folder: Path, chosen: Settings, **cadence) -> None:
     """Train in another process and kill it, without a chance to clean up, once it has logged so many steps."""
-    process = forked.Process(target=train, args=(folder, chosen))
+    process = forked.Process(target=train, args=(folder, chosen), kwargs=cadence)
     process.start()
     while not (folder / "log.csv").exists() or len(log(folder, "step")) < steps:
         assert process.is_alive(), "the run ended before it could be killed"
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
+
+
+@pytest.fixture(autouse=True)
+def networks(monkeypatch):
+    register(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +93,11 @@ def test_a_run_logs_its_loss_and_validates_next_to_bicubic(finished):
 
 
 def test_training_lowers_the_loss(tmp_path):
-    train(tmp_path, settings(data="faces:1", overrides={"steps": 16, "augment": "none", "lr": 5e-3}), save_every=16)
+    train(
+        tmp_path,
+        settings(**PIXEL, data="faces:1", overrides={"steps": 40, "augment": "none", "lr": 1e-2}),
+        save_every=40,
+    )
     losses = log(tmp_path, "pixel")
     assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
 
@@ -98,7 +109,7 @@ def test_the_best_weights_are_those_of_the_best_validation(finished):
     assert metadata.training["psnr_y"] == pytest.approx(max(scores.values()), abs=1e-3)
 
 
-@pytest.mark.parametrize(("adversarial", "steps"), [(0.0, 6), (0.01, 3)])
+@pytest.mark.parametrize(("adversarial", "steps"), [(0.0, 5), (0.01, 3)])
 def test_a_run_killed_at_a_random_step_ends_with_the_weights_of_one_never_killed(tmp_path, adversarial, steps):
     chosen = settings(overrides={"adversarial": adversarial, "steps": steps})
     train(tmp_path / "whole", chosen)
@@ -107,6 +118,13 @@ def test_a_run_killed_at_a_random_step_ends_with_the_weights_of_one_never_killed
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
     for name in ("log.csv", "validation.csv"):
         assert (tmp_path / "whole" / name).read_text() == (tmp_path / "killed" / name).read_text()
+
+
+def test_a_run_killed_before_its_first_save_begins_again_and_logs_no_step_twice(tmp_path):
+    chosen = settings(**PIXEL, overrides={"steps": 60})
+    kill_after(2, tmp_path, chosen, save_every=300, validate_every=300)
+    train(tmp_path, chosen, save_every=300, validate_every=300)
+    assert log(tmp_path, "step") == list(range(1, 61))
 
 
 def test_continuing_a_finished_run_changes_nothing(finished):
@@ -120,15 +138,24 @@ def test_a_folder_that_holds_another_run_is_left_alone(finished):
         train(finished, settings(seed=1))
 
 
+def test_data_that_changed_since_the_run_began_is_noticed(tmp_path):
+    chosen = settings(**PIXEL, data=str(tmp_path / "data"), val="faces:1", overrides={"steps": 1})
+    write_faces(tmp_path / "data" / "train", 3)
+    train(tmp_path / "run", chosen)
+    (tmp_path / "data" / "train" / "face_00000.png").unlink()
+    with pytest.raises(UsageError, match="holds a run with training_faces 3, not 2"):
+        train(tmp_path / "run", chosen)
+
+
 def test_a_damaged_state_is_named(tmp_path):
-    train(tmp_path, settings(overrides={"steps": 1}))
+    train(tmp_path, settings(**PIXEL, overrides={"steps": 1}))
     (tmp_path / "state.pt").write_bytes(b"PK but no more")
     with pytest.raises(InputError, match=r"state\.pt: cut off or not the state of a run"):
-        train(tmp_path, settings(overrides={"steps": 1}))
+        train(tmp_path, settings(**PIXEL, overrides={"steps": 1}))
 
 
 def test_a_loss_that_is_no_longer_a_number_stops_the_run_and_keeps_what_was_good(tmp_path):
-    chosen = settings(overrides={"lr": 1e30, "warmup": 0, "schedule": "constant"})
+    chosen = settings(**PIXEL, overrides={"lr": 1e30, "warmup": 0, "schedule": "constant"})
     with pytest.raises(DivergedError, match=r"after step \d; .*last\.safetensors is from before that") as raised:
         train(tmp_path, chosen)
     assert raised.value.exit_code == ExitCode.PARTIAL
@@ -136,7 +163,7 @@ def test_a_loss_that_is_no_longer_a_number_stops_the_run_and_keeps_what_was_good
 
 
 def test_a_run_that_breaks_before_anything_was_saved_says_so(tmp_path):
-    chosen = settings(overrides={"lr": 1e30, "warmup": 0, "schedule": "constant"})
+    chosen = settings(**PIXEL, overrides={"lr": 1e30, "warmup": 0, "schedule": "constant"})
     with pytest.raises(DivergedError, match="nothing had been saved yet"):
         train(tmp_path, chosen, save_every=100, validate_every=100)
 
@@ -225,6 +252,6 @@ def test_a_broken_picture_met_by_a_loading_process_is_named_in_one_line(tmp_path
     path = write_faces(tmp_path / "data", 1)[0]
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(InputError) as raised:
-        train(tmp_path / "run", settings(data=str(tmp_path / "data"), val="faces:1"), workers=1)
+        train(tmp_path / "run", settings(**PIXEL, data=str(tmp_path / "data"), val="faces:1"), workers=1)
     assert str(raised.value).startswith(f"{path}: cannot be read as a picture")
     assert "\n" not in str(raised.value)
