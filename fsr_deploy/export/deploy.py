@@ -47,11 +47,11 @@ def prepare(
 ) -> tuple[nn.Module, PrecisionMap]:
     """Return the deployable form of a trained network, and which of its modules stay in FP32 and why.
 
-    The network itself is left as it is; the copy is rewritten for the target and cast to the precision. ``io`` "uint8"
-    gives a Deployable, "float" the bare network: (N, 3, H, W) float32 in [-1, 1] to the same, also in FP16. ``keep`` is
-    precision.cast's. Raises UsageError for names that do not exist.
+    The network itself is left as it is; a copy in eval mode is rewritten for the target and cast to the precision.
+    ``io`` "uint8" gives a Deployable, "float" the bare network: (N, 3, H, W) float32 in [-1, 1] to the same, also in
+    FP16. ``keep`` is precision.cast's. Raises UsageError for names that do not exist.
     """
-    rewritten = rewrite(network.eval(), target)
+    rewritten = rewrite(network, target)
     kept = precision_map(rewritten, precision, keep)
     deployed = cast(rewritten, precision, keep)
     return (Deployable(deployed, lr_size, scale).eval() if io == "uint8" else deployed), kept
