@@ -119,7 +119,7 @@ def test_a_plans_header_says_its_version(plan: EngineFile) -> None:
 
 def test_a_damaged_plan_that_is_trusted_is_refused_in_tensorrts_words(plan: EngineFile) -> None:
     damaged = EngineFile(plan.path, plan.content[: len(plan.content) // 2], "0" * 64, None)
-    with pytest.raises(InputError, match="refuses the plan: (?!TensorRT gave no reason)"):
+    with pytest.raises(InputError, match=r"refuses the plan: (?!TensorRT gave no reason)"):
         TensorRTSession(damaged, trust=True)
 
 
