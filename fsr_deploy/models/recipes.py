@@ -55,9 +55,9 @@ class Recipe:
         return 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / max(1, self.steps - self.warmup)))
 
 
-# Paper A: Adam (0.9, 0.99), 2e-4 for L1 alone, and 1e-4 / 4e-4 with perceptual and adversarial terms of 0.01 each.
-# Paper B prints a learning rate of 1e-5, which with its batch and data reaches nothing near its figures in its number
-# of epochs; we take it for a misprint of 1e-4..2e-4 and use 2e-4. Neither paper prints a number of steps: ours.
+# Paper A: Adam (0.9, 0.99), 2e-4 for L1 alone; 1e-4, and 4e-4 for the discriminator, with perceptual and adversarial
+# terms of 0.01 each. Paper B: batch 16; its printed learning rate of 1e-5 looks like a misprint for 1e-4 to 2e-4. The
+# numbers of steps, and paper A's batch, are our choice.
 RECIPES = {
     "aminet": Recipe(),
     "amigan": Recipe(lr=1e-4, discriminator_lr=4e-4, perceptual=0.01, adversarial=0.01),

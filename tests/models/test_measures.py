@@ -1,6 +1,8 @@
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper
 from scipy import linalg, signal
 from skimage import color, metrics
 from torch.nn import functional as F
@@ -160,6 +162,20 @@ def test_a_measure_is_left_out_of_faces_that_are_too_small_for_it(weights):
     assert wanted["VIF Y"] == "faces of at least 41x41 pixels"
     assert wanted["NIQE"] == "faces of at least 96x96 pixels"
     assert not {"VIF Y", "NIQE"} & {measure.name for measure in measures}
+
+
+def test_identity_is_the_cosine_of_what_the_users_network_says(tmp_path):
+    io = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("face", "embedding")]
+    graph = helper.make_graph([helper.make_node("GlobalAveragePool", ["face"], ["embedding"])], "mean", io[:1], io[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "w600k_r50.onnx")
+    identity = optional(tmp_path, "identity cosine")
+    red, blue = (np.full((128, 128, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
+    assert identity.compute([red], [red]) == pytest.approx(1)
+    assert identity.compute([red], [blue]) == pytest.approx(-1 / 3)  # (1, -1, -1) against (-1, -1, 1)
+    (tmp_path / "w600k_r50.onnx").write_bytes(b"not a graph")
+    with pytest.raises(InputError, match=r"w600k_r50\.onnx: cannot be loaded"):
+        find_measures(tmp_path, 128, CPU)
 
 
 def test_frechet_distance_is_that_of_the_matrix_square_root():
