@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fsr_deploy.errors import UsageError
@@ -77,8 +77,3 @@ def recipe_for(model: str) -> str:
     if "gan" in model:
         return "amigan"
     return "mfspnet" if model.startswith(("mfspnet", "sparnet")) else "aminet"
-
-
-def describe(chosen: Recipe) -> dict[str, Any]:
-    """Return a recipe as plain data for logs and checkpoints."""
-    return asdict(chosen)

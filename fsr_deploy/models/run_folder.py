@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from fsr_deploy.errors import InputError, UsageError
-from fsr_deploy.models.checkpoints import replaced_file
+from fsr_deploy.files import replaced_file
 from fsr_deploy.models.degradation import Face
 
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -29,17 +29,17 @@ class RunFolder:
         self.path = path
 
     def begin(self, settings: Mapping[str, Any], write: bool = True) -> dict[str, Any] | None:
-        """Return the state to continue from; None where the folder holds no run yet, whose ``run.json`` is written.
+        """Return the state to continue from; None where the folder holds none yet, and ``run.json`` is written.
 
         Only one process should ``write``. Raises UsageError where the folder holds a run with other settings, whose
         weights would be lost.
         """
-        found = self._read_settings()
-        if found is None and write:
-            with replaced_file(self.path / "run.json") as temporary:
-                temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        if found is None:
+        if not (self.path / "state.pt").exists():
+            if write:
+                with replaced_file(self.path / "run.json") as temporary:
+                    temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
             return None
+        found = self._read_settings()
         if changed := sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key)):
             key = changed[0]
             raise UsageError(
@@ -71,6 +71,8 @@ class RunFolder:
         """Drop the rows of steps that a killed run had logged but not saved; they will be done again."""
         for name in ("log.csv", "validation.csv"):
             path = self.path / name
+            if step == 0:
+                path.unlink(missing_ok=True)
             if not path.exists():
                 continue
             header, *rows = path.read_text(encoding="utf-8").splitlines()
@@ -83,22 +85,18 @@ class RunFolder:
         with replaced_file(self.path / "samples" / f"step_{step:07d}.png") as temporary:
             Image.fromarray(grid).save(temporary, format="PNG")
 
-    def _read_settings(self) -> dict[str, Any] | None:
+    def _read_settings(self) -> dict[str, Any]:
         path = self.path / "run.json"
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read: {error}") from error
         if not isinstance(found, dict):
             raise InputError(f"{path}: not the settings of a run")
         return found
 
-    def _read_state(self) -> dict[str, Any] | None:
+    def _read_state(self) -> dict[str, Any]:
         path = self.path / "state.pt"
-        if not path.exists():
-            return None
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged pickle raises anything

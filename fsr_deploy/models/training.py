@@ -111,6 +111,8 @@ class Training:
         vgg = _vgg(settings)
         size = settings.lr_size * registry.find(settings.model).scale
         self.source = open_faces(settings.data, "train", size, settings.layout, settings.limit)
+        augment = [name for name in self.recipe.augment.split(",") if name and name != "none"]
+        self.pairs = TrainingPairs(self.source, settings.lr_size, augment, settings.seed)
         held_out = open_faces(settings.val, "val", size, settings.layout, settings.val_limit)
         self.held_out = [held_out.read(index) for index in range(len(held_out))]
         self.held_out_lr = shrink(self.held_out, settings.lr_size)
@@ -162,11 +164,8 @@ class Training:
         sampler = StepSampler(
             len(self.source), self.recipe.batch, self.step, self.recipe.steps, self.settings.seed, rank, world
         )
-        augment = [name for name in self.recipe.augment.split(",") if name and name != "none"]
-        pairs = TrainingPairs(self.source, self.settings.lr_size, augment, self.settings.seed)
-        workers = self.cadence.workers
         pinned = self.fabric.device.type == "cuda"
-        loader = DataLoader(pairs, batch_sampler=sampler, num_workers=workers, pin_memory=pinned)
+        loader = DataLoader(self.pairs, batch_sampler=sampler, num_workers=self.cadence.workers, pin_memory=pinned)
         try:
             for x, hr in loader:
                 yield self.fabric.to_device(x), self.fabric.to_device(hr)

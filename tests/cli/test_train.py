@@ -121,6 +121,7 @@ def test_what_cannot_be_trained_is_said_in_one_line(arguments, code, message):
     assert result.exit_code == code, result.output
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+    assert train("pixel", "--data", "faces:4", "-o", "run", *SHORT).exit_code == 0  # the folder is still free
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

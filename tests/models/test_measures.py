@@ -1,3 +1,5 @@
+from importlib.util import find_spec
+
 import numpy as np
 import onnx
 import pytest
@@ -185,6 +187,12 @@ def test_frechet_distance_is_that_of_the_matrix_square_root():
     expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(ca + cb - 2 * linalg.sqrtm(ca @ cb).real)
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.skipif(find_spec("torch_fidelity") is not None, reason="torch-fidelity is installed")
+def test_fid_without_its_package_names_it(tmp_path):
+    (tmp_path / "pt_inception-2015-12-05-6726825d.pth").touch()
+    assert find_measures(tmp_path, 128, CPU)[1]["FID"].startswith("the package torch-fidelity, with the torchvision")
 
 
 def test_what_cannot_be_measured_says_which_file_it_wants(weights, tmp_path):
