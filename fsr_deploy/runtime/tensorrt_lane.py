@@ -92,15 +92,12 @@ class Lane:
     def start(self, batch: NDArray[Any]) -> None:
         """Put upload, computation and download of a batch into the stream; returns at once.
 
-        A batch smaller than its profile's minimum is filled up with copies of its last item.
+        A batch smaller than its profile's minimum is filled up with what the lane held before; ``finish`` cuts it back.
         """
-        count = len(batch)
-        profile = self._engine.profile_for(count)
-        filled = max(count, profile.min)
-        self._host_in.array[:count] = batch
-        self._host_in.array[count:filled] = batch[-1]
+        profile = self._engine.profile_for(len(batch))
+        self._host_in.array[: len(batch)] = batch
         forget()
-        self._launch(filled, profile)
+        self._launch(max(len(batch), profile.min), profile)
         self._done.record(self._stream.handle)
 
     def finish(self, count: int) -> NDArray[Any]:

@@ -28,7 +28,6 @@ def layer_times(engine: Engine, batch: NDArray[Any]) -> list[tuple[str, float]]:
         target = stack.enter_context(closing(cuda.DeviceMemory(count * engine.output.item_bytes)))
         context = stack.enter_context(closing(Context(engine, stream)))
         host.array[: len(batch)] = batch
-        host.array[len(batch) :] = batch[-1]
         forget()
         cuda.upload(source.address, host.address, source.nbytes, stream.handle)
         context.prepare(count, profile, source.address, target.address)

@@ -46,6 +46,7 @@ def test_a_bundle_gets_a_plan_that_runs_and_is_proven_at_every_batch_size_of_its
     after = contents(directory)
     assert all(after[name] == content for name, content in before.items() if name != "bundle.json")
     session = open_session(directory, "cuda")
+    assert session.in_flight == 2, "both lanes have to share a profile"
     assert np.array_equal(session.upscale(lr_faces(9)), repeat_pixels(lr_faces(9)))
 
 

@@ -83,9 +83,16 @@ class Cuda:
         self.executables: dict[int, list[Work]] = {}
         self.memory: dict[str, dict[int, Any]] = {"host": {}, "device": {}}
         self.device = 0
+        self.faults: list[str] = []
         self._next = FIRST_HANDLE
 
-    # What tests ask.
+    # What tests ask; the fixture that makes the machine asks for ``faults``, some of which no exception can carry.
+
+    def require(self, condition: bool, fault: str) -> None:
+        """Note and raise what a GPU would answer with wrong bytes or worse."""
+        if not condition:
+            self.faults.append(fault)
+            raise AssertionError(fault)
 
     @property
     def live(self) -> int:

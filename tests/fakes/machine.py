@@ -71,10 +71,13 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine
     """Return a function that turns this machine into one with a GPU: ``machine("10.16")``."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
+    made: list[Cuda] = []
+
     def install(release: str = "10.16", **driver_facts: Any) -> Machine:
         from tests.fakes.tensorrt import make  # brings ONNX Runtime along
 
         fake_cuda, fake_driver = Cuda(), FakeDriver(**driver_facts)
+        made.append(fake_cuda)
         trt = make(release, fake_cuda)
         monkeypatch.setitem(sys.modules, "tensorrt", trt)
         monkeypatch.setattr(cuda, "runtime", lambda: fake_cuda)
@@ -84,6 +87,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine
 
     yield install
     _forget_modules()
+    assert [fault for gpu in made for fault in gpu.faults] == []
 
 
 @pytest.fixture

@@ -426,8 +426,9 @@ def make(release: str, cuda: Cuda) -> types.ModuleType:
 
             def work() -> None:
                 context = this()
-                assert context is not None, "a run after its context was destroyed"
-                assert context._generation == generation, "a graph of another shape was launched"
+                cuda.require(context is not None, "a run after its context was destroyed")
+                assert context is not None
+                cuda.require(context._generation == generation, "a graph of another shape was launched")
                 content = ctypes.string_at(source, math.prod(shape) * np.dtype(dtype).itemsize)
                 result = run_onnx(model)(np.frombuffer(content, dtype).reshape(shape))
                 ctypes.memmove(target, result.tobytes(), result.nbytes)

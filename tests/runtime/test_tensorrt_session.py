@@ -169,6 +169,15 @@ def test_everything_is_freed(gpu: Machine, tmp_path: Path) -> None:
     assert np.array_equal(unfetched.result(), repeat_pixels(lr_faces(3)))
 
 
+def test_closing_waits_for_what_runs_on_the_gpu(gpu: Machine, tmp_path: Path) -> None:
+    session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"))
+    faces = Interface(gpu, lr_faces(2))
+    result = session.upscale_on_device(faces)
+    session.close()
+    memory = np.asarray(gpu.cuda.memory["device"][result.memory.address])
+    assert np.array_equal(memory.reshape(2, 32, 32, 3), repeat_pixels(lr_faces(2)))
+
+
 def test_a_closed_session_says_so(gpu: Machine, tmp_path: Path) -> None:
     session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"))
     session.close()
