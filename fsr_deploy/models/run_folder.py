@@ -63,7 +63,7 @@ class RunFolder:
         try:
             new = not path.exists()
             with path.open("a", newline="", encoding="utf-8") as stream:
-                csv.writer(stream).writerows([list(row), values] if new else [values])
+                csv.writer(stream, lineterminator="\n").writerows([list(row), values] if new else [values])
         except OSError as error:
             raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -76,7 +76,8 @@ class RunFolder:
             if not path.exists():
                 continue
             header, *rows = path.read_text(encoding="utf-8").splitlines()
-            kept = [row for row in rows if row.split(",")[0].isdecimal() and int(row.split(",")[0]) <= step]
+            whole = [row for row in rows if row.count(",") == header.count(",")]
+            kept = [row for row in whole if int(row.split(",")[0]) <= step]
             with replaced_file(path) as temporary:
                 temporary.write_text("\n".join((header, *kept)) + "\n", encoding="utf-8")
 
