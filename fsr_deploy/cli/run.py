@@ -65,7 +65,7 @@ def main(
 
     suffix = None if format_ == "same" else f".{format_}"
     work = find_work(source, output, suffix, sys.stdin if source == "-" else ())
-    session = open_session(engine, device, trust=trust)
+    session = open_session(engine, device, trust=trust, throughput=len(work.jobs) > 1)
     faces = pipeline.choose_batch(session.info, wanted, len(work.jobs))
     _introduce(engine, session.info, faces)
     with (

@@ -12,17 +12,22 @@ from fsr_deploy.runtime.enginefile import read_engine_file
 from fsr_deploy.runtime.session import Session
 
 
-def open_session(path: str | Path, device: str = "auto", *, trust: bool = False) -> Session:
+def open_session(path: str | Path, device: str = "auto", *, trust: bool = False, throughput: bool = False) -> Session:
     """Load an engine: a bundle, its ``engine.plan`` or ``model.onnx``, or a ``.onnx`` file from elsewhere.
 
     ``device`` is "cpu", "cuda", "cuda:1", or "auto" for the fastest there is; of a bundle, the plan runs where there
     is TensorRT, otherwise the graph. ``trust`` allows a plan without a bundle: loading a plan can run code.
+    ``throughput`` is for many batches, as fast as possible all in all, instead of each as soon as possible: there,
+    as many threads should call ``upscale`` as the session's ``in_flight`` says.
+
     Raises UsageError for another device, InputError for files that are not what they should be and MissingError
     for a device or library that is not on this machine.
     """
     device = parse_device(device)
     path = Path(path)
-    return _open_bundle(path, device, trust) if path.is_dir() else _open_file(path, device, trust)
+    return (
+        _open_bundle(path, device, trust, throughput) if path.is_dir() else _open_file(path, device, trust, throughput)
+    )
 
 
 def parse_device(device: str) -> str:
@@ -34,22 +39,22 @@ def parse_device(device: str) -> str:
     raise UsageError(f"no device is called {device!r}; the devices are: auto, cpu, cuda, cuda:0, cuda:1 ...")
 
 
-def _open_bundle(directory: Path, device: str, trust: bool) -> Session:
+def _open_bundle(directory: Path, device: str, trust: bool, throughput: bool) -> Session:
     """Open the bundle's file that serves the device best."""
     files = read_bundle(directory).info.files
     if PLAN_NAME in files and device != "cpu":
         try:
-            return _open_file(directory / PLAN_NAME, device, trust)
+            return _open_file(directory / PLAN_NAME, device, trust, throughput)
         except MissingError as error:
             if device != "auto" or ONNX_NAME not in files:
                 raise
             warn(f"{directory / PLAN_NAME}: {error}; running {ONNX_NAME} instead")
     if ONNX_NAME not in files:
         raise InputError(f"{directory}: the bundle has no {ONNX_NAME} for this device; export it again")
-    return _open_file(directory / ONNX_NAME, device, trust)
+    return _open_file(directory / ONNX_NAME, device, trust, throughput)
 
 
-def _open_file(path: Path, device: str, trust: bool) -> Session:
+def _open_file(path: Path, device: str, trust: bool, throughput: bool) -> Session:
     if path.suffix not in (".onnx", ".plan") and path.exists():
         raise InputError(f"{path}: not an engine; name a bundle, an engine.plan or a model.onnx")
     file = read_engine_file(path)
@@ -61,4 +66,4 @@ def _open_file(path: Path, device: str, trust: bool) -> Session:
         return TensorRTSession(file, device, trust=trust)
     from fsr_deploy.runtime.onnx import OnnxSession
 
-    return OnnxSession(file, device)
+    return OnnxSession(file, device, throughput=throughput)

@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from onnx import TensorProto
 
 from fsr_deploy.bundle import BundleInfo, TensorInfo, write_info
 from fsr_deploy.errors import InputError, MissingError, UsageError
+from fsr_deploy.runtime.cores import physical_cores
 from fsr_deploy.runtime.engines import open_session
 from tests.engines import repeat_pixels, write_onnx
 
@@ -38,16 +40,25 @@ def test_a_batch_of_any_size_is_upscaled(model: Path, count: int):
     np.testing.assert_array_equal(open_session(model).upscale(batch), repeat_pixels(batch))
 
 
+def test_batches_run_side_by_side_for_throughput_and_alone_for_latency(model: Path):
+    session = open_session(model, throughput=True)
+    assert (session.in_flight, open_session(model).in_flight) == (physical_cores(), 1)
+    batches = [np.full((1, 4, 4, 3), level, np.uint8) for level in range(50)]
+    with ThreadPoolExecutor(4) as pool:
+        for batch, faces in zip(batches, pool.map(session.upscale, batches), strict=True):
+            np.testing.assert_array_equal(faces, repeat_pixels(batch))
+
+
 def test_a_lone_model_tells_its_facts_from_its_metadata(model: Path):
     info = open_session(model).info
-    assert (info.precision, info.trained, info.best_batch, info.device) == ("fp32", True, 4, "cpu")
+    assert (info.precision, info.trained, info.device) == ("fp32", True, "cpu")
     assert (info.lr_shape, info.sr_shape, info.max_batch) == ((4, 4), (32, 32), None)
     assert "CPUExecutionProvider" in info.engine
 
 
 def test_a_model_without_metadata_has_unknown_precision_and_training(tmp_path: Path):
     info = open_session(write_onnx(tmp_path / "m.onnx", facts={})).info
-    assert (info.precision, info.trained, info.best_batch) == ("unknown", None, 1)
+    assert (info.precision, info.trained) == ("unknown", None)
 
 
 def test_a_graph_with_a_fixed_batch_of_one_takes_batches_of_one(tmp_path: Path):
@@ -57,7 +68,7 @@ def test_a_graph_with_a_fixed_batch_of_one_takes_batches_of_one(tmp_path: Path):
 def test_a_bundle_and_its_model_are_the_same_engine(bundle: Path):
     infos = [open_session(path).info for path in (bundle, bundle / "model.onnx")]
     assert infos[0] == infos[1]
-    assert (infos[0].precision, infos[0].trained, infos[0].best_batch) == ("fp16", False, 8)
+    assert (infos[0].precision, infos[0].trained) == ("fp16", False)
 
 
 def test_a_bundle_moved_elsewhere_still_runs(bundle: Path, tmp_path: Path):

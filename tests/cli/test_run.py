@@ -1,0 +1,492 @@
+"""fsr-run as a user meets it: real files, a real engine, the exact words and the exit code."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from fsr_deploy.bundle import BundleInfo, TensorInfo, write_info
+from fsr_deploy.cli.run import main
+from fsr_deploy.images import read_frame, write_frame
+from fsr_deploy.runtime.journal import NAME as JOURNAL
+from tests.engines import FACTS, repeat_pixels, write_onnx
+
+COMMAND = (sys.executable, "-m", "fsr_deploy.cli.run")
+COUNT = 12
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an engine and frames in PNG and JPEG, some below a sub-folder; it is the current one."""
+    monkeypatch.chdir(tmp_path)
+    write_onnx(Path("model.onnx"))
+    rng = np.random.default_rng(0)
+    for index in range(COUNT):
+        name = f"faces/sub/{index:02}.png" if index % 3 else f"faces/{index:02}.png"
+        write_frame(name, rng.integers(0, 256, (4, 4, 3), np.uint8))
+    return tmp_path
+
+
+def fsr_run(*arguments: object, stdin: str | None = None) -> Any:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
+
+
+def succeed(*arguments: object, stdin: str | None = None) -> Any:
+    result = fsr_run(*arguments, stdin=stdin)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def error(result: Any) -> str:
+    """Return the message that a failed command ended with."""
+    return result.stderr.partition("error: ")[2].strip()
+
+
+def contents(folder: str | Path) -> dict[str, bytes]:
+    """Return all files below a folder but the journal."""
+    paths = [path for path in Path(folder).rglob("*") if path.is_file() and path.name != JOURNAL]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_a_folder_becomes_a_folder_of_upscaled_faces(here: Path):
+    succeed("model.onnx", "faces", "-o", "out")
+    frames = sorted(Path("faces").rglob("*.png"))
+    assert len(frames) == COUNT
+    for frame in frames:
+        face = read_frame(Path("out") / frame.relative_to("faces"))
+        np.testing.assert_array_equal(face, repeat_pixels(read_frame(frame)[None])[0])
+    assert set(contents("out")) == set(contents("faces"))
+
+
+def test_the_first_line_says_what_runs_and_the_last_what_was_done(here: Path):
+    lines = succeed("model.onnx", "faces", "-o", "out").stderr.splitlines()
+    version = __import__("onnxruntime").__version__
+    assert lines[0] == (
+        f"model.onnx: ONNX Runtime {version} (CPUExecutionProvider), device cpu, precision fp32, 4x4 -> 32x32, batch 1"
+    )
+    assert lines[-1].startswith(f"out: {COUNT} done of {COUNT} in ")
+
+
+def test_json_is_all_that_goes_to_standard_output(here: Path):
+    Path("faces/bad.png").write_bytes(b"bad")
+    result = fsr_run("model.onnx", "faces", "-o", "out", "--json")
+    summary = json.loads(result.stdout)
+    assert summary["engine"]["device"] == "cpu"
+    assert summary["output"] == "out"
+    assert summary["frames"] == {
+        "total": COUNT + 1,
+        "done": COUNT,
+        "done_before": 0,
+        "failed": 1,
+        "left": 0,
+        "resized": {"as_is": COUNT},
+        "alpha_dropped": 0,
+    }
+    assert summary["failures"] == [
+        {"frame": "faces/bad.png", "reason": "faces/bad.png: not a PNG, JPEG, WebP, BMP or TIFF image"}
+    ]
+    assert set(summary["rates"]["stages"]) == {"decode", "engine", "encode"}
+
+
+def test_without_json_standard_output_stays_empty(here: Path):
+    assert succeed("model.onnx", "faces").stdout == ""
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "bmp", "tiff"])
+def test_another_format_is_written_on_request(here: Path, suffix: str):
+    succeed("model.onnx", "faces/00.png", "--format", suffix, "-o", "out")
+    face = read_frame(f"out/00.{suffix}").astype(int)
+    assert np.abs(face - repeat_pixels(read_frame("faces/00.png")[None])[0]).mean() < 12
+
+
+def test_a_single_image_leaves_one_file_and_no_journal(here: Path):
+    succeed("model.onnx", "faces/00.png", "-o", "big.png")
+    assert read_frame("big.png").shape == (32, 32, 3)
+    succeed("model.onnx", "faces/03.png")
+    assert read_frame("faces/03_sr.png").shape == (32, 32, 3)
+    assert not list(here.rglob(JOURNAL))
+
+
+def test_a_list_of_paths_comes_from_standard_input(here: Path):
+    succeed("model.onnx", "-", "-o", "out", stdin="faces/00.png\nfaces/sub/01.png\n")
+    assert set(contents("out")) == {"00.png", "sub/01.png"}
+
+
+def test_names_in_any_script_work(here: Path):
+    Path("faces").rename("Gesichter ü 顔")
+    succeed("model.onnx", "Gesichter ü 顔", "-o", "größer")
+    assert len(contents("größer")) == COUNT
+
+
+def test_a_name_that_is_no_text_works(here: Path):
+    name = os.fsdecode(b"faces/\xff\xfe.png")
+    shutil.copy("faces/00.png", name)
+    summary = json.loads(succeed("model.onnx", "faces", "-o", "out", "--json").stdout)
+    assert summary["frames"]["done"] == COUNT + 1
+    assert (Path("out") / Path(name).name).exists()
+
+
+def test_a_bundle_repeats_what_was_noted_about_it(here: Path):
+    io = [(TensorInfo(name, "uint8", ("N", size, size, 3)),) for name, size in (("lr", 4), ("sr", 32))]
+    Path("bundle").mkdir()
+    shutil.move("model.onnx", "bundle")
+    info = BundleInfo("tiny", "fp32", 8, 4, (1, 8, 32), *io, trained=False, notes=("over its budget",))
+    write_info(Path("bundle"), info)
+    lines = succeed("bundle", "faces", "-o", "out").stderr.splitlines()
+    assert lines[1:3] == [
+        "warning: over its budget",
+        "warning: THIS ENGINE IS NOT TRAINED: its weights are random and so are its faces; export it with --checkpoint",
+    ]
+
+
+def test_frames_of_other_sizes_are_resized_and_counted(here: Path):
+    write_frame("faces/large.png", np.zeros((8, 8, 3), np.uint8))
+    write_frame("faces/small.png", np.zeros((2, 2, 3), np.uint8))
+    lines = succeed("model.onnx", "faces", "-o", "out").stderr.splitlines()
+    assert f"frames resized to the engine's 4x4: {COUNT} of the engine's size, 1 enlarged, 1 reduced" in lines
+    assert (
+        "warning: detail was thrown away in 1 of the frames, larger than 1.5 times 4x4;"
+        " an engine exported with --lr-size 8 would keep it"
+    ) in lines
+
+
+def test_dropped_transparency_is_told(here: Path):
+    from PIL import Image
+
+    Image.new("RGBA", (4, 4), (10, 20, 30, 40)).save("faces/clear.png")
+    lines = succeed("model.onnx", "faces", "-o", "out").stderr.splitlines()
+    assert "transparency was dropped in 1 of the frames" in lines
+
+
+# Bad input: what is wrong, in words, and the exit code.
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"hello", "not a PNG, JPEG, WebP, BMP or TIFF image"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x9c\x40\0\0\x9c\x40\x08\2\0\0\0", "truncated"),
+        (b"BM" + bytes(12) + b"\x28\0\0\0\x40\x9c\0\0\x40\x9c\0\0", "40000x40000 pixels, over the limit of 134217728"),
+    ],
+)
+def test_a_bad_file_is_named_and_skipped_and_the_rest_finishes(here: Path, content: bytes, reason: str):
+    Path("faces/05.png").write_bytes(content)
+    result = fsr_run("model.onnx", "faces", "-o", "out")
+    assert result.exit_code == 6
+    assert f"skipped: faces/05.png: {reason}" in result.stderr.splitlines()
+    assert f"out: {COUNT} done, 1 failed of {COUNT + 1} in" in result.stderr
+    assert len(contents("out")) == COUNT
+
+
+def test_on_error_stop_ends_at_the_first_bad_file(here: Path):
+    Path("faces/05.png").write_bytes(b"")
+    result = fsr_run("model.onnx", "faces", "-o", "out", "--on-error", "stop")
+    assert result.exit_code == 4
+    assert error(result) == "faces/05.png: empty (leave out --on-error stop to go past such files)"
+
+
+def test_a_listed_file_that_is_not_there_is_named_and_skipped(here: Path):
+    result = fsr_run("model.onnx", "-", "-o", "out", stdin="faces/00.png\nfaces/gone.png\nfaces\n")
+    assert result.exit_code == 6
+    assert f"skipped: {here}/faces/gone.png: cannot be read: No such file or directory" in result.stderr
+    assert f"skipped: {here}/faces: not a file" in result.stderr
+
+
+SUFFIXES = ".png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("model.onnx", "empty"), 4, f"empty: no images in it ({SUFFIXES})"),
+        (("model.onnx", "nowhere"), 4, "nowhere: no such file or folder"),
+        (("nowhere", "faces"), 4, "nowhere: no such file; name a bundle, an engine.plan or a model.onnx"),
+        (("empty", "faces"), 4, "empty: no bundle.json here; this is not a bundle that fsr-export wrote"),
+        (("faces/00.png", "faces"), 4, "faces/00.png: not an engine; name a bundle, an engine.plan or a model.onnx"),
+        (
+            ("model.onnx", "clip.mp4"),
+            4,
+            "clip.mp4: videos are not supported yet; extract the frames first (ffmpeg -i clip.mp4 frames/%06d.png)"
+            " and name their folder",
+        ),
+        (("model.onnx", "faces", "-o", "model.onnx/x"), 4, "model.onnx/x: cannot be written: Not a directory"),
+        (("model.onnx", "faces", "-o", "faces"), 2, "faces: lies in the folder of the frames; name another with -o"),
+        (("model.onnx", "-"), 2, "a list of paths needs an output folder; name it with -o"),
+        (
+            ("model.onnx", "faces", "--format", "gif"),
+            2,
+            "--format gif: not one of same, png, jpg, jpeg, webp, bmp, tif, tiff",
+        ),
+        (("model.onnx", "faces", "--batch", "0"), 2, "--batch 0: give auto or a number from 1 on"),
+        (("model.onnx", "faces", "--batch", "many"), 2, "--batch many: give auto or a number from 1 on"),
+        (("model.onnx", "faces", "--on-error", "cry"), 2, "--on-error cry: not one of skip, stop"),
+        (
+            ("model.onnx", "faces", "--device", "tpu"),
+            2,
+            "no device is called 'tpu'; the devices are: auto, cpu, cuda, cuda:0, cuda:1 ...",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_named(here: Path, arguments: tuple[str, ...], code: int, message: str):
+    Path("empty").mkdir()
+    result = fsr_run(*arguments)
+    assert (error(result), result.exit_code) == (message, code)
+
+
+def test_cuda_without_its_provider_is_no_silent_fallback(here: Path):
+    if "CUDAExecutionProvider" in __import__("onnxruntime").get_available_providers():
+        pytest.skip("this ONNX Runtime has the CUDA provider")
+    result = fsr_run("model.onnx", "faces", "--device", "cuda")
+    assert result.exit_code == 3
+    assert error(result) == (
+        "--device cuda:0: this ONNX Runtime has no CUDA provider; install it with: pip uninstall onnxruntime;"
+        " pip install 'fsr-deploy[gpu]' (or run with --device cpu)"
+    )
+
+
+def test_a_missing_onnxruntime_is_named_with_its_extra(here: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    result = fsr_run("model.onnx", "faces")
+    assert result.exit_code == 3
+    assert error(result) == (
+        "ONNX Runtime is not installed; install it with: pip install 'fsr-deploy[cpu]'"
+        " (or 'fsr-deploy[gpu]' on a machine with an NVIDIA GPU)"
+    )
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "/etc/hostname"])
+def test_a_model_with_external_data_is_refused(here: Path, location: str):
+    model = onnx.load("model.onnx")
+    onnx.external_data_helper.set_external_data(model.graph.initializer[0], location)
+    Path("model.onnx").write_bytes(model.SerializeToString())
+    result = fsr_run("model.onnx", "faces")
+    assert result.exit_code == 4
+    assert error(result) == (
+        "model.onnx: keeps weights in other files (external data), which are not read; save the model as one file:"
+        " onnx.save(onnx.load(path), path, save_as_external_data=False)"
+    )
+
+
+def test_a_truncated_model_is_refused(here: Path):
+    os.truncate("model.onnx", 500)
+    result = fsr_run("model.onnx", "faces")
+    assert (error(result), result.exit_code) == ("model.onnx: not an ONNX model, or cut off; export it again", 4)
+
+
+def test_a_model_that_is_not_its_bundles_is_refused(here: Path):
+    io = [(TensorInfo(name, "uint8", ("N", size, size, 3)),) for name, size in (("lr", 4), ("sr", 32))]
+    Path("bundle").mkdir()
+    shutil.copy("model.onnx", "bundle")
+    write_info(Path("bundle"), BundleInfo("tiny", "fp32", 8, 4, (1, 8, 32), *io, trained=True))
+    write_onnx(Path("bundle/model.onnx"), facts={**FACTS, "fsr.model": "other"})
+    result = fsr_run("bundle", "faces")
+    assert result.exit_code == 4
+    assert error(result) == (
+        "bundle/model.onnx: its SHA-256 is not the one in bundle.json; the file was changed or cut off"
+    )
+
+
+def test_a_model_for_something_else_is_refused_with_what_it_has(here: Path):
+    write_onnx(Path("model.onnx"), dtype=onnx.TensorProto.FLOAT)
+    result = fsr_run("model.onnx", "faces")
+    assert result.exit_code == 4
+    assert error(result) == (
+        "model.onnx: not an engine that maps uint8 (N, h, w, 3) to uint8 (N, H, W, 3) with N free or 1; it has"
+        " lr tensor(float) ['N', 4, 4, 3], sr tensor(float) ['N', 32, 32, 3];"
+        " export one with fsr-export (without --io float)"
+    )
+
+
+def test_a_plan_from_elsewhere_needs_trust(here: Path):
+    Path("engine.plan").write_bytes(b"ftrt")
+    result = fsr_run("engine.plan", "faces")
+    assert result.exit_code == 4
+    assert error(result) == (
+        "engine.plan: a plan without a bundle; loading a plan can run code, add --trust if you trust its origin"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX permissions")
+@pytest.mark.parametrize(
+    ("folder", "arguments", "message"),
+    [
+        ("locked", ("model.onnx", "locked", "-o", "out"), "locked: cannot be read: Permission denied"),
+        ("locked", ("model.onnx", "faces", "-o", "locked/out"), "locked/out: cannot be written: Permission denied"),
+    ],
+)
+def test_a_folder_without_permission_is_named(here: Path, folder: str, arguments: tuple[str, ...], message: str):
+    with tempfile.TemporaryDirectory() as public:
+        shutil.copytree("faces", f"{public}/faces")
+        shutil.copy("model.onnx", public)
+        Path(public, folder).mkdir(mode=0)
+        os.chdir(public)
+        Path(public).chmod(0o755)
+        privileged = os.geteuid() == 0
+        try:
+            if privileged:
+                os.seteuid(65534)
+            result = fsr_run(*arguments)
+        finally:
+            if privileged:
+                os.seteuid(0)
+            os.chdir(here)
+    assert (error(result), result.exit_code) == (message, 4)
+
+
+def test_a_full_disk_ends_the_run_with_nothing_half_written(here: Path):
+    """The limit on a file's size stands in for the disk: both fail in the middle of a write."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000));"
+        "from fsr_deploy.cli.run import main; main()"
+    )
+    arguments = ("model.onnx", "faces", "-o", "out", "--format", "bmp")
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert result.returncode == 4
+    assert "00.bmp: cannot be written: File too large" in result.stderr
+    assert contents("out") == {}
+
+
+# Going on after an interruption.
+
+
+def test_a_second_run_does_only_what_is_missing_altered_or_new(here: Path):
+    succeed("model.onnx", "faces", "-o", "out")
+    before = contents("out")
+    Path("out/00.png").unlink()
+    Path("out/03.png").write_bytes(b"altered")
+    shutil.copy("faces/00.png", "faces/new.png")
+    write_frame("faces/06.png", np.zeros((4, 4, 3), np.uint8))
+    result = succeed("model.onnx", "faces", "-o", "out")
+    assert f"out: 4 done, {COUNT - 3} done before of {COUNT + 1} in" in result.stderr
+    after = contents("out")
+    assert after["00.png"] == before["00.png"] == after["new.png"]
+    assert after["03.png"] == before["03.png"]
+    assert after["06.png"] != before["06.png"]
+
+
+def test_no_resume_does_everything_again(here: Path):
+    succeed("model.onnx", "faces", "-o", "out")
+    assert f"out: {COUNT} done of" in succeed("model.onnx", "faces", "-o", "out", "--no-resume").stderr
+
+
+def test_another_engine_does_everything_again(here: Path):
+    succeed("model.onnx", "faces", "-o", "out")
+    write_onnx(Path("model.onnx"), facts={})
+    assert f"out: {COUNT} done of" in succeed("model.onnx", "faces", "-o", "out").stderr
+
+
+@pytest.fixture
+def slow(here: Path) -> dict[str, bytes]:
+    """An engine that takes its time and more frames; returns what an undisturbed run makes of them."""
+    write_onnx(Path("model.onnx"), scale=32, work=12)
+    rng = np.random.default_rng(1)
+    for index in range(60):
+        write_frame(f"faces/more/{index}.png", rng.integers(0, 256, (4, 4, 3), np.uint8))
+    succeed("model.onnx", "faces", "-o", "undisturbed", "--batch", 4)
+    return contents("undisturbed")
+
+
+def start(*arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_output(process: "subprocess.Popen[str]", folder: str, count: int) -> None:
+    while process.poll() is None and sum(name.endswith(".png") for name in contents(folder)) < count:
+        time.sleep(0.002)
+
+
+def test_killed_at_any_moment_and_run_again_the_bytes_are_the_same(slow: dict[str, bytes]):
+    generator = random.Random(2)
+    for wanted in (1, 17, 40):
+        process = start("model.onnx", "faces", "-o", "out", "--batch", "4")
+        wait_for_output(process, "out", wanted)
+        time.sleep(generator.uniform(0, 0.02))
+        process.kill()
+        process.communicate()
+        whole = {name: content for name, content in contents("out").items() if name.endswith(".png")}
+        assert whole.items() <= slow.items()
+    succeed("model.onnx", "faces", "-o", "out", "--batch", "4")
+    assert contents("out") == slow
+
+
+def test_ctrl_c_finishes_the_batch_and_says_how_to_go_on(slow: dict[str, bytes]):
+    process = start("model.onnx", "faces", "-o", "out", "--batch", "4")
+    wait_for_output(process, "out", 1)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted: finishing the batch (press Ctrl-C again to stop at once)" in stderr
+    assert "run the same command again to go on with the frames that are left" in stderr
+    done = contents("out")
+    assert 0 < len(done) < len(slow)
+    assert done.items() <= slow.items()
+    assert f"{len(done)} done before" in succeed("model.onnx", "faces", "-o", "out", "--batch", "4").stderr
+    assert contents("out") == slow
+
+
+# What is loaded, and how much memory it takes.
+
+
+def test_help_loads_nothing_heavy_and_shows_three_examples():
+    code = (
+        "import sys, atexit; from fsr_deploy.cli.run import main;"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'cv2', 'numpy', 'rich'};"
+        "atexit.register(lambda: print(sorted(heavy & set(sys.modules))));"
+        "main(['--help'])"
+    )
+    lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert lines[-1] == "[]"
+    assert sum(line.strip().startswith(("fsr-run ", "find ")) for line in lines) == 3
+
+
+def test_a_whole_run_loads_neither_torch_nor_onnx(here: Path):
+    code = (
+        "import sys, atexit; from fsr_deploy.cli.run import main;"
+        "atexit.register(lambda: print(sorted({'torch', 'onnx', 'PIL'} & set(sys.modules)), 'cv2' in sys.modules));"
+        "main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, "model.onnx", "faces", "-o", "out"], capture_output=True, text=True
+    )
+    assert (result.returncode, result.stdout) == (0, "[] True\n")
+
+
+def peak_memory(count: int) -> int:
+    """Return the peak memory in bytes of a run over so many frames."""
+    frames = Path(f"frames{count}")
+    frames.mkdir()
+    for index in range(count):
+        os.link("faces/00.png", frames / f"{index}.png")
+    code = (
+        "import resource, atexit; from fsr_deploy.cli.run import main;"
+        "atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss));"
+        "main()"
+    )
+    arguments = ("model.onnx", str(frames), "--batch", "4", "--format", "bmp")
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    return int(result.stdout) * 1024
+
+
+def test_memory_does_not_grow_with_the_number_of_frames(here: Path):
+    face = 32 * 32 * 3
+    assert peak_memory(1200) - peak_memory(200) < 1000 * face * 0.8
+
+
+@pytest.mark.slow
+def test_memory_is_flat_between_200_and_4000_frames(here: Path):
+    write_onnx(Path("model.onnx"), scale=32)
+    face = 128 * 128 * 3
+    assert peak_memory(4000) - peak_memory(200) < 3800 * face * 0.1
