@@ -1,0 +1,132 @@
+"""Quantize/Dequantize pairs written into a float graph; what computes in INT8 is thereby part of the file.
+
+Every engine reads the pairs the same way: a convolution between a DequantizeLinear of its input and one of its weights
+is an INT8 convolution. Symmetric, zero point 0, one scale per tensor and per output channel of the weights, which is
+all that TensorRT takes. A pair serves the convolutions that read a tensor; everybody else keeps the float tensor.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from fsr_deploy.export.int8.sites import Site
+
+LEVELS = 127
+
+
+def insert(model: ModelProto, sites: Collection[Site], ranges: Mapping[str, float], *, results: bool) -> ModelProto:
+    """Return the graph with these convolutions in INT8; without any, a copy of the graph as it is.
+
+    ``ranges`` gives the largest magnitude, in float, of each tensor that is quantised. ``results`` rounds the results
+    of private convolutions too, which ONNX Runtime needs to run a convolution in INT8; TensorRT does better without.
+    """
+    writer = _Writer(model, ranges)
+    for site in sites:
+        writer.quantise(site, results=results and site.private)
+    return writer.finish()
+
+
+def weight_scales(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the scale of each output channel, (cout,), of weights (cout, cin, h, w); 1 for a channel of zeros."""
+    largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
+    return np.where(largest > 0, largest / LEVELS, 1.0).astype(np.float32)
+
+
+class _Writer:
+    """Builds the quantised graph: new nodes stand right before or after the node that they serve."""
+
+    def __init__(self, model: ModelProto, ranges: Mapping[str, float]) -> None:
+        self.model = ModelProto()
+        self.model.CopyFrom(model)
+        self.ranges = ranges
+        self.nodes = {node.name: node for node in self.model.graph.node}
+        self.weights = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        self.before: dict[str, list[NodeProto]] = {}
+        self.after: dict[str, list[NodeProto]] = {}
+        self.count = len(self.nodes)
+        self.readers: Counter[str] = Counter()
+
+    def quantise(self, site: Site, *, results: bool) -> None:
+        """Put a convolution in INT8."""
+        node = self.nodes[site.node]
+        pair = self._pair(site.module, node.input[0], site.source)
+        self.before.setdefault(site.node, []).extend(pair)
+        node.input[0] = pair[-1].output[0]
+        self._quantise_weights(site.module, node)
+        if results:
+            pair = self.after[site.node] = self._pair(site.module, site.result, site.result)
+            for reader in self.nodes.values():
+                reader.input[:] = [pair[-1].output[0] if name == site.result else name for name in reader.input]
+
+    def finish(self) -> ModelProto:
+        """Return the graph."""
+        ordered = []
+        for node in self.model.graph.node:
+            ordered += [*self.before.get(node.name, ()), node, *self.after.get(node.name, ())]
+        if self.before:
+            ordered = [_copy(node) for node in ordered]
+            del self.model.graph.node[:]
+            self.model.graph.node.extend(ordered)
+            used = {name for node in ordered for name in node.input}
+            for tensor in [tensor for tensor in self.model.graph.initializer if tensor.name not in used]:
+                self.model.graph.initializer.remove(tensor)
+        return self.model
+
+    def _pair(self, module: str, tensor: str, measured: str) -> list[NodeProto]:
+        """Return the two nodes that round a tensor to the range that was ``measured`` of a float tensor."""
+        scale = self._constant(f"{measured}/scale_{self.readers[measured]}", self._scale(measured))
+        zero = self._constant("int8/zero", np.int8(0))
+        quantised, rounded = self._name(module, "QuantizeLinear"), self._name(module, "DequantizeLinear")
+        return [
+            helper.make_node("QuantizeLinear", [tensor, scale, zero], [quantised], quantised),
+            helper.make_node("DequantizeLinear", [quantised, scale, zero], [rounded], rounded),
+        ]
+
+    def _scale(self, tensor: str) -> np.float32:
+        """Return a tensor's scale, above 0, which engines insist on; for each reader one rounding step larger.
+
+        ONNX Runtime merges equal pairs of one tensor, and then finds none of their convolutions any more.
+        """
+        scale = np.float32(self.ranges[tensor] / LEVELS or 1.0)
+        for _ in range(self.readers[tensor]):
+            scale = np.nextafter(scale, np.float32(np.inf))
+        self.readers[tensor] += 1
+        return scale
+
+    def _quantise_weights(self, module: str, node: NodeProto) -> None:
+        name = node.input[1]
+        weights = numpy_helper.to_array(self.weights[name])
+        scales = weight_scales(weights)
+        integers = np.clip(np.round(weights / scales[:, None, None, None]), -LEVELS, LEVELS).astype(np.int8)
+        inputs = [
+            self._constant(f"{name}/int8", integers),
+            self._constant(f"{name}/scale", scales),
+            self._constant(f"{name}/zero", np.zeros(len(scales), np.int8)),
+        ]
+        rounded = self._name(module, "DequantizeLinear")
+        self.before.setdefault(node.name, []).append(
+            helper.make_node("DequantizeLinear", inputs, [rounded], rounded, axis=0)
+        )
+        node.input[1] = rounded
+
+    def _constant(self, name: str, value: NDArray | np.generic) -> str:
+        if name not in self.weights:
+            tensor: TensorProto = numpy_helper.from_array(np.asarray(value), name)
+            self.model.graph.initializer.append(tensor)
+            self.weights[name] = tensor
+        return name
+
+    def _name(self, module: str, operation: str) -> str:
+        self.count += 1
+        return f"{module}/{operation}_{self.count}"
+
+
+def _copy(node: NodeProto) -> NodeProto:
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    return copy
