@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsr_deploy.errors import InputError
+from fsr_deploy.files import read_file, write_file
 from fsr_deploy.imageheader import read_header
 
 RGB = NDArray[np.uint8]
@@ -51,16 +50,6 @@ class Frame:
 def read_frame(path: str | Path) -> RGB:
     """Read a PNG, JPEG, WebP, BMP or TIFF file as (H, W, 3) uint8 RGB; see ``decode_frame``."""
     return decode_frame(read_file(Path(path)), path).pixels
-
-
-def read_file(path: Path) -> bytes:
-    """Return a regular file's content; raises InputError where it cannot be read."""
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: not a file")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def decode_frame(content: bytes, name: str | Path) -> Frame:
@@ -117,28 +106,6 @@ def write_frame(path: str | Path, pixels: RGB) -> None:
     """Write (H, W, 3) uint8 RGB in the format of the path's suffix, whole or not at all."""
     path = Path(path)
     write_file(path, encode_frame(pixels, path.suffix))
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file, and the folders above it, so that a reader sees the old one or the new one.
-
-    Raises InputError where that is impossible; then nothing is left behind.
-    """
-    # The same name at every try: what a killed process left behind is overwritten and goes away.
-    temporary = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def list_frames(folder: str | Path) -> list[Path]:

@@ -13,8 +13,9 @@ import torch
 
 from fsr_deploy.bundle import ONNX_NAME, PLAN_NAME, read_bundle
 from fsr_deploy.errors import MissingError, UsageError
+from fsr_deploy.files import replaced_file
 from fsr_deploy.models import registry
-from fsr_deploy.models.checkpoints import PICKLED, load_into, load_model, replaced_file
+from fsr_deploy.models.checkpoints import PICKLED, load_into, load_model
 from fsr_deploy.models.data import FaceSource
 from fsr_deploy.models.degradation import Face
 from fsr_deploy.models.measure_set import find_measures

@@ -7,10 +7,8 @@ code. Written: safetensors whose metadata names the model, so that a checkpoint 
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from fsr_deploy.errors import FsrError, InputError
+from fsr_deploy.files import write_file
 from fsr_deploy.models import registry
 from fsr_deploy.models.sparnet_keys import sparnet_key
 from fsr_deploy.schema import decode
@@ -109,8 +108,7 @@ def save_safetensors(weights: Mapping[str, Tensor], path: Path, metadata: Metada
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in weights.items()
     }
-    with replaced_file(path) as temporary:
-        temporary.write_bytes(save(tensors, {_KEY: json.dumps(asdict(metadata)), "format": "pt"}))
+    write_file(path, save(tensors, {_KEY: json.dumps(asdict(metadata)), "format": "pt"}))
 
 
 def fitting(weights: Mapping[str, Tensor]) -> list[str]:
@@ -118,27 +116,6 @@ def fitting(weights: Mapping[str, Tensor]) -> list[str]:
     with torch.device("meta"):
         models = {name: _shapes(registry.build(name).state_dict()) for name in registry.names()}
     return [name for name, wanted in models.items() if _shapes(_named_as(wanted, weights)) == wanted]
-
-
-@contextmanager
-def replaced_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary file of the same folder that takes ``path``'s place when the block ends without an error.
-
-    Raises InputError where the folder cannot be written, a full disk included.
-    """
-    # The same name at every try: what a killed process left behind is overwritten and goes away.
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            with temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _refuse_unreadable(path: Path) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsr_deploy.errors import InputError, MissingError
-from fsr_deploy.images import decode_frame, encode_frame, read_file, write_file
+from fsr_deploy.files import read_file, write_file
+from fsr_deploy.images import decode_frame, encode_frame
 from fsr_deploy.runtime.jobs import Job
 from fsr_deploy.runtime.journal import Journal, job_key
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory, Session

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fsr_deploy.errors import ExitCode, InputError
+from fsr_deploy.files import replaced_file
 from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import (
     Metadata,
@@ -26,7 +27,6 @@ from fsr_deploy.models.checkpoints import (
     load_model,
     load_weights,
     read_metadata,
-    replaced_file,
     save_safetensors,
 )
 
