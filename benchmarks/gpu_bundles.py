@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu_bundles bundles
 
-The bundles hold ONNX opset 17, which every TensorRT from 8.6 on reads, and eager's faces to prove the plans with. Carry
-them to the GPU machine; benchmarks.gpu_build makes the plans there.
+The bundles hold ONNX that every TensorRT from 8.6 on reads, and eager's faces to prove the plans with. Carry them to
+the GPU machine; benchmarks.gpu_build makes the plans there.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from typing import Annotated
 
 import typer
 
+from fsr_deploy.export.graph import EXPORT_OPSET
 from fsr_deploy.export.options import ExportOptions
 from fsr_deploy.export.parity import BUDGETS
 from fsr_deploy.export.pipeline import export
 
 MODELS = "aminet,aminet-s,mfspnet"
 BATCHES = (1, 32, 128)
+OPSET = 17  # TensorRT 8.6 reads no later one; it has no BF16
 
 
 def main(
@@ -36,7 +38,7 @@ def main(
                     precision=precision,
                     lr_size=lr_size,
                     batches=BATCHES,
-                    opset=17,
+                    opset=EXPORT_OPSET if precision == "bf16" else OPSET,
                     budget=BUDGETS[precision],
                     output=output / f"{model}-{precision}",
                 )

@@ -95,7 +95,8 @@ def read_reference(path: Path, info: BundleInfo) -> tuple[NDArray[Any], NDArray[
 def rebuild(directory: Path, options: PlanOptions, *, force: bool = False) -> BundleInfo:
     """Build the plan of an existing bundle on this machine and put the bundle back with it, in one step.
 
-    Everything else stays as it was exported. Raises InputError for a bundle that is damaged or holds no graph,
+    Everything else stays as it was exported. Without profiles in ``options``, those of the plan that is replaced are
+    used, or else the bundle's batches. Raises InputError for a bundle that is damaged or holds no graph,
     ParityError where the plan is over the bundle's budget (the bundle is then left untouched), and what ``add_plan``
     raises.
     """
@@ -104,6 +105,8 @@ def rebuild(directory: Path, options: PlanOptions, *, force: bool = False) -> Bu
         raise MissingError(reason)
     for name in (ONNX_NAME, REFERENCE_NAME):
         bundle.file(name)
+    if bundle.info.plan and not options.profiles:
+        options = replace(options, profiles=bundle.info.plan.profiles)
     with staged_directory(directory) as staging:
         _copy_all_but_plan(bundle, staging)
         return write_info(staging, add_plan(staging, bundle.info, options, force=force))

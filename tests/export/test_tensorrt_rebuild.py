@@ -68,6 +68,17 @@ def test_a_second_rebuild_replaces_plan_and_figures(machine: MachineFactory, tmp
     ]
 
 
+def test_a_rebuild_keeps_the_profiles_of_the_plan_that_it_replaces(machine: MachineFactory, tmp_path: Path) -> None:
+    directory = tmp_path / "bundle"
+    write_bundle(directory)
+    machine("10.16")
+    rebuild(directory, PlanOptions(profiles=((1, 1, 1), (2, 8, 16))))
+    machine("11.4")
+    rebuild(directory, PlanOptions())
+    plan = read_bundle(directory).info.plan
+    assert plan is not None and plan.profiles == ((1, 1, 1), (2, 8, 16))
+
+
 def write_wrong_reference(directory: Path, error: int) -> None:
     faces = lr_faces(8)
     wrong = np.clip(repeat_pixels(faces).astype(int) + error, 0, 255).astype(np.uint8)
