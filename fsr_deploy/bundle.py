@@ -56,10 +56,11 @@ class BundleInfo:
     """The contents of ``bundle.json``.
 
     ``batches`` is (min, opt, max). ``io`` is "uint8" (RGB faces, (N, h, w, 3)) or "float" (the bare network,
-    (N, 3, H, W) in [-1, 1]). ``files`` maps a file's name to its SHA-256. ``precision_map`` maps a module's name to
-    {"precision", "reason"} where it differs from ``precision``. ``parity`` and ``latency`` are the measured tables;
-    ``parity_passed`` is False where an engine over its ``budget`` (parity.Budget's figures) was published by force.
-    ``notes`` are sentences that whoever runs the engine should read.
+    (N, 3, H, W) in [-1, 1]); ``graph_target`` is what the graph was rewritten for, "cpu" or "trt". ``files`` maps a
+    file's name to its SHA-256. ``precision_map`` maps a module's name to {"precision", "reason"} where it differs from
+    ``precision``. ``parity`` and ``latency`` are the measured tables; ``parity_passed`` is False where an engine over
+    its ``budget`` (parity.Budget's figures) was published by force. ``notes`` are sentences that whoever runs the
+    engine should read.
     """
 
     model: str
@@ -72,6 +73,7 @@ class BundleInfo:
     trained: bool
     io: str = "uint8"
     color: str = "RGB"
+    graph_target: str = "cpu"
     options: dict[str, Any] = field(default_factory=dict)
     checkpoint_sha256: str | None = None
     files: dict[str, str] = field(default_factory=dict)

@@ -39,7 +39,9 @@ def main(
     batch: Annotated[str, typer.Option(metavar="MIN,OPT,MAX", help="Batch sizes; one number fixes it.")] = "1,8,32",
     target: Annotated[str, typer.Option(help="auto: a TensorRT plan too, where it can be built; onnx; trt.")] = "auto",
     io: Annotated[str, typer.Option(help="uint8: faces in and out; float: the bare network.")] = "uint8",
-    opset: Annotated[int, typer.Option(help="ONNX opset; later TensorRT than 8.6 reads 18 too.")] = 17,
+    opset: Annotated[
+        int | None, typer.Option(help="ONNX opset; TensorRT 8.6 reads 17.", show_default="17, bf16 22")
+    ] = None,
     budget_db: Annotated[
         float | None, typer.Option(help="Least PSNR against eager in dB.", show_default="fp16 50, bf16 40")
     ] = None,
@@ -200,7 +202,8 @@ def _say_next(bundle: Bundle, target: str) -> None:
 
         say(f"no TensorRT plan: {why_no_plan()}")
         say(f"build it where the GPU is: fsr-export --rebuild {bundle.path}")
-    if bundle.info.io == "uint8":
+    runs_here = bundle.info.plan is not None or bundle.info.precision != "bf16"
+    if bundle.info.io == "uint8" and runs_here:
         say(f"run it: fsr-run {bundle.path} FRAMES -o OUT")
 
 

@@ -13,6 +13,7 @@ from fsr_deploy.export.graph import BATCH, INPUT, OUTPUT
 from fsr_deploy.export.options import ExportOptions
 from fsr_deploy.export.parity import Row, forced_notes
 from fsr_deploy.export.precision import PrecisionMap
+from fsr_deploy.export.rewrites import Target
 from fsr_deploy.export.source import Source
 
 PACKAGES = (
@@ -27,7 +28,9 @@ PACKAGES = (
 )
 
 
-def describe(options: ExportOptions, source: Source, kept: PrecisionMap, rows: Sequence[Row]) -> BundleInfo:
+def describe(
+    options: ExportOptions, source: Source, graph_target: Target, kept: PrecisionMap, rows: Sequence[Row]
+) -> BundleInfo:
     """Return what is known; an engine over its budget, here by force, gets a note for whoever runs it."""
     notes = forced_notes(rows, options.budget)
     small, large = source.lr_size, source.lr_size * source.scale
@@ -41,6 +44,7 @@ def describe(options: ExportOptions, source: Source, kept: PrecisionMap, rows: S
         outputs=(_tensor(OUTPUT, options.io, large, large),),
         trained=source.trained,
         io=options.io,
+        graph_target=graph_target,
         options=source.options,
         checkpoint_sha256=source.checkpoint_sha256,
         precision_map=kept,

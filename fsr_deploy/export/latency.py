@@ -11,42 +11,47 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-REPEATS = 5
-SECONDS = 8.0  # after this long a batch size gets no further turns, so that a slow machine is not kept busy
+MIN_TURNS, MAX_TURNS = 3, 9
+SECONDS = (
+    8.0  # after this long a batch size gets no further turns than MIN_TURNS, so that a slow machine is not kept busy
+)
 
 Run = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A batch size: median milliseconds of one batch by engine and by eager, over ``repeats`` turns of each."""
+class Timing:
+    """A batch size: median milliseconds of one batch by engine and by eager, over some turns of each.
+
+    ``speedup`` is the median of the turns' ratios, eager to engine, which a machine that is busy for one turn does not
+    move; ``slowest`` and ``fastest`` are the least and the greatest of them.
+    """
 
     batch: int
     engine_ms: float
     eager_ms: float
-    repeats: int
-
-    @property
-    def speedup(self) -> float:
-        """How many times faster than eager the engine is."""
-        return self.eager_ms / self.engine_ms
+    speedup: float
+    slowest: float
+    fastest: float
+    turns: int
 
     def __str__(self) -> str:
         times = f"engine {self.engine_ms:.1f} ms, eager {self.eager_ms:.1f} ms"
-        return f"batch {self.batch}: {times}, {self.speedup:.2f}x"
+        spread = f"{self.slowest:.2f} to {self.fastest:.2f} in {self.turns} turns"
+        return f"batch {self.batch}: {times}, {self.speedup:.2f}x ({spread})"
 
 
-def measure(engine: Run, eager: Run, inputs: NDArray[Any], batches: Iterable[int]) -> list[Turn]:
+def measure(engine: Run, eager: Run, inputs: NDArray[Any], batches: Iterable[int]) -> list[Timing]:
     """Time engine and eager on the same input at each batch size, upload and download included.
 
-    They take turns, so that a machine that is busy for a while slows both.
+    They take turns, one right after the other, so that a machine that is busy for a while slows both.
     """
     return [_measure(engine, eager, inputs[np.arange(batch) % len(inputs)]) for batch in sorted(set(batches))]
 
 
-def slower_note(turns: Iterable[Turn], precision: str, device: str) -> str | None:
+def slower_note(timings: Iterable[Timing], precision: str, device: str) -> str | None:
     """Return a sentence where the engine is slower than eager at some batch, None where it is not."""
-    slow = ", ".join(f"{turn.speedup:.2f}x at batch {turn.batch}" for turn in turns if turn.speedup < 1)
+    slow = ", ".join(f"{timing.speedup:.2f}x at batch {timing.batch}" for timing in timings if timing.speedup < 1)
     if not slow:
         return None
     if device == "cpu" and precision in ("fp16", "bf16"):
@@ -54,16 +59,16 @@ def slower_note(turns: Iterable[Turn], precision: str, device: str) -> str | Non
     return f"slower than eager here ({slow}); the engine is only worth its place where it is faster"
 
 
-def _measure(engine: Run, eager: Run, batch: NDArray[Any]) -> Turn:
+def _measure(engine: Run, eager: Run, batch: NDArray[Any]) -> Timing:
     engine(batch)  # the first call allocates memory and chooses algorithms
     eager(batch)
-    engine_ms: list[float] = []
-    eager_ms: list[float] = []
+    turns: list[tuple[float, float]] = []
     start = time.perf_counter()
-    while len(eager_ms) < REPEATS and (not eager_ms or time.perf_counter() - start < SECONDS):
-        engine_ms.append(_milliseconds(engine, batch))
-        eager_ms.append(_milliseconds(eager, batch))
-    return Turn(len(batch), statistics.median(engine_ms), statistics.median(eager_ms), len(eager_ms))
+    while len(turns) < MIN_TURNS or (len(turns) < MAX_TURNS and time.perf_counter() - start < SECONDS):
+        turns.append((_milliseconds(engine, batch), _milliseconds(eager, batch)))
+    engine_ms, eager_ms = (statistics.median(times) for times in zip(*turns, strict=True))
+    ratios = sorted(theirs / ours for ours, theirs in turns)
+    return Timing(len(batch), engine_ms, eager_ms, statistics.median(ratios), ratios[0], ratios[-1], len(turns))
 
 
 def _milliseconds(run: Run, batch: NDArray[Any]) -> float:

@@ -9,16 +9,18 @@ from fsr_deploy.export.deploy import Io
 from fsr_deploy.export.parity import BUDGETS, Budget
 from fsr_deploy.export.tensorrt_config import PlanOptions
 
+# 17 is the newest that every supported TensorRT reads, 22 the first whose convolution takes BF16.
+DEFAULT_OPSETS = {"fp32": 17, "fp16": 17, "bf16": 22, "int8": 17}
+
 
 @dataclass(frozen=True)
 class ExportOptions:
     """What to export and how; the command's options, one to one.
 
     ``model`` is a registered name or a checkpoint, ``batches`` are (min, opt, max). ``lr_size`` None is the size that
-    the network is made for, or 16. ``opset`` 17 is the newest that every supported TensorRT reads. ``target`` "onnx"
-    writes the graph for CPUs, "trt" also builds the plan, "auto" builds it where there are a GPU and TensorRT; both
-    write the graph in the form that TensorRT runs best. ``faces`` is a folder to prove with, None for drawn faces.
-    ``plan`` is how a plan is built.
+    the network is made for, or 16; ``opset`` None that of DEFAULT_OPSETS. ``target`` "onnx" writes the graph for CPUs,
+    "trt" also builds the plan, "auto" builds it where there are a GPU and TensorRT. ``faces`` is a folder to prove
+    with, None for drawn faces. ``plan`` is how a plan is built.
     """
 
     model: str
@@ -28,7 +30,7 @@ class ExportOptions:
     batches: tuple[int, int, int] = (1, 8, 32)
     target: str = "auto"
     io: Io = "uint8"
-    opset: int = 17
+    opset: int | None = None
     faces: Path | None = None
     budget: Budget = BUDGETS["fp32"]
     plan: PlanOptions = field(default_factory=PlanOptions)

@@ -21,12 +21,13 @@ from fsr_deploy.export.describe import describe
 from fsr_deploy.export.engine import Engine, open_engines, open_plan
 from fsr_deploy.export.graph import INPUT, OUTPUT, export_onnx
 from fsr_deploy.export.latency import measure, slower_note
-from fsr_deploy.export.options import ExportOptions
+from fsr_deploy.export.options import DEFAULT_OPSETS, ExportOptions
 from fsr_deploy.export.parity import Row, gate, prove
 from fsr_deploy.export.pictures import MAX_ROWS, parity_picture
 from fsr_deploy.export.precision import PrecisionMap
 from fsr_deploy.export.reference import MAX_FACES, Eager, Reference, as_faces, lr_faces, make_reference
 from fsr_deploy.export.report import report_page
+from fsr_deploy.export.rewrites import Target
 from fsr_deploy.export.source import Source, load_source
 from fsr_deploy.export.tensorrt import add_plan, why_no_plan
 from fsr_deploy.images import encode_frame
@@ -51,18 +52,21 @@ def export(options: ExportOptions) -> Bundle:
     destination = options.output or Path(f"{source.name}-{options.precision}")
     with staged_directory(destination) as directory:
         step(f"write the {options.precision} graph")
-        kept = write_graph(options, source, directory / ONNX_NAME)
+        graph_target = written_for(options, builds_plan)
+        kept = write_graph(options, source, graph_target, directory / ONNX_NAME)
         step("run the eager FP32 module")
         reference = run_eager(options, source, faces)
         reference.save(directory, INPUT, OUTPUT)
         step("run the engine and compare")
         engines = open_engines(directory / ONNX_NAME, options.precision, options.io)
         rows = compare_engines(options, engines, reference)
-        info = describe(options, source, kept, rows)
+        info = describe(options, source, graph_target, kept, rows)
         if builds_plan:
             step("build and prove the TensorRT plan")
             info = add_plan(directory, info, options.plan, force=options.force)
             engines = [open_plan(directory / PLAN_NAME, info, options.plan.device)]
+        for note in info.notes:
+            warn(note)
         step("time the engine against eager")
         info = replace(info, latency=time_both(options, source, engines[0], reference))
         step("draw, describe and publish")
@@ -82,7 +86,17 @@ def wants_plan(options: ExportOptions) -> bool:
     return not reason
 
 
-def write_graph(options: ExportOptions, source: Source, path: Path) -> PrecisionMap:
+def written_for(options: ExportOptions, builds_plan: bool) -> Target:
+    """Return what the graph is rewritten for: where it will run.
+
+    Without a plan, that is the CPU, except for FP16 and BF16, which are worth their name on a GPU only.
+    """
+    if options.target == "onnx":
+        return "cpu"
+    return "trt" if builds_plan or options.precision in ("fp16", "bf16") else "cpu"
+
+
+def write_graph(options: ExportOptions, source: Source, target: Target, path: Path) -> PrecisionMap:
     """Write the typed ONNX graph and what its modules cost; returns which modules stay in FP32, and why."""
     deployable, kept = prepare(
         source.network,
@@ -90,7 +104,7 @@ def write_graph(options: ExportOptions, source: Source, path: Path) -> Precision
         scale=source.scale,
         precision=options.precision,
         io=options.io,
-        target="cpu" if options.target == "onnx" else "trt",
+        target=target,
     )
     export_onnx(
         deployable,
@@ -98,7 +112,7 @@ def write_graph(options: ExportOptions, source: Source, path: Path) -> Precision
         lr_size=source.lr_size,
         batches=options.batches,
         precision=options.precision,
-        opset=options.opset,
+        opset=options.opset or DEFAULT_OPSETS[options.precision],
         metadata={"model": source.name, "trained": str(source.trained).lower()},
         scale=source.scale,
     )
@@ -143,15 +157,15 @@ def time_both(options: ExportOptions, source: Source, engine: Engine, reference:
         return {}
     device = engine.device if torch.cuda.is_available() else "cpu"
     eager = Eager(source.network, source.scale, device)
-    turns = measure(engine.run, eager.run, reference.inputs, options.batches[:2])
-    for turn in turns:
-        say(f"    {turn}")
-    if note := slower_note(turns, options.precision, engine.device):
+    timings = measure(engine.run, eager.run, reference.inputs, options.batches[:2])
+    for timing in timings:
+        say(f"    {timing}")
+    if note := slower_note(timings, options.precision, engine.device):
         warn(note)
     return {
         "engine": engine.name,
         "eager": f"PyTorch {torch.__version__} FP32 on {device}",
-        "rows": [{**asdict(turn), "speedup": turn.speedup} for turn in turns],
+        "rows": [asdict(timing) for timing in timings],
         "note": note,
     }
 

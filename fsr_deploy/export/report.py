@@ -86,15 +86,21 @@ def _parity(info: BundleInfo) -> str:
 def _latency_lead(info: BundleInfo) -> str:
     if not info.latency:
         return "Not measured."
-    return f"{info.latency['engine']} against {info.latency['eager']}, LR faces in, SR faces out, median of turns."
+    return f"{info.latency['engine']} against {info.latency['eager']}, LR faces in, SR faces out, in turns: medians."
 
 
 def _latency(info: BundleInfo) -> str:
     rows = [
-        (row["batch"], f"{row['engine_ms']:.1f}", f"{row['eager_ms']:.1f}", f"{row['speedup']:.2f}x")
+        (
+            row["batch"],
+            f"{row['engine_ms']:.1f}",
+            f"{row['eager_ms']:.1f}",
+            f"{row['speedup']:.2f}x",
+            f"{row['slowest']:.2f} to {row['fastest']:.2f}",
+        )
         for row in info.latency.get("rows", ())
     ]
-    return table(("Batch", "Engine, ms", "Eager, ms", "Speed-up"), rows) if rows else ""
+    return table(("Batch", "Engine, ms", "Eager, ms", "Speed-up", "Its spread"), rows) if rows else ""
 
 
 def _how_to(info: BundleInfo, name: str) -> str:
@@ -116,6 +122,7 @@ def _facts(info: BundleInfo) -> Iterable[tuple[str, Cell]]:
     yield "Weights", f"SHA-256 {info.checkpoint_sha256}" if info.checkpoint_sha256 else "untrained"
     yield "Input", f"{', '.join(map(tensor, info.inputs))}, {info.color}"
     yield "Output", f"{', '.join(map(tensor, info.outputs))}, {info.color}"
+    yield "Graph written for", {"trt": "TensorRT", "cpu": "CPUs"}.get(info.graph_target, info.graph_target)
     yield "Batch", f"{info.batches[0]} to {info.batches[2]}, best at {info.batches[1]}"
     if info.plan:
         yield "Plan", f"TensorRT {info.plan.tensorrt} on {info.plan.gpu} ({info.plan.compute_capability})"

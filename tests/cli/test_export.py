@@ -153,7 +153,8 @@ def test_a_checkpoint_is_exported_with_its_hash_and_no_warning(checkpoint: Path)
 
 def test_a_checkpoint_that_names_its_model_is_all_that_is_needed(tmp_path: Path) -> None:
     save_safetensors(weights(channels=6), tmp_path / "best.safetensors", Metadata("pixel", {"channels": 6}))
-    succeed(tmp_path / "best.safetensors", "--bf16", *SMALL)
+    result = succeed(tmp_path / "best.safetensors", "--bf16", *SMALL)
+    assert "--rebuild pixel-bf16" in result.stderr and "fsr-run" not in result.stderr  # no engine runs it here
     info = read_bundle(Path("pixel-bf16")).info
     assert (info.model, info.options, info.precision) == ("pixel", {"channels": 6}, "bf16")
     assert all("rounded to bf16" in row["engine"] for row in info.parity) and info.latency == {}
@@ -164,6 +165,15 @@ def test_float_tensors_in_and_out_are_the_bare_network() -> None:
     info = read_bundle(Path("pixel-fp32")).info
     assert (info.inputs[0].dtype, info.inputs[0].shape) == ("float32", ("N", 3, 32, 32))
     assert info.parity_passed and "fsr-run" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "target"),
+    [((), "cpu"), (("--fp16",), "trt"), (("--bf16",), "trt"), (("--fp16", "--target", "onnx"), "cpu")],
+)
+def test_without_a_gpu_the_graph_is_written_for_where_it_will_run(options: tuple[str, ...], target: str) -> None:
+    succeed("pixel", *options, *SMALL, "-o", "bundle")
+    assert read_bundle(Path("bundle")).info.graph_target == target
 
 
 def test_a_folder_of_faces_is_what_the_engine_is_proven_with(tmp_path: Path) -> None:
@@ -187,8 +197,9 @@ def test_an_engine_over_budget_is_not_published_and_the_old_bundle_stays(tmp_pat
 
 
 def test_force_publishes_an_engine_over_budget_and_says_so_everywhere() -> None:
-    succeed("coarse", "--fp16", "--force", *SMALL)
+    result = succeed("coarse", "--fp16", "--force", *SMALL)
     info = read_bundle(Path("coarse-fp16")).info
+    assert all(f"warning: {note}" in result.stderr for note in info.notes)
     assert not info.parity_passed and len(info.notes) == 3
     assert info.notes[0].startswith("over its parity budget, published by force: ONNX Runtime ")
     assert "over budget, published by force" in Path("coarse-fp16/report.html").read_text()
@@ -217,6 +228,7 @@ def test_where_tensorrt_and_a_gpu_are_the_plan_is_built_proven_and_timed(machine
     assert info.plan is not None and "engine.plan" in info.files
     assert [row["batch"] for row in info.parity if row["engine"].startswith("TensorRT")] == [1, 2, 3]
     assert info.latency["engine"].startswith("TensorRT")
+    assert info.graph_target == "trt"
     assert "--rebuild" not in result.stderr
     assert f"TensorRT {info.plan.tensorrt} on {info.plan.gpu}" in Path("pixel-fp16/report.html").read_text()
 

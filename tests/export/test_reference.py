@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from fsr_deploy.errors import InputError
-from fsr_deploy.export.latency import Turn, measure, slower_note
+from fsr_deploy.export.latency import MAX_TURNS, Timing, measure, slower_note
 from fsr_deploy.export.reference import Eager, as_faces, lr_faces, make_reference
 from fsr_deploy.faces import faces
 from fsr_deploy.images import write_frame
@@ -87,7 +87,17 @@ def test_engine_and_eager_take_turns_on_the_same_batches() -> None:
         (3, 1, 3),
     )
     assert [row.batch for row in rows] == [1, 3]
-    assert calls == [("engine", 1), ("eager", 1)] * 6 + [("engine", 3), ("eager", 3)] * 6
+    turns = 1 + MAX_TURNS  # the first is not counted
+    assert calls == [("engine", 1), ("eager", 1)] * turns + [("engine", 3), ("eager", 3)] * turns
+
+
+def test_one_turn_on_a_busy_machine_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([10, 20, 10, 900, 12, 30, *[10, 20] * 6])
+    monkeypatch.setattr("fsr_deploy.export.latency._milliseconds", lambda run, batch: next(times))
+    (timing,) = measure(lambda batch: batch, lambda batch: batch, np.zeros((1, 1)), [1])
+    assert (timing.engine_ms, timing.eager_ms, timing.speedup) == (10, 20, 2)
+    assert (timing.slowest, timing.fastest, timing.turns) == (2, 90, 9)
+    assert str(timing) == "batch 1: engine 10.0 ms, eager 20.0 ms, 2.00x (2.00 to 90.00 in 9 turns)"
 
 
 @pytest.mark.parametrize(
@@ -103,6 +113,6 @@ def test_engine_and_eager_take_turns_on_the_same_batches() -> None:
     ],
 )
 def test_an_engine_slower_than_eager_is_said(precision: str, device: str, note: str) -> None:
-    slow, fast = Turn(1, engine_ms=2, eager_ms=1, repeats=5), Turn(8, engine_ms=1, eager_ms=2, repeats=5)
+    slow, fast = Timing(1, 2, 1, 0.5, 0.4, 0.6, 9), Timing(8, 1, 2, 2.0, 1.9, 2.1, 9)
     assert (slower_note([slow, fast], precision, device) or "").startswith(note)
     assert slower_note([fast], precision, device) is None
