@@ -121,15 +121,18 @@ class BlockedSKAF(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the two maps."""
-        parts = [branch(x).permute(0, 2, 3, 1) for branch in self.branches]
-        return tuple(self.spread(torch.sigmoid(self._pool(parts, pool is channel_max))) for pool in self.pools)
+        # As rows of channels: a transpose alone would be moved behind the reduction, back to the slow order.
+        parts = [branch(x).permute(0, 2, 3, 1).flatten(1, 2) for branch in self.branches]
+        maps = (torch.sigmoid(_pool(parts, pool is channel_max)) for pool in self.pools)
+        return tuple(self.spread(y.unflatten(1, (1, *x.shape[2:]))) for y in maps)
 
-    def _pool(self, parts: Sequence[Tensor], largest: bool) -> Tensor:
-        """Return the maximum or mean of the channels of equally wide (N, H, W, c): (N, 1, H, W)."""
-        pooled = parts[0].amax(dim=3) if largest else parts[0].mean(dim=3)
-        for part in parts[1:]:
-            pooled = torch.maximum(pooled, part.amax(dim=3)) if largest else pooled + part.mean(dim=3)
-        return (pooled if largest else pooled / len(parts)).unsqueeze(1)
+
+def _pool(parts: Sequence[Tensor], largest: bool) -> Tensor:
+    """Return the maximum or mean of the channels of equally wide (N, HW, c): (N, HW)."""
+    pooled = parts[0].amax(dim=2) if largest else parts[0].mean(dim=2)
+    for part in parts[1:]:
+        pooled = torch.maximum(pooled, part.amax(dim=2)) if largest else pooled + part.mean(dim=2)
+    return pooled if largest else pooled / len(parts)
 
 
 def skaf(module: nn.Module) -> nn.Module | None:

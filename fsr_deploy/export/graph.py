@@ -10,17 +10,19 @@ from pathlib import Path
 
 import onnx
 import torch
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper
 from torch import nn
 
 from fsr_deploy import __version__
-from fsr_deploy.errors import UsageError
+from fsr_deploy.errors import InputError, UsageError
+from fsr_deploy.export import opset17
 from fsr_deploy.export.deploy import Deployable
+from fsr_deploy.export.operators import faults
 
 INPUT, OUTPUT, BATCH = "lr", "sr", "N"
 EXPORT_OPSET = 18
 BF16_OPSET = 22
-OPSETS = (17, EXPORT_OPSET, BF16_OPSET)
+OPSETS = (opset17.OPSET, EXPORT_OPSET, BF16_OPSET)
 SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -40,22 +42,36 @@ def export_onnx(
     ``batches`` (min, opt, max) are recorded for those who size batches, with ``precision`` and ``metadata``
     ("model", "trained", ...), in the file's metadata under ``fsr.``. ``opset`` 17 is for TensorRT 8.6, which ignores
     the axes input that reductions have since 18; "bf16" is always written with 22, the first whose Conv takes it. The
-    same weights give the same bytes.
+    same weights give the same bytes. Raises UsageError for an opset that does not exist or does not go with the
+    precision, and InputError for a network that TensorRT's parser would not take.
     """
     if opset not in OPSETS:
         raise UsageError(f"opset {opset} cannot be written; there are {', '.join(map(str, OPSETS))}")
     if precision == "bf16":
+        if opset < EXPORT_OPSET:
+            raise UsageError(
+                f"bf16 needs opset {BF16_OPSET} or newer and TensorRT 10: leave opset {opset} out or take fp16"
+            )
         opset = BF16_OPSET
     model = _trace(deployable, lr_size, scale, max(opset, EXPORT_OPSET))
     _name_nodes(model)
     _name_tensors(model)
     _strip(model)
     if opset < EXPORT_OPSET:
-        _to_opset_17(model)
+        opset17.to_opset_17(model)
     facts = {"precision": precision, "batches": ",".join(map(str, batches)), **(metadata or {})}
     helper.set_model_props(model, {f"fsr.{key}": value for key, value in sorted(facts.items())})
     onnx.checker.check_model(model, full_check=True)
+    check_operators(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def check_operators(model: ModelProto) -> None:
+    """Raise InputError that names each module with an operator that TensorRT's parser would refuse or misread."""
+    found = sorted({f"{module_of(name) or 'the graph'}: {fault}" for name, fault in faults(model)})
+    if found:
+        lines = "\n  ".join(found)
+        raise InputError(f"TensorRT's parser does not take this network; write these modules differently:\n  {lines}")
 
 
 def module_of(node_name: str) -> str:
@@ -133,28 +149,3 @@ def _strip(model: ModelProto) -> None:
     for value in (*graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info, graph, model):
         del value.metadata_props[:]
     model.producer_name, model.producer_version = "fsr-deploy", __version__
-
-
-def _to_opset_17(model: ModelProto) -> None:
-    """Write what changed in opset 18 as opset 17 has it: axes of reductions, Split's parts, Resize's new attributes."""
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type.startswith("Reduce") and node.op_type != "ReduceSum":
-            _drop_attributes(node, "noop_with_empty_axes")
-            if len(node.input) == 2:
-                node.attribute.append(helper.make_attribute("axes", constants[node.input.pop()].tolist()))
-        elif node.op_type == "Split":
-            _drop_attributes(node, "num_outputs")
-        elif node.op_type == "Resize":
-            _drop_attributes(node, "antialias", "axes", "keep_aspect_ratio_policy")
-    used = {name for node in model.graph.node for name in node.input}
-    unused = [tensor for tensor in model.graph.initializer if tensor.name not in used]
-    for tensor in unused:
-        model.graph.initializer.remove(tensor)
-    model.opset_import[0].version = 17
-
-
-def _drop_attributes(node: NodeProto, *names: str) -> None:
-    kept = [attribute for attribute in node.attribute if attribute.name not in names]
-    del node.attribute[:]
-    node.attribute.extend(kept)

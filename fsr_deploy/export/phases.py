@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,14 +14,16 @@ class Phases(nn.Module):
     """A transposed 4x4 convolution of stride 2 as four 2x2 convolutions, one for each parity of row and column.
 
     (N, cin, H, W) to (N, cout, 2H, 2W). Output pixel 2i + a takes the inputs i - 1 + a and i + a, and the kernel's rows
-    3 - a and 1 - a.
+    3 - a and 1 - a. ``pointwise`` are activations that follow: before the phases are interleaved, engines fuse them.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, *pointwise: nn.Module) -> None:
         super().__init__()
         kernel = weight.detach().transpose(0, 1).flip(2, 3)
         self.phases = nn.ModuleList(
-            convolution(kernel[:, :, row::2, column::2], bias) for row in range(2) for column in range(2)
+            nn.Sequential(convolution(kernel[:, :, row::2, column::2], bias), *pointwise)
+            for row in range(2)
+            for column in range(2)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,26 +48,21 @@ def phases_of_transposed(module: nn.Module) -> nn.Module | None:
 
 
 def phases_of_enlarged(module: nn.Module) -> nn.Module | None:
-    """Replace nearest enlargement x2 and the 3x3 convolution after it, in a Sequential, by Phases."""
-    if not is_chain(module):
-        return None
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for name, layer in module.named_children():
-        previous = next(reversed(layers.values()), None)
-        if isinstance(previous, nn.Upsample) and isinstance(layer, nn.Conv2d) and _same_size(layer):
-            layers.popitem()
-            layer = enlarged(layer)
-        layers[name] = layer
-    return nn.Sequential(layers) if len(layers) < len(list(module.children())) else None
+    """Replace a Sequential of nearest enlargement x2, a 3x3 convolution and leaky ReLUs by Phases."""
+    layers = list(module.children()) if is_chain(module) else []
+    match layers:
+        case [nn.Upsample(scale_factor=2), nn.Conv2d() as layer, *others] if _same_size(layer):
+            return enlarged(layer, *others) if all(isinstance(other, nn.LeakyReLU) for other in others) else None
+    return None
 
 
-def enlarged(layer: nn.Conv2d) -> Phases:
-    """Return nearest enlargement x2 and a 3x3 convolution as Phases: 16 instead of 36 products per input pixel."""
+def enlarged(layer: nn.Conv2d, *pointwise: nn.Module) -> Phases:
+    """Return nearest enlargement x2, a 3x3 convolution and activations: 16 instead of 36 products per input pixel."""
     weight = layer.weight.detach().transpose(0, 1)
     # Each input pixel is enlarged to 2x2: its kernel is the 3x3 one, turned, at four places.
     turned = weight.flip(2, 3)
     places = [F.pad(turned, (1 - j, j, 1 - i, i)) for i in range(2) for j in range(2)]
-    return Phases(torch.stack(places).sum(dim=0), layer.bias)
+    return Phases(torch.stack(places).sum(dim=0), layer.bias, *pointwise)
 
 
 class PhasedHourglass(Hourglass):
@@ -89,10 +84,10 @@ class PhasedHourglass(Hourglass):
         return x * torch.sigmoid(self.out(y))
 
 
-def _grown(block: nn.Sequential) -> nn.Sequential:
+def _grown(block: nn.Sequential) -> Phases:
     layer, *others = block.children()
     assert isinstance(layer, nn.Conv2d)
-    return nn.Sequential(enlarged(layer), *others)
+    return enlarged(layer, *others)
 
 
 def hourglass(module: nn.Module) -> nn.Module | None:
