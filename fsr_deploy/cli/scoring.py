@@ -13,7 +13,7 @@ import torch
 
 from fsr_deploy.bundle import ONNX_NAME, PLAN_NAME, read_bundle
 from fsr_deploy.errors import MissingError, UsageError
-from fsr_deploy.files import replaced_file
+from fsr_deploy.files import write_file
 from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import PICKLED, load_into, load_model
 from fsr_deploy.models.data import FaceSource
@@ -78,8 +78,7 @@ class Table:
     def write(self, folder: Path) -> None:
         """Write ``scores.md`` and ``scores.json``."""
         for name, text in (("scores.md", self.as_markdown()), ("scores.json", json.dumps(self.as_dict(), indent=2))):
-            with replaced_file(folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            write_file(folder / name, text.encode())
 
 
 def open_systems(

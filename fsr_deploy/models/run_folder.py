@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from fsr_deploy.errors import InputError, UsageError
-from fsr_deploy.files import replaced_file
+from fsr_deploy.files import replaced_file, write_file
 from fsr_deploy.models.degradation import Face
 
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -36,8 +36,7 @@ class RunFolder:
         """
         if not (self.path / "state.pt").exists():
             if write:
-                with replaced_file(self.path / "run.json") as temporary:
-                    temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+                write_file(self.path / "run.json", (json.dumps(settings, indent=2) + "\n").encode())
             return None
         found = self._read_settings()
         if changed := sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key)):
@@ -78,8 +77,7 @@ class RunFolder:
             header, *rows = path.read_text(encoding="utf-8").splitlines()
             whole = [row for row in rows if row.count(",") == header.count(",")]
             kept = [row for row in whole if int(row.split(",")[0]) <= step]
-            with replaced_file(path) as temporary:
-                temporary.write_text("\n".join((header, *kept)) + "\n", encoding="utf-8")
+            write_file(path, ("\n".join((header, *kept)) + "\n").encode())
 
     def picture(self, step: int, grid: Face) -> None:
         """Write a picture of samples."""
