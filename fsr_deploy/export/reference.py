@@ -84,7 +84,17 @@ def lr_faces(folder: Path | None, count: int, lr_size: int, scale: int) -> NDArr
     where the folder has no readable image.
     """
     source = _folder(folder) if folder else faces(count, SEED, lr_size * scale)
-    return np.stack([resize(_central_square(face), lr_size) for face in islice(source, count)])
+    return np.stack([lr_face(face, lr_size) for face in islice(source, count)])
+
+
+def true_faces(count: int, size: int) -> NDArray[np.uint8]:
+    """Return what the drawn faces of ``lr_faces`` were reduced from, (N, size, size, 3) uint8 RGB."""
+    return np.stack(list(faces(count, SEED, size)))
+
+
+def lr_face(face: RGB, lr_size: int) -> RGB:
+    """Return the central square of a face of any size at (lr_size, lr_size, 3), by PIL's bicubic."""
+    return resize(_central_square(face), lr_size)
 
 
 def network_input(lr: NDArray[np.uint8], scale: int) -> Tensor:

@@ -13,7 +13,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from fsr_deploy.errors import InputError
 from fsr_deploy.export.graph import module_of
-from fsr_deploy.runtime.cores import physical_cores
+from fsr_deploy.export.int8.running import open_graph
 
 BINS = 2048
 SAMPLES = 1 << 16  # values of a tensor and a face that enter its histogram; the largest is taken of all
@@ -75,17 +75,14 @@ def observe(
 
 
 def _observed(model: ModelProto, tensors: Sequence[str]) -> onnxruntime.InferenceSession:
-    """Return a session of the graph that gives the tensors too, without the fusions that would hide them."""
+    """Return a session of the graph that gives the tensors too."""
     observed = ModelProto()
     observed.CopyFrom(model)
     given = {value.name for value in observed.graph.output}
     observed.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name not in given
     )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = physical_cores()
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return open_graph(observed)
 
 
 def _refuse_infinite(tensor: str, face: str, values: NDArray[np.float32]) -> None:

@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime
 from onnx import ModelProto, NodeProto, helper, shape_inference
 
 from fsr_deploy.export.int8.qdq import insert
+from fsr_deploy.export.int8.running import open_graph
 from fsr_deploy.export.int8.sites import Site
-from fsr_deploy.runtime.cores import physical_cores
 
 TURNS = 9
 ACTIVATIONS = {"Relu", "LeakyRelu", "Sigmoid", "Clip"}
@@ -73,10 +72,7 @@ def measure(unit: ModelProto, site: Site) -> Timing:
 
 def _runner(model: ModelProto) -> Callable[[], float]:
     """Return a function that runs a graph once on noise and returns the milliseconds."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = physical_cores()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_graph(model)
     entry = session.get_inputs()[0]
     feeds = {entry.name: np.random.default_rng(0).standard_normal(entry.shape, np.float32)}
     session.run(None, feeds)

@@ -99,10 +99,18 @@ def _is_private(node: NodeProto, wiring: Wiring) -> bool:
 
 
 def _joins_siblings(concat: NodeProto, wiring: Wiring) -> bool:
-    parts = [wiring.producer.get(name) for name in concat.input]
-    return all(part is not None and _is_dense(part) for part in parts) and (
-        len({part.input[0] for part in parts if part is not None}) == 1
-    )
+    """Tell whether a concatenation joins nothing but convolutions of one tensor, padded as it may be."""
+    before = wiring.upstream(concat, lambda at: at.op_type in SHAPES)
+    leaves = [at for at in before if at.op_type not in SHAPES]
+    return all(map(_is_dense, leaves)) and len({_root(at, wiring) for at in leaves}) == 1
+
+
+def _root(node: NodeProto, wiring: Wiring) -> str:
+    """Return the tensor that a convolution reads, before it was padded."""
+    name = node.input[0]
+    while name in wiring.producer and wiring.producer[name].op_type == "Pad":
+        name = wiring.producer[name].input[0]
+    return name
 
 
 def _group(node: NodeProto) -> int:

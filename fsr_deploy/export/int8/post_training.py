@@ -1,0 +1,131 @@
+"""A float graph to INT8, top down: which convolutions, their ranges, the pairs in the graph, what has to go back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from fsr_deploy.console import progress, say, warn
+from fsr_deploy.errors import ParityError
+from fsr_deploy.export.int8 import cache
+from fsr_deploy.export.int8.calibration import observe
+from fsr_deploy.export.int8.qdq import insert
+from fsr_deploy.export.int8.running import run_graph
+from fsr_deploy.export.int8.selection import choose
+from fsr_deploy.export.int8.sites import Site, find_sites
+from fsr_deploy.export.int8.thresholds import CALIBRATORS
+from fsr_deploy.export.parity import Budget
+from fsr_deploy.export.quality import Judge, Quality
+from fsr_deploy.export.repair import repair
+from fsr_deploy.export.rewrites import Target
+from fsr_deploy.export.sensitivity import Damage, group, rank
+from fsr_deploy.runtime.profiling.modules import ModuleTable
+
+FEW = 16
+
+Faces = Sequence[tuple[str, NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Int8Options:
+    """What a user may choose about INT8: ``calib`` is a folder of faces, None for drawn ones.
+
+    ``calibrator`` is a name in CALIBRATORS, ``images`` the number of faces; ``repair`` False refuses what is over
+    budget.
+    """
+
+    calib: Path | None = None
+    calibrator: str = "max"
+    images: int = 64
+    repair: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A float graph with all that is needed to write it in INT8.
+
+    ``blocks`` maps each block of the network to its convolutions that go to INT8, ``reasons`` the others, by module,
+    to why they do not; ``ranges`` are the largest magnitudes of the tensors.
+    """
+
+    model: ModelProto
+    blocks: dict[str, list[Site]]
+    ranges: dict[str, float]
+    reasons: dict[str, str] = field(default_factory=dict)
+    results: bool = True
+
+    def write(self, blocks: Collection[str]) -> ModelProto:
+        """Return the graph with these blocks in INT8."""
+        return insert(
+            self.model, [site for block in blocks for site in self.blocks[block]], self.ranges, results=self.results
+        )
+
+
+def make_plan(
+    model: ModelProto, table: ModuleTable, float_modules: dict[str, str], target: Target, faces: Faces, calibrator: str
+) -> Plan:
+    """Choose the convolutions and measure their ranges.
+
+    For "cpu" those that measure faster here; for "trt", where this machine cannot measure, every dense convolution
+    outside attention and norms but the first and the last, rounded at its input only.
+    """
+    sites, reasons = find_sites(model, float_modules)
+    if target == "cpu":
+        with progress("time convolutions", len(sites)) as advance:
+            sites, slower = choose(model, sites, advance)
+        reasons |= slower
+    say(f"    {len(sites)} convolutions in INT8, {len(reasons)} in float")
+    groups = group([site.module for site in sites], table)
+    blocks = {block: [site for site in sites if site.module in members] for block, members in groups.items()}
+    return Plan(model, blocks, find_ranges(model, sites, faces, calibrator), reasons, target == "cpu")
+
+
+def find_ranges(model: ModelProto, sites: Sequence[Site], faces: Faces, calibrator: str) -> dict[str, float]:
+    """Return the largest magnitude to represent of each tensor that may be rounded, kept from an earlier run or not."""
+    tensors = sorted({name for site in sites for name in (site.source, site.result)})
+    if len(faces) < FEW:
+        warn(f"calibrated on {len(faces)} faces only; give at least {FEW}, or faces unlike these may be clipped")
+    path = cache.cache_path(model, tensors, faces, calibrator)
+    if known := cache.load(path, tensors):
+        say(f"    ranges of an earlier calibration: {path}")
+        return known
+    with progress("calibrate", len(faces)) as advance:
+        histograms = observe(model, tensors, faces, advance)
+    ranges = {name: CALIBRATORS[calibrator](histogram) for name, histogram in histograms.items()}
+    cache.keep(path, ranges)
+    return ranges
+
+
+def measure_with(plan: Plan, judge: Judge) -> Callable[[Collection[str]], Quality]:
+    """Return a function from the blocks in INT8 to the quality of the faces."""
+    return lambda blocks: judge(run_graph(plan.write(blocks), judge.inputs))
+
+
+def damages(plan: Plan, judge: Judge, table: ModuleTable) -> list[Damage]:
+    """Return what each block does to the faces when it alone is in INT8, the worst first."""
+    with progress("blocks one by one", len(plan.blocks)) as advance:
+        return rank(plan.blocks, measure_with(plan, judge), table, advance=advance)
+
+
+def quantise(
+    plan: Plan, table: ModuleTable, judge: Judge, budget: Budget, *, repaired: bool
+) -> tuple[ModelProto, dict[str, str], Quality]:
+    """Return the INT8 graph, the reason of every module in float, and the quality that was measured.
+
+    Over budget, the fewest blocks go back to float, or, without ``repaired``, ParityError is raised.
+    """
+    measure = measure_with(plan, judge)
+    returned: dict[str, str] = {}
+    if repaired:
+        returned, quality = repair(list(plan.blocks), measure, budget, lambda: damages(plan, judge, table))
+    elif not (quality := measure(plan.blocks)).within(budget):
+        raise ParityError(f"INT8 is over its budget: {quality}; leave --no-repair out, or try another --calibrator")
+    for block, reason in returned.items():
+        say(f"    back to float: {block} ({table.kind(block)}), {reason}")
+    say(f"    {quality}")
+    return plan.write([block for block in plan.blocks if block not in returned]), plan.reasons | returned, quality
