@@ -11,10 +11,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fsr_deploy.bundle import INFO_NAME, ONNX_NAME, PICTURE_NAME, PLAN_NAME, REFERENCE_NAME, REPORT_NAME, read_bundle
+from fsr_deploy.bundle import (
+    INFO_NAME,
+    LAYERS_NAME,
+    ONNX_NAME,
+    PICTURE_NAME,
+    PLAN_NAME,
+    REFERENCE_NAME,
+    REPORT_NAME,
+    read_bundle,
+)
 from fsr_deploy.errors import InputError
 
-_KNOWN_NAMES = {INFO_NAME, ONNX_NAME, PLAN_NAME, REFERENCE_NAME, REPORT_NAME, PICTURE_NAME}
+_KNOWN_NAMES = {INFO_NAME, ONNX_NAME, PLAN_NAME, REFERENCE_NAME, REPORT_NAME, PICTURE_NAME, LAYERS_NAME}
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 

@@ -162,6 +162,8 @@ def test_a_bundle_that_holds_something_else_too_is_refused(tmp_path: Path) -> No
 def test_a_damaged_bundle_may_be_replaced(tmp_path: Path) -> None:
     publish(tmp_path / "bundle", "old")
     (tmp_path / "bundle" / "bundle.json").write_text("{")
+    for name in ("engine.plan", "reference.npz", "report.html", "parity.png", "layers.json"):
+        (tmp_path / "bundle" / name).touch()
     publish(tmp_path / "bundle", "new")
     assert published(tmp_path / "bundle") == "new"
 
