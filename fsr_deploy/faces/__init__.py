@@ -13,12 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fsr_deploy.errors import InputError
 from fsr_deploy.faces.canvas import Canvas, Face
 from fsr_deploy.faces.features import draw_brow, draw_eye, draw_glasses, draw_head, draw_mouth, draw_nose
 from fsr_deploy.faces.hair import draw_beard, draw_hair_behind, draw_hair_in_front
 from fsr_deploy.faces.look import Look
 from fsr_deploy.faces.scene import draw_background, draw_body, draw_light
+from fsr_deploy.images import write_frame
 
 
 def draw_face(seed: int | Sequence[int], size: int = 128) -> Face:
@@ -54,13 +54,11 @@ def write_faces(folder: Path, count: int, lr_size: int | None = None, seed: int 
     LR faces are made by area averaging, which OpenCV has; training and parity shrink as the papers do, by PIL's
     bicubic. Raises InputError if a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for index, face in enumerate(faces(count, seed)):
         if lr_size is not None:
             face = cv2.resize(face, (lr_size, lr_size), interpolation=cv2.INTER_AREA).astype(np.uint8)
         path = folder / f"face_{index:05d}.png"
-        if not cv2.imwrite(str(path), face[..., ::-1]):
-            raise InputError(f"{path}: cannot be written")
+        write_frame(path, face)
         paths.append(path)
     return paths

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from fsr_deploy.console import warn
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.faces import draw_face
+from fsr_deploy.images import read_frame
 from fsr_deploy.models.degradation import Face, resize, to_pair
 from fsr_deploy.models.layouts import FaceFile, find_faces
 
@@ -71,14 +72,11 @@ class FolderFaces:
         return len(self.files)
 
     def read(self, index: int) -> Face:
-        """Decode, turn upright, cut out and resize one face."""
+        """Decode, cut out and resize one face; raises InputError that names a damaged file."""
         file = self.files[index]
-        try:
-            with Image.open(file.path) as opened:
-                picture = ImageOps.exif_transpose(opened).convert("RGB")
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise InputError(f"{file.path}: cannot be read as a picture ({error}); repair or remove it") from error
-        return resize(np.asarray(picture.crop(_box(file, picture.size))), self.size)
+        picture = read_frame(file.path)
+        left, top, right, bottom = _box(file, (picture.shape[1], picture.shape[0]))
+        return resize(picture[top:bottom, left:right], self.size)
 
 
 def open_faces(spec: str, split: str, size: int = 128, layout: str = "auto", limit: int | None = None) -> FaceSource:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsr_deploy.errors import InputError
+from fsr_deploy.images import SUFFIXES
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
 Box = tuple[float, float, float, float]
 
 

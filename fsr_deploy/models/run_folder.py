@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.files import replaced_file, write_file
+from fsr_deploy.images import write_frame
 from fsr_deploy.models.degradation import Face
 
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -81,8 +81,7 @@ class RunFolder:
 
     def picture(self, step: int, grid: Face) -> None:
         """Write a picture of samples."""
-        with replaced_file(self.path / "samples" / f"step_{step:07d}.png") as temporary:
-            Image.fromarray(grid).save(temporary, format="PNG")
+        write_frame(self.path / "samples" / f"step_{step:07d}.png", grid)
 
     def _read_settings(self) -> dict[str, Any]:
         path = self.path / "run.json"

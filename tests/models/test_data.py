@@ -163,7 +163,7 @@ def test_a_data_set_that_cannot_be_used_is_refused_by_name(tmp_path, build, mess
 def test_a_picture_cut_off_after_its_header_is_named_when_it_is_read(tmp_path):
     path = write_faces(tmp_path, 1)[0]
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(InputError, match=r"face_00000\.png: cannot be read as a picture"):
+    with pytest.raises(InputError, match=r"face_00000\.png: truncated"):
         open_faces(str(tmp_path), "test").read(0)
 
 

@@ -253,5 +253,5 @@ def test_a_broken_picture_met_by_a_loading_process_is_named_in_one_line(tmp_path
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(InputError) as raised:
         train(tmp_path / "run", settings(**PIXEL, data=str(tmp_path / "data"), val="faces:1"), workers=1)
-    assert str(raised.value).startswith(f"{path}: cannot be read as a picture")
+    assert str(raised.value).startswith(f"{path}: truncated")
     assert "\n" not in str(raised.value)
