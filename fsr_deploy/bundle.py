@@ -60,7 +60,8 @@ class BundleInfo:
     (N, 3, H, W) in [-1, 1]); ``graph_target`` is what the graph was rewritten for, "cpu" or "trt". ``files`` maps a
     file's name to its SHA-256. ``precision_map`` maps a module's name to {"precision", "reason"} where it differs from
     ``precision``. ``parity`` and ``latency`` are the measured tables; ``parity_passed`` is False where an engine over
-    its ``budget`` (parity.Budget's figures) was published by force. ``notes`` are sentences that whoever runs the
+    its ``budget`` (parity.Budget's figures) was published by force. ``precisions`` are those that were measured side by
+    side, ``analysis`` the modules by what the precision does to each. ``notes`` are sentences that whoever runs the
     engine should read.
     """
 
@@ -83,6 +84,8 @@ class BundleInfo:
     parity_passed: bool = True
     budget: dict[str, float | None] = field(default_factory=dict)
     latency: dict[str, Any] = field(default_factory=dict)
+    precisions: list[dict[str, Any]] = field(default_factory=list)
+    analysis: list[dict[str, Any]] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     plan: PlanInfo | None = None
     notes: tuple[str, ...] = ()

@@ -28,9 +28,22 @@ def main(
     ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Compute in FP16 where that is harmless.")] = False,
     bf16: Annotated[bool, typer.Option("--bf16", help="Compute in BF16 where that is harmless.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Convolutions in INT8 where that is harmless and faster.")
+    ] = False,
+    calib: Annotated[
+        Path | None, typer.Option(help="Folder of faces to calibrate INT8 on.", show_default="drawn ones")
+    ] = None,
+    calibrator: Annotated[str, typer.Option(help="Range of INT8: max, percentile or entropy.")] = "max",
+    calib_images: Annotated[int, typer.Option(min=1, help="How many faces to calibrate on.")] = 64,
+    repair: Annotated[
+        bool, typer.Option("--repair/--no-repair", help="Over budget: the fewest modules back to float, or exit 5.")
+    ] = True,
+    analyze: Annotated[
+        bool, typer.Option("--analyze", help="Rank the modules by what the precision does to each alone.")
+    ] = False,
     faces: Annotated[
-        Path | None,
-        typer.Option("--faces", "--calib", help="Folder of faces to prove with.", show_default="drawn ones"),
+        Path | None, typer.Option(help="Folder of faces to prove with.", show_default="drawn ones")
     ] = None,
     lr_size: Annotated[
         int | None,
@@ -43,7 +56,7 @@ def main(
         int | None, typer.Option(help="ONNX opset; TensorRT 8.6 reads 17.", show_default="17, bf16 22")
     ] = None,
     budget_db: Annotated[
-        float | None, typer.Option(help="Least PSNR against eager in dB.", show_default="fp16 50, bf16 40")
+        float | None, typer.Option(help="Least PSNR against eager in dB.", show_default="fp16 50, bf16 and int8 40")
     ] = None,
     budget_levels: Annotated[
         float | None, typer.Option(help="Largest error in 8-bit levels.", show_default="fp32 1")
@@ -97,10 +110,11 @@ def main(
         return
     if model is None:
         raise UsageError("name a MODEL or a CHECKPOINT to export; --list shows the models")
-    precision = _precision(fp16=fp16, bf16=bf16)
+    precision = _precision(fp16=fp16, bf16=bf16, int8=int8)
     batches = _batches("--batch", batch)
     refuse_unknown("--target", target, ("auto", "onnx", "trt"))
     refuse_unknown("--io", io, ("uint8", "float"))
+    from fsr_deploy.export.int8.options import Int8Options
     from fsr_deploy.export.options import ExportOptions
     from fsr_deploy.export.parity import budget_for
     from fsr_deploy.export.pipeline import export
@@ -118,6 +132,8 @@ def main(
             faces=faces,
             budget=budget_for(precision, budget_db, budget_levels),
             plan=plan,
+            int8=Int8Options(calib=calib, calibrator=calibrator, images=calib_images, repair=repair),
+            analyze=analyze,
             force=force,
             output=output,
         )

@@ -65,13 +65,14 @@ def _measure(engine: Run, eager: Run, batch: NDArray[Any]) -> Timing:
     turns: list[tuple[float, float]] = []
     start = time.perf_counter()
     while len(turns) < MIN_TURNS or (len(turns) < MAX_TURNS and time.perf_counter() - start < SECONDS):
-        turns.append((_milliseconds(engine, batch), _milliseconds(eager, batch)))
+        turns.append((milliseconds(engine, batch), milliseconds(eager, batch)))
     engine_ms, eager_ms = (statistics.median(times) for times in zip(*turns, strict=True))
     ratios = sorted(theirs / ours for ours, theirs in turns)
     return Timing(len(batch), engine_ms, eager_ms, statistics.median(ratios), ratios[0], ratios[-1], len(turns))
 
 
-def _milliseconds(run: Run, batch: NDArray[Any]) -> float:
+def milliseconds(run: Run, batch: NDArray[Any]) -> float:
+    """Return how long one run takes."""
     start = time.perf_counter()
     run(batch)
     return (time.perf_counter() - start) * 1e3

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fsr_deploy.export.deploy import Io
+from fsr_deploy.export.int8.options import Int8Options
 from fsr_deploy.export.parity import BUDGETS, Budget
 from fsr_deploy.export.tensorrt_config import PlanOptions
 
@@ -20,7 +21,8 @@ class ExportOptions:
     ``model`` is a registered name or a checkpoint, ``batches`` are (min, opt, max). ``lr_size`` None is the size that
     the network is made for, or 16; ``opset`` None that of DEFAULT_OPSETS. ``target`` "onnx" writes the graph for CPUs,
     "trt" also builds the plan, "auto" builds it where there are a GPU and TensorRT. ``faces`` is a folder to prove
-    with, None for drawn faces. ``plan`` is how a plan is built.
+    with, None for drawn faces. ``plan`` is how a plan is built, ``int8`` how INT8 is calibrated. ``analyze`` ranks the
+    modules by what the precision does to each.
     """
 
     model: str
@@ -34,5 +36,7 @@ class ExportOptions:
     faces: Path | None = None
     budget: Budget = BUDGETS["fp32"]
     plan: PlanOptions = field(default_factory=PlanOptions)
+    int8: Int8Options = field(default_factory=Int8Options)
+    analyze: bool = False
     force: bool = False
     output: Path | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 
@@ -23,12 +25,14 @@ from fsr_deploy.bundle import (
     write_info,
 )
 from fsr_deploy.console import progress, say, warn
-from fsr_deploy.errors import MissingError
+from fsr_deploy.errors import MissingError, ParityError
+from fsr_deploy.export.bargain import compare_precisions, no_bargain
 from fsr_deploy.export.costs import write_layers
 from fsr_deploy.export.deploy import prepare
 from fsr_deploy.export.describe import describe
 from fsr_deploy.export.engine import Engine, open_engines, open_plan
 from fsr_deploy.export.graph import INPUT, OUTPUT, export_onnx
+from fsr_deploy.export.int8.step import prepare_int8
 from fsr_deploy.export.latency import measure, slower_note
 from fsr_deploy.export.options import DEFAULT_OPSETS, ExportOptions
 from fsr_deploy.export.parity import Row, gate, prove
@@ -65,10 +69,15 @@ def export(options: ExportOptions) -> Bundle:
         step("run the eager FP32 module")
         reference = run_eager(options, source, faces)
         reference.save(directory, INPUT, OUTPUT)
+        offers: list[dict[str, Any]] = []
+        analysis: list[dict[str, Any]] = []
+        if options.precision == "int8":
+            step("calibrate and write the graph in INT8")
+            kept, offers, analysis = to_int8(options, source, graph_target, directory, reference)
         step("run the engine and compare")
         engines = open_engines(directory / ONNX_NAME, options.precision, options.io)
         rows = compare_engines(options, engines, reference)
-        info = describe(options, source, graph_target, kept, rows)
+        info = replace(describe(options, source, graph_target, kept, rows), precisions=offers, analysis=analysis)
         if builds_plan:
             step("build and prove the TensorRT plan")
             info = add_plan(directory, info, options.plan, force=options.force)
@@ -110,7 +119,7 @@ def write_graph(options: ExportOptions, source: Source, target: Target, path: Pa
         source.network,
         lr_size=source.lr_size,
         scale=source.scale,
-        precision=options.precision,
+        precision="fp32" if options.precision == "int8" else options.precision,
         io=options.io,
         target=target,
     )
@@ -126,6 +135,45 @@ def write_graph(options: ExportOptions, source: Source, target: Target, path: Pa
     )
     write_layers(path, deployable, path.with_name(LAYERS_NAME))
     return kept
+
+
+def to_int8(
+    options: ExportOptions, source: Source, target: Target, directory: Path, reference: Reference
+) -> tuple[PrecisionMap, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Turn the FP32 graph that was written into INT8.
+
+    Returns what stays in float and why, and the bundle's ``precisions`` and ``analysis``. Raises ParityError, unless
+    forced, for an engine that loses to a better one on this machine.
+    """
+    path = directory / ONNX_NAME
+    quantisation = prepare_int8(
+        path,
+        source,
+        reference,
+        options.int8,
+        io=options.io,
+        target=target,
+        faces=options.faces,
+    )
+    analysis = [damage.as_dict() for damage in quantisation.damages()] if options.analyze else []
+    kept = quantisation.write(path, options.budget, repaired=options.int8.repair)
+    if target != "cpu":
+        return kept, [], analysis
+    graphs = {"fp32": quantisation.plan.model, "fp16": half(options, source, target), "int8": onnx.load(path)}
+    offers = compare_precisions(graphs, quantisation.judge, options.batches[0])
+    for offer in offers:
+        say(f"    {offer}")
+    if (note := no_bargain(offers, "int8")) and not options.force:
+        raise ParityError(f"{note}; --force publishes it all the same")
+    return kept, [asdict(offer) for offer in offers], analysis
+
+
+def half(options: ExportOptions, source: Source, target: Target) -> onnx.ModelProto:
+    """Return the FP16 graph of the same network."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ONNX_NAME
+        write_graph(replace(options, precision="fp16"), source, target, path)
+        return onnx.load(path)
 
 
 def run_eager(options: ExportOptions, source: Source, faces: NDArray[np.uint8]) -> Reference:

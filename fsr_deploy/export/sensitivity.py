@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fsr_deploy.export.quality import Quality
 from fsr_deploy.runtime.profiling.modules import ModuleTable
@@ -20,6 +22,11 @@ class Damage:
     kind: str
     quality: Quality
     share: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the damage as flat, plain data for ``bundle.json``."""
+        psnr = self.quality.psnr_db if math.isfinite(self.quality.psnr_db) else None
+        return {"module": self.module, "kind": self.kind, "psnr_db": psnr, "share": self.share}
 
 
 def rank(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -29,20 +28,6 @@ from fsr_deploy.runtime.profiling.modules import ModuleTable
 FEW = 16
 
 Faces = Sequence[tuple[str, NDArray[Any]]]
-
-
-@dataclass(frozen=True)
-class Int8Options:
-    """What a user may choose about INT8: ``calib`` is a folder of faces, None for drawn ones.
-
-    ``calibrator`` is a name in CALIBRATORS, ``images`` the number of faces; ``repair`` False refuses what is over
-    budget.
-    """
-
-    calib: Path | None = None
-    calibrator: str = "max"
-    images: int = 64
-    repair: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,20 @@
+"""What a user may choose about INT8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Int8Options:
+    """``calib`` is a folder of faces to calibrate on, None for drawn ones, ``images`` how many of them.
+
+    ``calibrator`` is "max", "percentile" or "entropy". ``repair`` returns the fewest modules to float where INT8 is
+    over its budget; without, such an export is refused.
+    """
+
+    calib: Path | None = None
+    calibrator: str = "max"
+    images: int = 64
+    repair: bool = True

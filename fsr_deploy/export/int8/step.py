@@ -1,0 +1,76 @@
+"""The step of an export that turns the FP32 graph it has written into INT8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from fsr_deploy.errors import UsageError
+from fsr_deploy.export.deploy import Io
+from fsr_deploy.export.int8.faces import calibration_faces
+from fsr_deploy.export.int8.options import Int8Options
+from fsr_deploy.export.int8.post_training import Plan, damages, make_plan, quantise
+from fsr_deploy.export.int8.thresholds import CALIBRATORS
+from fsr_deploy.export.parity import Budget
+from fsr_deploy.export.precision import PrecisionMap, precision_map
+from fsr_deploy.export.quality import Judge
+from fsr_deploy.export.reference import Reference, true_faces
+from fsr_deploy.export.rewrites import Target, rewrite
+from fsr_deploy.export.sensitivity import Damage
+from fsr_deploy.export.source import Source
+from fsr_deploy.runtime.profiling.modules import LAYERS_NAME, ModuleTable
+from fsr_deploy.schema import decode, read_json
+
+JUDGED = 16  # faces that decide what goes back to float; the parity gate sees all of them
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """A graph that can be written in INT8: ``plan`` says how, ``table`` lists its modules, ``judge`` rates faces."""
+
+    plan: Plan
+    table: ModuleTable
+    judge: Judge
+
+    def write(self, path: Path, budget: Budget, *, repaired: bool) -> PrecisionMap:
+        """Write the INT8 graph; returns what stays in float and why. Raises ParityError over the budget."""
+        graph, reasons, _ = quantise(self.plan, self.table, self.judge, budget, repaired=repaired)
+        onnx.checker.check_model(graph, full_check=True)
+        path.write_bytes(graph.SerializeToString(deterministic=True))
+        return {
+            module.removeprefix("network."): {"precision": "fp32", "reason": reason}
+            for module, reason in reasons.items()
+        }
+
+    def damages(self) -> list[Damage]:
+        """Return what each block does to the faces when it alone is in INT8, the worst first."""
+        return damages(self.plan, self.judge, self.table)
+
+
+def prepare_int8(
+    path: Path,
+    source: Source,
+    reference: Reference,
+    options: Int8Options,
+    *,
+    io: Io,
+    target: Target,
+    faces: Path | None,
+) -> Quantisation:
+    """Choose the convolutions of an FP32 graph that was written with its layers.json, and calibrate them.
+
+    The truth is judged by where it is known: for a trained network on drawn faces, ``faces`` None.
+    """
+    if options.calibrator not in CALIBRATORS:
+        raise UsageError(f"--calibrator {options.calibrator}: not one of {', '.join(CALIBRATORS)}")
+    prefix = "network." if io == "uint8" else ""
+    kept = precision_map(rewrite(source.network, target), "fp16")
+    float_modules = {f"{prefix}{name}": entry["reason"] for name, entry in kept.items()}
+    calibration = calibration_faces(options.calib, options.images, source.lr_size, source.scale, io)
+    table: ModuleTable = decode(ModuleTable, read_json(path.with_name(LAYERS_NAME)), "")
+    plan = make_plan(onnx.load(path), table, float_modules, target, calibration, options.calibrator)
+    count = min(JUDGED, len(reference.inputs))
+    truth = true_faces(count, source.lr_size * source.scale) if source.trained and faces is None else None
+    return Quantisation(plan, table, Judge(reference.inputs[:count], reference.outputs[:count], truth))
