@@ -14,13 +14,14 @@ Result = TypeVar("Result")
 def ordered_map(pool: Executor, step: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
     """Yield ``step(item)`` for each item in order, while the pool works on up to ``ahead`` further items.
 
-    Items are taken only as results are, so that a slow consumer holds everything before it back and memory stays
-    bounded. An exception in a step appears where its result would have; nothing waits for results that no one takes.
+    Further items are taken only while the next result is not ready: where items are slow to come, results do not wait
+    for them, and where results are slow to be taken, everything before is held back and memory stays bounded. An
+    exception in a step appears where its result would have; nothing waits for results that no one takes.
     """
     pending: deque[Future[Result]] = deque()
     for item in items:
         pending.append(pool.submit(step, item))
-        if len(pending) > ahead:
+        if len(pending) > ahead or pending[0].done():
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()

@@ -79,6 +79,12 @@ def test_the_first_line_says_what_runs_and_the_last_what_was_done(here: Path):
     assert lines[-1].startswith(f"out: {COUNT} done of {COUNT} in ")
 
 
+def test_a_half_precision_engine_on_the_cpu_is_told_to_be_slow(here: Path):
+    write_onnx(Path("model.onnx"), facts={**FACTS, "fsr.precision": "fp16"})
+    lines = succeed("model.onnx", "faces").stderr.splitlines()
+    assert lines[1] == "a CPU computes fp16 in fp32 and converts in between; an fp32 engine is faster here"
+
+
 def test_json_is_all_that_goes_to_standard_output(here: Path):
     Path("faces/bad.png").write_bytes(b"bad")
     result = fsr_run("model.onnx", "faces", "-o", "out", "--json")
@@ -404,7 +410,7 @@ def start(*arguments: str) -> "subprocess.Popen[str]":
 
 
 def wait_for_output(process: "subprocess.Popen[str]", folder: str, count: int) -> None:
-    while process.poll() is None and sum(name.endswith(".png") for name in contents(folder)) < count:
+    while process.poll() is None and len(list(Path(folder).rglob("*.png"))) < count:
         time.sleep(0.002)
 
 
