@@ -110,7 +110,7 @@ def _conclude(summary: RunSummary, work: Work) -> None:
         warn(line)
     if summary.alpha_dropped:
         say(f"transparency was dropped in {summary.alpha_dropped} of the frames")
-    if summary.stages:
+    if summary.stages and work.folder:
         rates = ", ".join(f"{name} {rate:.1f}" for name, rate in summary.stages.stages.items())
         say(
             f"{summary.stages.end_to_end:.1f} faces/s end to end ({rates} faces/s),"
