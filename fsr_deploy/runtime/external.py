@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 MAX_DEPTH = 64
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_LARGEST_KEY = (1 << 32) - 1  # other readers would cut a larger one, and see another field
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 
 # The message of each field that leads to tensors: message -> field number -> message.
@@ -38,7 +39,8 @@ def _search(message: memoryview, kind: str, depth: int) -> bool:
         raise ValueError("nested too deeply")
     if kind == "Tensor":
         return any(
-            number == _EXTERNAL_DATA or (number, value) == (_DATA_LOCATION, 1) for number, value in read_fields(message)
+            number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)
+            for number, value in read_fields(message)
         )
     return any(
         _search(value, _FIELDS[kind][number], depth - 1)
@@ -52,6 +54,8 @@ def read_fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
     position = 0
     while position < len(message):
         key, position = _varint(message, position)
+        if key > _LARGEST_KEY:
+            raise ValueError("a field number out of range")
         wire = key & 7
         value: memoryview | int = 0
         if wire == _VARINT:
