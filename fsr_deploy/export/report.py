@@ -21,6 +21,8 @@ def report_page(info: BundleInfo, name: str, picture: bytes) -> str:
 {section("Parity with the eager FP32 module", _budget(info), _parity(info))}
 <p><img alt="Faces: LR, bicubic, eager, engine, and the difference times 20" src="{_data_uri(picture)}"></p>
 {section("Latency", _latency_lead(info), _latency(info))}
+{_precisions(info)}
+{_analysis(info)}
 {section("How to run it", "", _how_to(info, name))}
 {section("What was exported", "", pairs(_facts(info)))}
 {section("Precision", _precision_lead(info), _precision(info))}
@@ -101,6 +103,46 @@ def _latency(info: BundleInfo) -> str:
         for row in info.latency.get("rows", ())
     ]
     return table(("Batch", "Engine, ms", "Eager, ms", "Speed-up", "Its spread"), rows) if rows else ""
+
+
+def _precisions(info: BundleInfo) -> str:
+    """Return the precisions that were measured side by side, empty where none were."""
+    if not info.precisions:
+        return ""
+    rows = [
+        (
+            row["precision"],
+            row["batch"],
+            f"{row['ms']:.1f}",
+            "equal" if row["psnr_db"] is None else f"{row['psnr_db']:.2f}",
+        )
+        for row in info.precisions
+    ]
+    lead = "The same network on this machine: least time of several turns, and PSNR against eager in the worst face."
+    return section("Precisions side by side", lead, table(("Precision", "Batch", "ms", "PSNR, dB"), rows))
+
+
+def _analysis(info: BundleInfo) -> str:
+    """Return the modules by damage, each with a bar, empty where they were not analysed."""
+    if not info.analysis:
+        return ""
+    lead = f"Each block alone in {escape(info.precision)}, the most damaging first; a longer bar is a larger error."
+    errors = [0.0 if row["psnr_db"] is None else 10 ** (-row["psnr_db"] / 20) for row in info.analysis]
+    largest = max(errors) or 1.0
+    step, width = 20, 760
+    bars = "".join(
+        f'<text x="0" y="{step * index + 14}">{escape(row["module"] or "(outermost)")} ({escape(row["kind"])})</text>'
+        f'<rect x="420" y="{step * index + 4}" width="{240 * error / largest:.1f}" height="12"/>'
+        f'<text x="{426 + 240 * error / largest:.1f}" y="{step * index + 14}">{_decibels(row["psnr_db"])}</text>'
+        for index, (row, error) in enumerate(zip(info.analysis, errors, strict=True))
+    )
+    height = step * len(info.analysis)
+    plot = f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-size="12">{bars}</svg>'
+    return section("What the precision does to each block", lead, plot)
+
+
+def _decibels(psnr_db: float | None) -> str:
+    return "equal" if psnr_db is None else f"{psnr_db:.1f} dB"
 
 
 def _how_to(info: BundleInfo, name: str) -> str:

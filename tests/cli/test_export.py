@@ -178,7 +178,7 @@ def test_without_a_gpu_the_graph_is_written_for_where_it_will_run(options: tuple
 
 def test_a_folder_of_faces_is_what_the_engine_is_proven_with(tmp_path: Path) -> None:
     write_faces(tmp_path / "photos", 2, seed=9)
-    succeed("pixel", "--calib", tmp_path / "photos", *SMALL)
+    succeed("pixel", "--faces", tmp_path / "photos", *SMALL)
     with np.load("pixel-fp32/reference.npz") as arrays:
         assert len(arrays["lr"]) == 2
 

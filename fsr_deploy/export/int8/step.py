@@ -9,6 +9,7 @@ import onnx
 
 from fsr_deploy.errors import UsageError
 from fsr_deploy.export.deploy import Io
+from fsr_deploy.export.graph import check_operators
 from fsr_deploy.export.int8.faces import calibration_faces
 from fsr_deploy.export.int8.options import Int8Options
 from fsr_deploy.export.int8.post_training import Plan, damages, make_plan, quantise
@@ -38,6 +39,7 @@ class Quantisation:
         """Write the INT8 graph; returns what stays in float and why. Raises ParityError over the budget."""
         graph, reasons, _ = quantise(self.plan, self.table, self.judge, budget, repaired=repaired)
         onnx.checker.check_model(graph, full_check=True)
+        check_operators(graph)
         path.write_bytes(graph.SerializeToString(deterministic=True))
         return {
             module.removeprefix("network."): {"precision": "fp32", "reason": reason}
