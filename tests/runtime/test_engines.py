@@ -167,11 +167,28 @@ def test_external_data_inside_a_branch_of_a_node_is_refused(tmp_path: Path):
         open_session(tmp_path / "m.onnx")
 
 
-def test_cuda_without_its_provider_names_the_extra(model: Path):
+def test_cuda_without_its_provider_names_the_extra(model: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(
         MissingError, match=r"--device cuda:0: this ONNX Runtime has no CUDA provider.*fsr-deploy\[gpu\]"
     ):
         open_session(model, "cuda")
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_cuda_provider_that_does_not_start_is_no_silent_fallback(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """As with onnxruntime-gpu where there is no GPU: the provider is listed, and the session gets the CPU's."""
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(MissingError, match="--device cuda:0: the CUDA provider of ONNX Runtime does not start here"):
+        open_session(model, "cuda")
+    session = open_session(model, "auto")
+    assert session.info.device == "cpu"
+    assert "CPUExecutionProvider" in session.info.engine
+    assert capsys.readouterr().err == (
+        "warning: ONNX Runtime's CUDA provider does not start here; running on the CPU\n"
+    )
 
 
 def test_a_missing_onnxruntime_names_the_extra(model: Path, monkeypatch: pytest.MonkeyPatch):
