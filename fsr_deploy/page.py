@@ -37,15 +37,15 @@ code, pre { font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; 
 Cell = str | int | float | None
 
 
-def document(title: str, body: str) -> str:
-    """Return a whole page; ``body`` is HTML, every other text here and below is plain."""
+def document(title: str, body: str, style: str = "") -> str:
+    """Return a whole page; ``body`` is HTML and ``style`` CSS, every other text here and below is plain."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
-<style>{STYLE}</style>
+<style>{STYLE}{style}</style>
 </head>
 <body>
 {body}

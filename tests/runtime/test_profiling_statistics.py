@@ -17,7 +17,7 @@ def profile(seed: int, drift_seconds: float, *factors: float) -> tuple[list[Seri
     machine = NoisyMachine(seed, drift_seconds)
     yardstick: list[float] = []
 
-    def beside() -> None:
+    def beside(batch: int) -> None:
         yardstick.append(0.006 * machine(clock.time))
         clock.sleep(yardstick[-1])
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsr_deploy.runtime.profiling.modules import ModuleTable, owners
-from fsr_deploy.runtime.profiling.statistics import PASSES, Estimate, typical
+from fsr_deploy.runtime.profiling.statistics import Estimate, typical
+from fsr_deploy.runtime.profiling.timing import Clock
 
 BETWEEN = "(between kernels)"
 Times = NDArray[np.float64]
-RUNS_PER_VISIT = 5  # the first of them, after other engines have run, is not counted
+RESOLUTION_MS = 1e-3  # of ONNX Runtime's profile
+MIN_RUNS, MAX_RUNS = 5, 13  # per visit; the first, after other engines have run, is not counted
 
 
 @dataclass(frozen=True)
@@ -69,30 +72,46 @@ class LayerProfile:
 
 
 class LayerWatch:
-    """Has a recorder run at every visit of one batch size, between the engines that are being timed."""
+    """Has a recorder run at every visit of one batch size, between the engines that are being timed.
 
-    def __init__(self, recorder: Recorder, table: ModuleTable, batch: int) -> None:
+    ``seconds`` is how long a visit takes, roughly.
+    """
+
+    def __init__(self, recorder: Recorder, table: ModuleTable, batch: int, seconds: float, clock: Clock) -> None:
         self._recorder, self._table, self._batch = recorder, table, batch
+        self._seconds, self._clock = seconds, clock
+        self._visits: list[int] = []
 
     def visit(self, batch: int) -> None:
         """Run a few times if this is the batch size."""
-        if batch == self._batch:
-            for _ in range(RUNS_PER_VISIT):
-                self._recorder.run()
+        if batch != self._batch:
+            return
+        start, runs = self._clock.now(), 0
+        while runs < MIN_RUNS or (runs < MAX_RUNS and self._clock.now() - start < self._seconds):
+            self._recorder.run()
+            runs += 1
+        self._visits.append(runs)
 
-    def finish(self) -> LayerProfile:
-        """Return the times by module."""
-        runs = self._recorder.finish()
-        return layer_profile([run for i, run in enumerate(runs) if i % RUNS_PER_VISIT], self._table, self._batch)
+    def finish(self) -> LayerProfile | None:
+        """Return the times by module, None where the batch size was never visited."""
+        runs = iter(self._recorder.finish())
+        passes = [list(islice(runs, count))[1:] for count in self._visits]
+        return layer_profile(passes, self._table, self._batch) if passes else None
 
 
-def layer_profile(runs: Sequence[Run], table: ModuleTable, batch: int) -> LayerProfile:
+def layer_profile(passes: Sequence[Sequence[Run]], table: ModuleTable, batch: int) -> LayerProfile:
     """Sum the kernels of each run by module and by kind of module."""
+    runs = [run for part in passes for run in part]
+    ends = np.cumsum([len(part) for part in passes])[:-1]
     by_module = _by_module(runs, table)
     by_kind: dict[str, list[str]] = defaultdict(list)
     for module in by_module:
         by_kind[table.kind(module)].append(module)
     total = np.array([run.seconds for run in runs])
+
+    def milliseconds(seconds: Times) -> Estimate:
+        parts = np.split(np.maximum(1e3 * seconds, RESOLUTION_MS), ends)
+        return typical([part.tolist() for part in parts])
 
     def entry(module: str, kind: str, members: list[str]) -> ModuleTime:
         times = np.sum([by_module[member] for member in members], axis=0)
@@ -101,7 +120,7 @@ def layer_profile(runs: Sequence[Run], table: ModuleTable, batch: int) -> LayerP
         return ModuleTime(
             module=module,
             kind=kind,
-            time=_milliseconds(times),
+            time=milliseconds(times),
             share=seconds / float(np.median(total)),
             gflops=1e-9 * operations / seconds if operations else None,
             gbytes=1e-9 * moved / seconds if moved else None,
@@ -109,7 +128,7 @@ def layer_profile(runs: Sequence[Run], table: ModuleTable, batch: int) -> LayerP
 
     modules = [entry(module, table.kind(module), [module]) for module in by_module]
     kinds = [entry("", kind, members) for kind, members in by_kind.items()]
-    return LayerProfile(batch, len(runs), _milliseconds(total), _by_time(modules), _by_time(kinds))
+    return LayerProfile(batch, len(runs), milliseconds(total), _by_time(modules), _by_time(kinds))
 
 
 def _by_module(runs: Sequence[Run], table: ModuleTable) -> dict[str, Times]:
@@ -124,10 +143,6 @@ def _by_module(runs: Sequence[Run], table: ModuleTable) -> dict[str, Times]:
             times[module][index] += seconds
         times[BETWEEN][index] += run.seconds - sum(seconds for _, seconds in run.kernels)
     return {module: values for module, values in times.items() if np.median(values) > 0}
-
-
-def _milliseconds(seconds: Times) -> Estimate:
-    return typical([part.tolist() for part in np.array_split(1e3 * seconds, PASSES)])
 
 
 def _by_time(entries: list[ModuleTime]) -> tuple[ModuleTime, ...]:

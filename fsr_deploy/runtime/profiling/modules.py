@@ -17,7 +17,7 @@ from fsr_deploy.schema import decode, read_json
 
 LAYERS_NAME = "layers.json"
 SCHEMA_VERSION = 1
-_NODE = re.compile(r"([\w.]*)/[A-Za-z]\w*_\d+")
+_NODE = re.compile(r"((?:\w+(?:\.\w+)*)?)/[A-Za-z]\w*_\d+")
 _BEFORE_ITS_READER = "ReorderInput"
 
 
@@ -43,8 +43,8 @@ class ModuleTable:
     schema: int = SCHEMA_VERSION
 
     def owner(self, path: str) -> str:
-        """Return the innermost known module that is or holds the module of this path."""
-        while path and path not in self.modules:
+        """Return the innermost known module that is or holds the module of this path; itself where none is known."""
+        while self.modules and path and path not in self.modules:
             path = path.rpartition(".")[0]
         return path
 

@@ -34,14 +34,14 @@ class Series:
 class Plan:
     """What to measure: ``seconds`` per engine and batch size, roughly.
 
-    ``beside`` is called at every visit to a batch size, before the engines. ``notice`` takes a line about what was
-    left out, ``advance`` the number of passes just done.
+    ``beside`` is called with the batch size at every visit to it, before the engines. ``notice`` takes a line about
+    what was left out, ``advance`` the number of passes just done.
     """
 
     batches: Sequence[int]
     seconds: float
     clock: Clock
-    beside: Callable[[], None] = lambda: None
+    beside: Callable[[int], None] = lambda batch: None
     notice: Callable[[str], None] = lambda line: None
     advance: Callable[[int], None] = lambda count: None
 
@@ -50,6 +50,7 @@ class Plan:
 class _Visit:
     """One batch size, the engines that can run it, and how often they do in each pass."""
 
+    batch: int
     watches: dict[str, Stopwatch]
     series: dict[str, Series]
     rounds: int
@@ -68,7 +69,7 @@ def measure(sessions: Mapping[str, Session], plan: Plan) -> list[Series]:
         raise InputError("no engine can run any of the batch sizes; name others with --batches")
     for _ in range(PASSES):
         for index in rng.permutation(len(visits)):
-            plan.beside()
+            plan.beside(visits[index].batch)
             _take_turns(visits[index], plan.clock, rng)
         plan.advance(1)
     return [series for visit in visits for series in visit.series.values()]
@@ -76,34 +77,38 @@ def measure(sessions: Mapping[str, Session], plan: Plan) -> list[Series]:
 
 def _warm_up_all(sessions: Mapping[str, Session], plan: Plan) -> list[_Visit]:
     visits = []
-    per_face = dict.fromkeys(sessions, 0.0)
+    running = dict(sessions)
+    fastest = dict.fromkeys(sessions, (0.0, 1))
     for batch in sorted(set(plan.batches)):
         watches, series = {}, {}
-        for name, session in sessions.items():
+        for name, session in list(running.items()):
             try:
-                _check(session, batch, per_face[name], plan.seconds)
+                _check(session, batch, fastest[name], plan.seconds)
                 watch = Stopwatch(session, batch, plan.clock)
                 warmed = warm_up(watch.sample, plan.clock, plan.seconds)
-            except (OutOfMemory, _LeftOut) as reason:
-                plan.notice(f"{name}: batch {batch} left out: {reason}")
+            except (OutOfMemory, _TooLarge) as reason:
+                plan.notice(f"batch {batch} and larger left out for {name}: {reason}")
+                del running[name]
                 continue
             watches[name], series[name] = watch, Series(name, batch, warmed)
-            per_face[name] = warmed.fastest / batch
+            fastest[name] = (warmed.fastest, batch)
         if series:
-            visits.append(_Visit(watches, series, _rounds(series.values(), plan.seconds)))
+            visits.append(_Visit(batch, watches, series, _rounds(series.values(), plan.seconds)))
     return visits
 
 
-class _LeftOut(Exception):
+class _TooLarge(Exception):
     """Why an engine is not measured at a batch size."""
 
 
-def _check(session: Session, batch: int, per_face: float, seconds: float) -> None:
+def _check(session: Session, batch: int, known: tuple[float, int], seconds: float) -> None:
+    """Raise _TooLarge for a batch that the engine cannot take or, judged by the ``known`` run, takes too long for."""
     largest = session.info.max_batch
     if largest is not None and batch > largest:
-        raise _LeftOut(f"the engine takes at most {largest}")
-    if per_face * batch > SLOWEST_RUN * seconds:
-        raise _LeftOut(f"a run would take about {per_face * batch:.1f} s; raise --seconds to have it measured")
+        raise _TooLarge(f"it takes at most {largest}")
+    expected = known[0] * batch / known[1]
+    if expected > SLOWEST_RUN * seconds:
+        raise _TooLarge(f"a run would take about {expected:.1f} s; raise --seconds to have it measured")
 
 
 def _rounds(series: Iterable[Series], seconds: float) -> int:

@@ -7,7 +7,7 @@ all engines take turns, once per *round*. From that follow two kinds of interval
   deviation of their medians in log time and t Student's quantile for K - 1 degrees of freedom, it is
   median * exp(+- t s sqrt(2 / K)): this run's error and the other's. The passes are seconds to minutes apart, so s
   holds the machine's drift. Drift slower than a whole run cannot show in it: ``change``, which compares two runs,
-  adds what a yardstick, timed in both, says of the machine.
+  adds what a yardstick, fixed work timed in both, says of the machine.
 - of a ratio of two engines in one run (``paired_ratio``): the rounds pair the engines, so drift and disturbances that
   last longer than a round cancel. The ratio is the median over the rounds; its interval the percentiles of a circular
   block bootstrap (blocks of n^(1/3) successive rounds, so that correlated rounds stay together), widened for few
@@ -23,7 +23,6 @@ from dataclasses import dataclass
 import numpy as np
 
 PASSES = 8
-STUDENT_T = 2.365  # 97.5 % quantile for PASSES - 1 degrees of freedom
 RESAMPLES = 1000
 P99_SAMPLES = 100
 
@@ -67,20 +66,36 @@ def typical(passes: Passes) -> Estimate:
     """Return the median of all samples and the bounds in which another run's median is expected, in their unit."""
     median = np.median(np.concatenate([np.asarray(part, float) for part in passes])).item()
     spread = np.log([np.median(part) for part in passes]).std(ddof=1).item()
-    reach = math.exp(STUDENT_T * spread * math.sqrt(2 / len(passes)))
+    reach = math.exp(student_t(0.975) * spread * math.sqrt(2 / len(passes)))
     return Estimate(median, median / reach, median * reach)
 
 
-def change(old: Estimate, new: Estimate, drift: float = 1.0) -> Estimate:
-    """Return new / old for figures of two runs; its interval adds theirs as independent errors (in log time).
+def change(old: Estimate, new: Estimate, drift: float = 1.0, looks: int = 1) -> Estimate:
+    """Return new / old for figures of two runs; its interval holds the errors of both.
 
     ``drift`` is by what factor the machine itself was faster or slower in the other run: no change smaller than that
-    can be blamed on an engine, so the interval is widened by it.
+    can be blamed on an engine, so the interval is widened by it. ``looks`` is how many figures are compared at once:
+    the interval is widened so that all of them hold with 95 % (Bonferroni).
     """
     ratio = new.value / old.value
-    reach = math.exp(math.hypot(math.log(old.high / old.value), math.log(new.high / new.value)))
-    reach *= max(drift, 1 / drift)
+    both = math.hypot(math.log(old.high / old.value), math.log(new.high / new.value)) / math.sqrt(2)
+    reach = math.exp(both * student_t(1 - 0.025 / looks) / student_t(0.975)) * max(drift, 1 / drift)
     return Estimate(ratio, ratio / reach, ratio * reach)
+
+
+def student_t(probability: float) -> float:
+    """Return Student's quantile for PASSES - 1 = 7 degrees of freedom, by bisection of its distribution function.
+
+    With theta = arctan(t / sqrt(7)), P(T < t) = 1/2 + (theta + sin theta cos theta (1 + 2/3 cos^2 + 8/15 cos^4)) / pi.
+    """
+    low, high = 0.0, 1000.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        theta = math.atan(middle / math.sqrt(PASSES - 1))
+        square = math.cos(theta) ** 2
+        odd = math.sin(theta) * math.cos(theta) * (1 + square * 2 / 3 + square * square * 8 / 15)
+        low, high = (middle, high) if 0.5 + (theta + odd) / math.pi < probability else (low, middle)
+    return high
 
 
 def paired_ratio(samples: Sequence[float], base: Sequence[float]) -> Estimate:

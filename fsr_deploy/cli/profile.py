@@ -1,0 +1,179 @@
+"""fsr-profile: how fast engines are on this machine, with intervals, and where their time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fsr_deploy.console import command, print_json, progress, refuse_unknown, say, warn
+from fsr_deploy.errors import ExitCode, MissingError, UsageError
+
+if TYPE_CHECKING:
+    from fsr_deploy.runtime.profiling.compare import Change
+    from fsr_deploy.runtime.profiling.record import Profile
+    from fsr_deploy.runtime.profiling.subjects import Subject
+    from fsr_deploy.runtime.session import Session
+
+TORCH = ("eager", "channels-last", "compile")
+OTHERS = ("onnxruntime", "openvino")
+
+
+@command
+def main(
+    engines: Annotated[list[Path] | None, typer.Argument(help="Bundles, ONNX files, plans.")] = None,
+    against: Annotated[
+        str, typer.Option(metavar="NAME,...", help=f"Compare with: {', '.join((*TORCH, *OTHERS))}.")
+    ] = "",
+    batches: Annotated[str, typer.Option(metavar="N,...", help="Batch sizes.")] = "1,2,4,8,16,32",
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time to measure per engine and batch size.")] = 5.0,
+    layers: Annotated[bool, typer.Option("--layers", help="Time by module of the network too.")] = False,
+    budget_ms: Annotated[
+        float | None, typer.Option(min=0, help="Find the best batch whose p99 is within so many milliseconds.")
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="OLD NEW", help="Compare two profile.json instead; exit 5 if anything became slower."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    trust: Annotated[bool, typer.Option("--trust", help="Load plans without a bundle, which can run code.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for profile.html, profile.md and profile.json.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the profile to stdout as JSON.")] = False,
+) -> ExitCode:
+    """Measure the latency of ENGINES on this machine, each next to the others in one run.
+
+    \b
+    fsr-profile aminet-fp32 -o report
+    fsr-profile aminet-fp32 aminet-fp16 --against eager,openvino --batches 1,8 --layers --budget-ms 50 -o report
+    fsr-profile --compare before/profile.json after/profile.json
+    """
+    if compare is not None:
+        if engines:
+            raise UsageError("--compare takes two profiles and measures nothing; leave ENGINES out")
+        return _compare(*compare, json=json)
+    if not engines:
+        raise UsageError("name one or more ENGINES to measure, or two profiles to --compare")
+    profile = _measure(engines, _names(against), _sizes(batches), seconds, layers, budget_ms, device, trust)
+    _report(profile, output, json)
+    return ExitCode.DONE
+
+
+def _names(against: str) -> list[str]:
+    names = [name.strip() for name in against.split(",") if name.strip()]
+    for name in names:
+        refuse_unknown("--against", name, (*TORCH, *OTHERS))
+    return list(dict.fromkeys(names))
+
+
+def _sizes(batches: str) -> list[int]:
+    parts = batches.split(",")
+    sizes = [int(part) for part in parts if part.strip().isdecimal()]
+    if len(sizes) != len(parts) or 0 in sizes:
+        raise UsageError(f"--batches {batches}: not numbers from 1 with commas, for example 1,8,32")
+    return sizes
+
+
+def _measure(
+    engines: Sequence[Path],
+    against: Sequence[str],
+    batches: Sequence[int],
+    seconds: float,
+    layers: bool,
+    budget_ms: float | None,
+    device: str,
+    trust: bool,
+) -> Profile:
+    from fsr_deploy.runtime.profiling.collect import Request, collect
+    from fsr_deploy.runtime.profiling.statistics import PASSES
+    from fsr_deploy.runtime.profiling.subjects import open_subjects
+
+    subjects = open_subjects(engines, device, trust=trust)
+    subjects += [_baseline(name, engines[0], subjects[0]) for name in against]
+    for subject in subjects:
+        info = subject.session.info
+        say(f"{subject.name}: {info.engine}, device {info.device}, precision {info.precision}")
+    with progress("measuring", PASSES) as advance:
+        return collect(subjects, Request(batches, seconds, layers, budget_ms, warn, advance))
+
+
+def _baseline(name: str, engine: Path, first: Subject) -> Subject:
+    """Open what the first engine is compared with; raises MissingError where what it needs is not installed."""
+    from fsr_deploy.runtime.profiling.subjects import Subject
+
+    if name in TORCH:
+        return Subject(name, _open_torch(name, engine, first))
+    graph = _graph(name, engine)
+    if name == "openvino":
+        from fsr_deploy.runtime.openvino import OpenVinoSession
+
+        return Subject(name, OpenVinoSession(graph))
+    from fsr_deploy.runtime.engines import open_session
+
+    return Subject(name, open_session(graph, first.session.info.device))
+
+
+def _open_torch(name: str, engine: Path, first: Subject) -> Session:
+    from fsr_deploy.bundle import read_bundle
+
+    bundle = read_bundle(engine if engine.is_dir() else engine.parent).info
+    try:
+        from fsr_deploy.export.baselines import open_baseline
+    except ImportError as error:
+        raise MissingError(
+            f"--against {name} runs the network in PyTorch ({error}); install it with: pip install 'fsr-deploy[export]'"
+        ) from None
+    return open_baseline(bundle, name, first.session.info.device)
+
+
+def _graph(name: str, engine: Path) -> Path:
+    from fsr_deploy.bundle import ONNX_NAME
+
+    graph = engine if engine.suffix == ".onnx" else (engine if engine.is_dir() else engine.parent) / ONNX_NAME
+    if not graph.is_file():
+        raise UsageError(f"--against {name} runs the graph of {engine}, and there is no {graph}")
+    return graph
+
+
+def _report(profile: Profile, output: Path | None, json: bool) -> None:
+    from fsr_deploy.files import write_file
+    from fsr_deploy.runtime.profiling.record import to_json
+    from fsr_deploy.runtime.profiling.report import html, markdown
+
+    if output is not None:
+        texts = {"profile.json": to_json(profile), "profile.md": markdown(profile), "profile.html": html(profile)}
+        for file, text in texts.items():
+            write_file(output / file, text.encode())
+        say(f"written: {output / 'profile.html'}, profile.md and profile.json")
+    if json:
+        print_json(asdict(profile))
+    else:
+        print(markdown(profile))
+
+
+def _compare(old: Path, new: Path, *, json: bool) -> ExitCode:
+    """Say what changed; a regression ends with the code of a measured figure that is over its bounds."""
+    from fsr_deploy.runtime.profiling.compare import compare
+    from fsr_deploy.runtime.profiling.record import read_profile
+
+    changes = compare(read_profile(old), read_profile(new))
+    slower = [change for change in changes if change.regressed]
+    faster = [change for change in changes if change.improved]
+    if json:
+        print_json(
+            {"regressed": list(map(asdict, slower)), "improved": list(map(asdict, faster)), "compared": len(changes)}
+        )
+    else:
+        _print_changes("slower", slower)
+        _print_changes("faster", faster)
+        print(f"{len(changes)} figures compared: {len(slower)} slower beyond the noise, {len(faster)} faster")
+    return ExitCode.PARITY if slower else ExitCode.DONE
+
+
+def _print_changes(what: str, changes: Sequence[Change]) -> None:
+    for change in sorted(changes, key=lambda change: -abs(change.new_ms - change.old_ms)):
+        print(f"{what}: {change}")
