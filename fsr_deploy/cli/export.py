@@ -111,6 +111,8 @@ def main(
     if model is None:
         raise UsageError("name a MODEL or a CHECKPOINT to export; --list shows the models")
     precision = _precision(fp16=fp16, bf16=bf16, int8=int8)
+    if precision != "int8" and (analyze or calib or not repair):
+        raise UsageError("--calib, --analyze and --no-repair say how INT8 is made; give --int8 too")
     batches = _batches("--batch", batch)
     refuse_unknown("--target", target, ("auto", "onnx", "trt"))
     refuse_unknown("--io", io, ("uint8", "float"))

@@ -12,7 +12,9 @@ import pytest
 import torch
 from onnx import ModelProto
 from torch import nn
+from typer.testing import CliRunner
 
+from fsr_deploy.cli.export import main
 from fsr_deploy.errors import InputError, ParityError
 from fsr_deploy.export.deploy import prepare
 from fsr_deploy.export.graph import check_operators, export_onnx, module_of
@@ -276,3 +278,9 @@ def test_without_repair_an_engine_over_budget_is_refused(tmp_path: Path) -> None
     plan, judge = planned(Chain(1000.0), tmp_path)
     with pytest.raises(ParityError, match="over its budget"):
         quantise(plan, table_of(plan), judge, Budget(min_psnr_db=40.0), repaired=False)
+
+
+def test_options_of_int8_are_refused_without_it() -> None:
+    result = CliRunner().invoke(main, ["aminet-tiny", "--analyze"])
+    assert result.exit_code == 2
+    assert "give --int8 too" in result.stderr
