@@ -24,7 +24,7 @@ from fsr_deploy.export.int8.faces import calibration_faces
 from fsr_deploy.export.int8.post_training import Plan, find_ranges, quantise
 from fsr_deploy.export.int8.qdq import insert, weight_scales
 from fsr_deploy.export.int8.running import run_graph
-from fsr_deploy.export.int8.selection import choose
+from fsr_deploy.export.int8.selection import choose, tensor_shapes, unit
 from fsr_deploy.export.int8.sites import find_sites
 from fsr_deploy.export.int8.thresholds import CALIBRATORS
 from fsr_deploy.export.int8.wiring import Wiring
@@ -179,6 +179,24 @@ def test_on_a_cpu_what_is_not_faster_stays_in_float(tmp_path: Path, monkeypatch:
         chosen, why = choose(model, sites)
         assert bool(chosen) is not slower
         assert ("slower in INT8 here: 2.00 ms, 1.00 ms in FP32" in why.values()) is slower
+
+
+@pytest.mark.parametrize("module", ["network.body.0", "network.mend.0"])
+@pytest.mark.parametrize("activated", [True, False])
+def test_what_is_timed_as_int8_is_computed_in_int8(tmp_path: Path, module: str, activated: bool) -> None:
+    model, reasons = exported(Chain(), tmp_path)
+    if not activated:
+        for node in model.graph.node:
+            node.op_type = "Neg" if node.op_type == "LeakyRelu" else node.op_type
+    site = next(site for site in find_sites(model, reasons)[0] if site.module == module)
+    alone = unit(model, site, tensor_shapes(model))
+    path = tmp_path / "unit.onnx"
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path)
+    graph = insert(alone, [site], {site.source: 1.0, site.result: 1.0}, results=True)
+    onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    kinds = {node.op_type for node in onnx.load(path).graph.node}
+    assert "QLinearConv" in kinds and not kinds & {"Conv", "FusedConv"}
 
 
 def test_a_dead_channel_has_a_scale_above_zero() -> None:

@@ -14,10 +14,10 @@ from fsr_deploy.runtime.cores import physical_cores
 CHUNK = 4
 
 
-def open_graph(model: ModelProto) -> onnxruntime.InferenceSession:
-    """Return a session of a graph on the CPU, with as many threads as the runtime takes."""
+def open_graph(model: ModelProto, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """Return a session of a graph on the CPU, with as many threads as the runtime takes unless told otherwise."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = physical_cores()
+    options.intra_op_num_threads = threads or physical_cores()
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 

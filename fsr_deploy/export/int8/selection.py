@@ -1,7 +1,8 @@
 """Which of the convolutions that may compute in INT8 do so: on a CPU those that measure faster, one by one.
 
 A convolution and its activation are timed alone, with the rounding before and after it: inside a chain of INT8
-convolutions they can only be cheaper. Equal shapes are timed once.
+convolutions they can only be cheaper. Equal shapes are timed once. One thread, and the time that it computes, are
+measured: a machine that is busy with something else chooses the same.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def choose(
 
     Only private ones: ONNX Runtime computes in INT8 where the result is rounded too, and a residual must not be.
     """
-    shapes = _shapes(model)
+    shapes = tensor_shapes(model)
     timings: dict[str, Timing] = {}
     chosen, reasons = [], {}
     for site in sites:
@@ -49,10 +50,10 @@ def choose(
         if not site.private:
             reasons[site.module] = "its result meets a residual, skip or gate, which stay in float"
             continue
-        unit = _unit(model, site, shapes)
-        key = _key(unit)
+        alone = unit(model, site, shapes)
+        key = _key(alone)
         if key not in timings:
-            timings[key] = measure(unit, site)
+            timings[key] = measure(alone, site)
         timing = timings[key]
         if timing.pays:
             chosen.append(site)
@@ -71,27 +72,30 @@ def measure(unit: ModelProto, site: Site) -> Timing:
 
 
 def _runner(model: ModelProto) -> Callable[[], float]:
-    """Return a function that runs a graph once on noise and returns the milliseconds."""
-    session = open_graph(model)
+    """Return a function that runs a graph once on noise and returns its milliseconds."""
+    session = open_graph(model, threads=1)
     entry = session.get_inputs()[0]
     feeds = {entry.name: np.random.default_rng(0).standard_normal(entry.shape, np.float32)}
     session.run(None, feeds)
 
     def run() -> float:
-        start = time.perf_counter()
+        start = time.thread_time()
         session.run(None, feeds)
-        return 1e3 * (time.perf_counter() - start)
+        return 1e3 * (time.thread_time() - start)
 
     return run
 
 
-def _unit(model: ModelProto, site: Site, shapes: dict[str, list[int]]) -> ModelProto:
+def unit(model: ModelProto, site: Site, shapes: dict[str, list[int]]) -> ModelProto:
     """Return the graph of one convolution and the activation after it, for one face."""
     conv = next(node for node in model.graph.node if node.name == site.node)
     readers = [node for node in model.graph.node if site.result in node.input]
     nodes = [conv]
     if len(readers) == 1 and readers[0].op_type in ACTIVATIONS:
         nodes.append(readers[0])
+    else:  # a reader, so that the rounding of the result is part of what is timed
+        nodes.append(helper.make_node("Identity", [site.result], [f"{site.result}/read"], f"{site.node}/read"))
+        shapes[f"{site.result}/read"] = shapes[site.result]
     names = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
         nodes,
@@ -110,7 +114,7 @@ def _key(unit: ModelProto) -> str:
     return str((operations, [list(t.dims) for t in unit.graph.initializer], str(unit.graph.input[0].type)))
 
 
-def _shapes(model: ModelProto) -> dict[str, list[int]]:
+def tensor_shapes(model: ModelProto) -> dict[str, list[int]]:
     """Return the shape of every tensor for one face."""
     single = ModelProto()
     single.CopyFrom(model)
