@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fsr_deploy.models.mfspnet import Cross
-
 BLOCK = 16
 
 
@@ -61,17 +59,16 @@ def merge_kernels(convolutions: Sequence[nn.Conv2d]) -> nn.Conv2d:
     return convolution(torch.cat(weights), torch.cat([_bias(layer) for layer in convolutions]), padding=size // 2)
 
 
-def plus_kernel(module: nn.Module) -> nn.Module | None:
-    """Replace Cross, a 1x3 and a 3x1 convolution that are added, by one 3x3 convolution with a plus-shaped kernel."""
-    if not isinstance(module, Cross):
-        return None
-    weight = F.pad(module.row.weight, (0, 0, 1, 1)) + F.pad(module.column.weight, (1, 1, 0, 0))
-    return convolution(weight, module.row.bias, padding=1)
-
-
 def is_chain(module: nn.Module) -> bool:
     """Tell whether a module does no more than to run its children one after the other."""
     return type(module).forward is nn.Sequential.forward
+
+
+def one_slope(module: nn.Module) -> nn.Module | None:
+    """Replace PReLU with one slope by leaky ReLU, which engines fuse with the convolution before it."""
+    if not isinstance(module, nn.PReLU) or module.num_parameters > 1:
+        return None
+    return nn.LeakyReLU(module.weight.item())
 
 
 def _bias(layer: nn.Conv2d) -> Tensor:

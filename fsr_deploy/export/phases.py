@@ -15,10 +15,12 @@ class Phases(nn.Module):
 
     (N, cin, H, W) to (N, cout, 2H, 2W). Output pixel 2i + a takes the inputs i - 1 + a and i + a, and the kernel's rows
     3 - a and 1 - a. ``pointwise`` are activations that follow: before the phases are interleaved, engines fuse them.
+    ``border`` says what is around the grid, F.pad's "constant" (zeros) or "replicate".
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, *pointwise: nn.Module) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, *pointwise: nn.Module, border: str = "constant") -> None:
         super().__init__()
+        self.border = border
         kernel = weight.detach().transpose(0, 1).flip(2, 3)
         self.phases = nn.ModuleList(
             nn.Sequential(convolution(kernel[:, :, row::2, column::2], bias), *pointwise)
@@ -27,14 +29,23 @@ class Phases(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the four phases, interleaved with the channels last, where neighbours are copied in one piece."""
+        """Return the grown grid."""
+        return self.interleaved(x).permute(0, 3, 1, 2)
+
+    def added(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Return the grown grid plus ``skip``, of its shape, added where the channels are last."""
+        return (self.interleaved(x) + skip.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def interleaved(self, x: Tensor) -> Tensor:
+        """Return the grown grid with the channels last, where neighbours are copied in one piece."""
         n, _, height, width = x.shape
         corners = [(1 - column, column, 1 - row, row) for row in range(2) for column in range(2)]
         phases = [
-            phase(F.pad(x, corner)).permute(0, 2, 3, 1) for phase, corner in zip(self.phases, corners, strict=True)
+            phase(F.pad(x, corner, self.border)).permute(0, 2, 3, 1)
+            for phase, corner in zip(self.phases, corners, strict=True)
         ]
         rows = [torch.cat(phases[:2], dim=3).flatten(2), torch.cat(phases[2:], dim=3).flatten(2)]
-        return torch.cat(rows, dim=2).view(n, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
+        return torch.cat(rows, dim=2).view(n, 2 * height, 2 * width, -1)
 
 
 def phases_of_transposed(module: nn.Module) -> nn.Module | None:
@@ -51,18 +62,22 @@ def phases_of_enlarged(module: nn.Module) -> nn.Module | None:
     """Replace a Sequential of nearest enlargement x2, a 3x3 convolution and leaky ReLUs by Phases."""
     layers = list(module.children()) if is_chain(module) else []
     match layers:
-        case [nn.Upsample(scale_factor=2), nn.Conv2d() as layer, *others] if _same_size(layer):
+        case [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d() as layer, *others] if _same_size(layer):
             return enlarged(layer, *others) if all(isinstance(other, nn.LeakyReLU) for other in others) else None
     return None
 
 
 def enlarged(layer: nn.Conv2d, *pointwise: nn.Module) -> Phases:
-    """Return nearest enlargement x2, a 3x3 convolution and activations: 16 instead of 36 products per input pixel."""
+    """Return nearest enlargement x2, a 3x3 convolution and activations: 16 instead of 36 products per input pixel.
+
+    Where the convolution reflects the enlarged grid at its border, the grid itself is replicated there.
+    """
     weight = layer.weight.detach().transpose(0, 1)
     # Each input pixel is enlarged to 2x2: its kernel is the 3x3 one, turned, at four places.
     turned = weight.flip(2, 3)
     places = [F.pad(turned, (1 - j, j, 1 - i, i)) for i in range(2) for j in range(2)]
-    return Phases(torch.stack(places).sum(dim=0), layer.bias, *pointwise)
+    border = "replicate" if layer.padding_mode == "reflect" else "constant"
+    return Phases(torch.stack(places).sum(dim=0), layer.bias, *pointwise, border=border)
 
 
 class PhasedHourglass(Hourglass):
@@ -79,8 +94,8 @@ class PhasedHourglass(Hourglass):
         if x.shape[-2] % 4 or x.shape[-1] % 4:  # a grid that is cut after its enlargement
             return super().forward(x)
         y = self.down0(x)
-        y = self.skip1(y) + self.grow1(self.bottom(self.down1(y)))
-        y = self.skip0(x) + self.grow0(y)
+        y = self.grow1.added(self.bottom(self.down1(y)), self.skip1(y))
+        y = self.grow0.added(y, self.skip0(x))
         return x * torch.sigmoid(self.out(y))
 
 
@@ -96,5 +111,5 @@ def hourglass(module: nn.Module) -> nn.Module | None:
 
 
 def _same_size(layer: nn.Conv2d) -> bool:
-    geometry = (layer.kernel_size, layer.stride, layer.padding, layer.padding_mode, layer.groups)
-    return geometry == ((3, 3), (1, 1), (1, 1), "zeros", 1)
+    geometry = (layer.kernel_size, layer.stride, layer.padding, layer.groups)
+    return geometry == ((3, 3), (1, 1), (1, 1), 1) and layer.padding_mode in ("zeros", "reflect")

@@ -15,7 +15,7 @@ from torch import nn
 
 from fsr_deploy.export.attention import Apart, Together, channel_attention
 from fsr_deploy.export.blocked import edff, layer_norm, rdfe, skaf
-from fsr_deploy.export.convolutions import fold_batch_norm, plus_kernel
+from fsr_deploy.export.convolutions import fold_batch_norm, one_slope
 from fsr_deploy.export.phases import hourglass, phases_of_enlarged, phases_of_transposed
 from fsr_deploy.models.pyramid_attention import PA
 
@@ -65,10 +65,10 @@ REWRITES: tuple[Rewrite, ...] = (
     Rewrite("rdfe", "a concatenation of odd widths leaves the blocked layout", rdfe, CPU),
     Rewrite("edff", "a concatenation of odd widths leaves the blocked layout", edff, CPU),
     Rewrite("skaf", "reductions and broadcasts over channels leave the blocked layout", skaf, CPU),
+    Rewrite("one_slope", "a PReLU with one slope is a leaky ReLU, which engines fuse", one_slope, BOTH),
     Rewrite("transposed", "ConvTranspose multiplies into columns that it then adds up", phases_of_transposed, CPU),
     Rewrite("hourglass", "enlarged pixels are equal: 16 instead of 36 products for each", hourglass, CPU),
     Rewrite("enlarged", "enlarged pixels are equal: 16 instead of 36 products for each", phases_of_enlarged, CPU),
-    Rewrite("plus_kernel", "one convolution reads its input once", plus_kernel, CPU),
     Rewrite("shift_attention", "a quarter of the multiplications", shift_attention, CPU),
 )
 

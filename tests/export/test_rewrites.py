@@ -12,7 +12,7 @@ from fsr_deploy.export.blocked import BlockedRDFE, BlockedSKAF
 from fsr_deploy.export.rewrites import REWRITES, Rewrite, Target, rewrite
 from fsr_deploy.models import registry
 from fsr_deploy.models.aminet import EDFF, LGFI, RDFE, SA, SKAF, AMINet, Hourglass, LayerNorm, channel_max, channel_mean
-from fsr_deploy.models.mfspnet import ConvLayer, Cross, MFSPNet
+from fsr_deploy.models.mfspnet import CCB, ConvLayer, MFSPNet
 from fsr_deploy.models.pyramid_attention import PA
 
 BY_NAME = {step.name: step for step in REWRITES}
@@ -68,7 +68,8 @@ def rewritten(module: nn.Module, name: str) -> nn.Module:
         ("hourglass", Hourglass(6, 4), [(2, 6, 8, 12)]),
         ("hourglass", Hourglass(6, 4), [(2, 6, 6, 10)]),
         ("enlarged", ConvLayer(4, 6, "zeros", "up", norm=False), [(2, 4, 5, 7)]),
-        ("plus_kernel", Cross(6), [(2, 6, 5, 7)]),
+        ("enlarged", ConvLayer(4, 6, "reflect", "up", norm=False, act=False), [(2, 4, 5, 7)]),
+        ("one_slope", CCB(8), [(2, 8, 6, 6)]),
         ("shift_attention", PA(8, 8), [(2, 8, 8, 8)]),
     ],
 )
