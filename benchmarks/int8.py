@@ -68,7 +68,7 @@ def main() -> None:
         path, naive_path = Path(folder) / "fp32.onnx", Path(folder) / "naive.onnx"
         export_onnx(deployable, path, lr_size=size, batches=(1, 8, 32), precision="fp32", opset=17, scale=scale)
         model = onnx.load(path)
-        table = module_table(model, deployable)
+        table = module_table(model, deployable, source.network)
         reasons = {name: kept["reason"] for name, kept in precision_map(deployable, "fp16").items()}
         plan = make_plan(model, table, reasons, "cpu", calibration, arguments.calibrator)
         ours, _, _ = quantise(plan, table, judge, BUDGETS["int8"], repaired=True)

@@ -15,6 +15,7 @@ import onnx
 from onnx import ModelProto, NodeProto, ValueInfoProto, helper, shape_inference
 from torch import nn
 
+from fsr_deploy.export.deploy import Deployable
 from fsr_deploy.export.graph import module_of
 from fsr_deploy.runtime.profiling.modules import ModuleCost, ModuleTable
 
@@ -34,20 +35,18 @@ class _Value:
         return math.prod(self.shape) * self.item_bytes
 
 
-def write_layers(graph: Path, deployable: nn.Module, path: Path) -> None:
-    """Write ``layers.json`` for an exported graph; ``deployable`` is the module that it was exported from."""
-    table = module_table(onnx.load(graph), deployable)
+def write_layers(graph: Path, deployable: nn.Module, network: nn.Module, path: Path) -> None:
+    """Write ``layers.json`` for a graph that was exported from ``deployable``, the deployable form of ``network``."""
+    table = module_table(onnx.load(graph), deployable, network)
     path.write_text(json.dumps(asdict(table), indent=1) + "\n", encoding="utf-8")
 
 
-def module_table(model: ModelProto, deployable: nn.Module) -> ModuleTable:
-    """Return the modules that are not PyTorch's own, each with the costs of the nodes that are innermost in it."""
-    kinds = {
-        path: type(module).__name__
-        for path, module in deployable.named_modules()
-        if not type(module).__module__.startswith("torch.") or not path
-    }
-    modules = {path: ModuleCost(kind, 0, 0, 0) for path, kind in kinds.items()}
+def module_table(model: ModelProto, deployable: nn.Module, network: nn.Module) -> ModuleTable:
+    """Return the modules of the network as its paper has them, each with the costs of the nodes innermost in it.
+
+    What the export's rewrites put inside a module counts for that module.
+    """
+    modules = {path: ModuleCost(kind, 0, 0, 0) for path, kind in _kinds(deployable, network).items()}
     table = ModuleTable(modules)
     values = _values(model)
     for node in model.graph.node:
@@ -55,6 +54,22 @@ def module_table(model: ModelProto, deployable: nn.Module) -> ModuleTable:
             owner = table.owner(module_of(node.name))
             modules[owner] = _add(modules[owner], node, values)
     return table
+
+
+def _kinds(deployable: nn.Module, network: nn.Module) -> dict[str, str]:
+    """Return the class of every module that is not PyTorch's own, by its path in the deployable module."""
+    if not isinstance(deployable, Deployable):
+        return _own_classes("", network)
+    around = {path: kind for path, kind in _own_classes("", deployable).items() if not path.startswith("network")}
+    return {**around, **_own_classes("network", network)}
+
+
+def _own_classes(place: str, module: nn.Module) -> dict[str, str]:
+    return {
+        ".".join(filter(None, (place, path))): type(inner).__name__
+        for path, inner in module.named_modules()
+        if not path or not type(inner).__module__.startswith("torch.")
+    }
 
 
 def _add(cost: ModuleCost, node: NodeProto, values: Mapping[str, _Value]) -> ModuleCost:

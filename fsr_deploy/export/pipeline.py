@@ -133,7 +133,7 @@ def write_graph(options: ExportOptions, source: Source, target: Target, path: Pa
         metadata={"model": source.name, "trained": str(source.trained).lower()},
         scale=source.scale,
     )
-    write_layers(path, deployable, path.with_name(LAYERS_NAME))
+    write_layers(path, deployable, source.network, path.with_name(LAYERS_NAME))
     return kept
 
 

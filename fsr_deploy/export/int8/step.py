@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 
+from fsr_deploy.bundle import LAYERS_NAME
 from fsr_deploy.errors import UsageError
 from fsr_deploy.export.deploy import Io
 from fsr_deploy.export.graph import check_operators
@@ -21,7 +22,7 @@ from fsr_deploy.export.reference import Reference, true_faces
 from fsr_deploy.export.rewrites import Target, rewrite
 from fsr_deploy.export.sensitivity import Damage
 from fsr_deploy.export.source import Source
-from fsr_deploy.runtime.profiling.modules import LAYERS_NAME, ModuleTable
+from fsr_deploy.runtime.profiling.modules import ModuleTable
 from fsr_deploy.schema import decode, read_json
 
 JUDGED = 16  # faces that decide what goes back to float; the parity gate sees all of them

@@ -11,11 +11,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fsr_deploy.bundle import Bundle
+from fsr_deploy.bundle import LAYERS_NAME, Bundle
 from fsr_deploy.errors import InputError
 from fsr_deploy.schema import decode, read_json
 
-LAYERS_NAME = "layers.json"
 SCHEMA_VERSION = 1
 _NODE = re.compile(r"((?:\w+(?:\.\w+)*)?)/[A-Za-z]\w*_\d+")
 _BEFORE_ITS_READER = "ReorderInput"

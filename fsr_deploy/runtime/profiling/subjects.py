@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsr_deploy.bundle import ONNX_NAME, PLAN_NAME, Bundle
+from fsr_deploy.bundle import LAYERS_NAME, ONNX_NAME, PLAN_NAME, Bundle
 from fsr_deploy.runtime.enginefile import EngineFile, read_engine_file
 from fsr_deploy.runtime.engines import open_session
 from fsr_deploy.runtime.onnx import OnnxSession
 from fsr_deploy.runtime.profiling.cold import ColdStart, cold_start
 from fsr_deploy.runtime.profiling.layers import LayerWatch, Recorder
-from fsr_deploy.runtime.profiling.modules import LAYERS_NAME, ModuleTable, read_table
+from fsr_deploy.runtime.profiling.modules import ModuleTable, read_table
 from fsr_deploy.runtime.profiling.record import Quality
 from fsr_deploy.runtime.profiling.recorders import OnnxRecorder, TensorRTRecorder
 from fsr_deploy.runtime.profiling.stages import StageWatch
