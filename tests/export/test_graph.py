@@ -1,0 +1,224 @@
+"""One exported file: any batch, bytes in and out, eager's faces, the modules' names, the same bytes every time."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto
+from torch import Tensor, nn
+
+from fsr_deploy.errors import InputError, UsageError
+from fsr_deploy.export.deploy import Deployable, prepare
+from fsr_deploy.export.graph import check_operators, export_onnx, module_of
+from fsr_deploy.export.parity import compare
+from fsr_deploy.models import registry
+from fsr_deploy.models.aminet import EDFF, LGFI
+from tests.networks import Pixel
+
+LR_SIZE = 8
+
+
+class Small(nn.Module):
+    """One of each of AMINet's parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3, 8, 3, padding=1)
+        self.block = LGFI(8, heads=2, mid=8)
+        self.down = nn.Conv2d(8, 16, 3, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(16, 8, 4, stride=2, padding=1)
+        self.fusion = EDFF(8)
+        self.tail = nn.Conv2d(8, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.block(self.head(x))
+        return x + self.tail(self.fusion(y, self.up(self.down(y))))
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    torch.manual_seed(5)
+    network = Small().eval()
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.running_mean, -0.5, 0.5)
+            nn.init.uniform_(norm.running_var, 0.5, 2.0)
+    return network
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("graphs")
+
+
+def export(network: nn.Module, path: Path, precision: str = "fp32", opset: int = 18, **options: str) -> Path:
+    """Export a network unless its file is already there; returns the file."""
+    if not path.exists():
+        deployable, _ = prepare(network, lr_size=LR_SIZE, precision=precision, **options)
+        facts = {"model": "small", "trained": "false"}
+        export_onnx(
+            deployable, path, lr_size=LR_SIZE, batches=(1, 5, 32), precision=precision, opset=opset, metadata=facts
+        )
+    return path
+
+
+def faces(count: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(count).integers(0, 256, (count, LR_SIZE, LR_SIZE, 3), dtype=np.uint8)
+
+
+def run(path: Path, batch: NDArray[np.generic]) -> NDArray[np.generic]:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(["sr"], {"lr": batch})[0]
+
+
+def eager(network: nn.Module, batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    with torch.no_grad():
+        return Deployable(network, LR_SIZE)(torch.from_numpy(batch)).numpy()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5, 32])
+@pytest.mark.parametrize("target", ["cpu", "trt"])
+def test_one_fp32_file_gives_eagers_faces_at_any_batch(
+    network: nn.Module, folder: Path, target: str, batch: int
+) -> None:
+    path = export(network, folder / f"{target}.onnx", target=target)
+    parity = compare(run(path, faces(batch)), eager(network, faces(batch)))
+    assert parity.max_error <= 1
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5, 32])
+def test_one_fp16_file_gives_eagers_faces_at_any_batch(network: nn.Module, folder: Path, batch: int) -> None:
+    path = export(network, folder / "fp16.onnx", "fp16", target="trt")
+    parity = compare(run(path, faces(batch)), eager(network, faces(batch)))
+    assert parity.psnr_db is None or parity.psnr_db >= 50
+
+
+def test_an_opset_17_graph_reduces_by_attribute_and_gives_the_same_faces(network: nn.Module, folder: Path) -> None:
+    path = export(network, folder / "17.onnx", opset=17, target="trt")
+    model = onnx.load(path)
+    assert model.opset_import[0].version == 17
+    reductions = [node for node in model.graph.node if node.op_type in ("ReduceMean", "ReduceMax")]
+    assert len(reductions) == 4
+    assert all(len(node.input) == 1 for node in reductions)
+    assert all("axes" in {attribute.name for attribute in node.attribute} for node in reductions)
+    parity = compare(run(path, faces(3)), eager(network, faces(3)))
+    assert parity.max_error <= 1
+
+
+def test_bf16_is_typed_and_written_with_the_opset_that_knows_it(network: nn.Module, folder: Path) -> None:
+    model = onnx.load(export(network, folder / "bf16.onnx", "bf16", target="trt"))
+    assert model.opset_import[0].version == 22
+    assert {tensor.data_type for tensor in model.graph.initializer if tensor.name.startswith("network.head")} == {
+        TensorProto.BFLOAT16
+    }
+
+
+def test_bytes_go_in_and_come_out_of_any_batch(network: nn.Module, folder: Path) -> None:
+    graph = onnx.load(export(network, folder / "trt.onnx", target="trt")).graph
+    shapes = {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.output)
+    }
+    assert shapes == {"lr": ["N", 8, 8, 3], "sr": ["N", 64, 64, 3]}
+    assert {value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)} == {TensorProto.UINT8}
+    assert graph.node[0].op_type == graph.node[-1].op_type == "Cast"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_the_bare_network_takes_and_gives_floats(tmp_path: Path, precision: str) -> None:
+    torch.manual_seed(0)
+    network = Pixel().eval()
+    path = export(network, tmp_path / "float.onnx", precision, io="float")
+    x = np.random.default_rng(0).uniform(-1, 1, (3, 3, 64, 64)).astype(np.float32)
+    with torch.no_grad():
+        assert np.abs(run(path, x) - network(torch.from_numpy(x)).numpy()).max() < 3e-3
+
+
+def test_every_node_names_the_module_it_came_from(network: nn.Module, folder: Path) -> None:
+    model = onnx.load(export(network, folder / "fp16.onnx", "fp16", target="trt"))
+    deployable, _ = prepare(network, lr_size=LR_SIZE, precision="fp16", target="trt")
+    paths = {module_of(node.name) for node in model.graph.node}
+    assert paths <= {name for name, _ in deployable.named_modules()}
+    assert {"bicubic", "network.block.attention.matrix", "network.block.norm", "network.fusion.fusion"} <= paths
+    names = [node.name for node in model.graph.node]
+    assert len(set(names)) == len(names)
+
+
+def test_the_file_tells_what_it_is_and_nothing_of_the_machine(network: nn.Module, folder: Path) -> None:
+    path = export(network, folder / "trt.onnx", target="trt")
+    facts = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert facts == {
+        "fsr.model": "small",
+        "fsr.trained": "false",
+        "fsr.precision": "fp32",
+        "fsr.batches": "1,5,32",
+    }
+    content = path.read_bytes()
+    assert b".py" not in content
+    assert str(Path.home()).encode() not in content
+
+
+def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = Pixel().eval()
+    one, other = (export(copy.deepcopy(network), tmp_path / name) for name in ("one.onnx", "other.onnx"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_contradicting_options_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="opset 16 cannot be written"):
+        export(Pixel(), tmp_path / "16.onnx", opset=16)
+    with pytest.raises(UsageError, match="bf16 needs opset 22"):
+        export(Pixel(), tmp_path / "bf16.onnx", "bf16", opset=17)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_tensorrt_would_not_take_is_refused_with_its_module(tmp_path: Path) -> None:
+    class Smooth(Pixel):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.interpolate(super().forward(x)[..., ::2, ::2], scale_factor=2.0, mode="bilinear")
+
+    with pytest.raises(InputError, match="network: Resize other than nearest"):
+        export(Smooth().eval(), tmp_path / "smooth.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+SMALL_OPTIONS = ({"channels": 8, "mid": 8}, {"width": 8, "blocks": 1})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["cpu", "trt"])
+@pytest.mark.parametrize("name", registry.names())
+def test_every_registered_network_exports_and_matches_eager(tmp_path: Path, name: str, target: str) -> None:
+    torch.manual_seed(0)
+    options = SMALL_OPTIONS[0] if name.startswith("aminet") else SMALL_OPTIONS[1]
+    lr_size = {} if name.startswith("aminet") else {"lr_size": LR_SIZE}
+    network = registry.build(name, **options, **lr_size).eval()
+    path = export(network, tmp_path / "model.onnx", target=target)
+    check_operators(onnx.load(path))
+    assert compare(run(path, faces(2)), eager(network, faces(2))).max_error <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "target"), [("fp32", "cpu"), ("fp32", "trt"), ("fp16", "trt")])
+def test_the_whole_aminet_keeps_its_faces(tmp_path: Path, precision: str, target: str) -> None:
+    torch.manual_seed(0)
+    network = registry.build("aminet").eval()
+    deployable, _ = prepare(network, lr_size=16, precision=precision, target=target)
+    path = tmp_path / "aminet.onnx"
+    export_onnx(deployable, path, lr_size=16, batches=(1, 5, 32), precision=precision)
+    for batch in (1, 2, 5, 32):
+        lr = np.random.default_rng(batch).integers(0, 256, (batch, 16, 16, 3), dtype=np.uint8)
+        with torch.no_grad():
+            truth = Deployable(network, 16)(torch.from_numpy(lr)).numpy()
+        parity = compare(run(path, lr), truth)
+        if precision == "fp32":
+            assert parity.max_error <= 1
+        else:
+            assert parity.psnr_db is None or parity.psnr_db >= 50
