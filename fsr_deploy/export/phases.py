@@ -28,15 +28,14 @@ class Phases(nn.Module):
             for column in range(2)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the grown grid."""
-        return self.interleaved(x).permute(0, 3, 1, 2)
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        """Return the grown grid, plus ``skip`` of its shape, added while the channels are last."""
+        y = self._interleaved(x)
+        if skip is not None:
+            y = y + skip.permute(0, 2, 3, 1)
+        return y.permute(0, 3, 1, 2)
 
-    def added(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Return the grown grid plus ``skip``, of its shape, added where the channels are last."""
-        return (self.interleaved(x) + skip.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-    def interleaved(self, x: Tensor) -> Tensor:
+    def _interleaved(self, x: Tensor) -> Tensor:
         """Return the grown grid with the channels last, where neighbours are copied in one piece."""
         n, _, height, width = x.shape
         corners = [(1 - column, column, 1 - row, row) for row in range(2) for column in range(2)]
@@ -94,8 +93,8 @@ class PhasedHourglass(Hourglass):
         if x.shape[-2] % 4 or x.shape[-1] % 4:  # a grid that is cut after its enlargement
             return super().forward(x)
         y = self.down0(x)
-        y = self.grow1.added(self.bottom(self.down1(y)), self.skip1(y))
-        y = self.grow0.added(y, self.skip0(x))
+        y = self.grow1(self.bottom(self.down1(y)), self.skip1(y))
+        y = self.grow0(y, self.skip0(x))
         return x * torch.sigmoid(self.out(y))
 
 
