@@ -44,7 +44,7 @@ def test_upsampling_is_pillows_but_for_a_few_values_one_level_off(size: int, sca
     )
     error = np.abs(ours.transpose(0, 2, 3, 1) - pillow)
     assert error.max() <= 1
-    assert (error > 0).mean() < 4e-5
+    assert (error > 0).mean() < (1e-6 if scale == 8 else 1e-4)
 
 
 @pytest.mark.parametrize("size", [4, 16, 32])
