@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fsr_deploy.export.convolutions import BLOCK, merge_kernels, pointwise
-from fsr_deploy.models.aminet import EDFF, RDFE, SKAF, AttentionUnit, LayerNorm, channel_max, channel_mean
+from fsr_deploy.models.aminet import RDFE, SKAF, AttentionUnit, LayerNorm, channel_max, channel_mean
 
 
 class BlockedLayerNorm(nn.Module):
@@ -82,25 +82,6 @@ class BlockedRDFE(nn.Module):
 def rdfe(module: nn.Module) -> nn.Module | None:
     """Replace RDFE by BlockedRDFE where it has its attention unit."""
     return BlockedRDFE(module) if isinstance(module, RDFE) and isinstance(module.unit, AttentionUnit) else None
-
-
-class BlockedEDFF(nn.Module):
-    """EDFF, eqs 15-16, without its concatenation: two (N, w, H, W) to one of the same shape."""
-
-    def __init__(self, block: EDFF) -> None:
-        super().__init__()
-        self.reduce = SumOfPointwise(block.reduce, 2)
-        self.fusion = block.fusion
-
-    def forward(self, encoder: Tensor, decoder: Tensor) -> Tensor:
-        """Return the weighted sum of the encoder's skip and the upsampled decoder feature."""
-        a, b = self.fusion(self.reduce([encoder, decoder]))
-        return encoder * a + decoder * b
-
-
-def edff(module: nn.Module) -> nn.Module | None:
-    """Replace EDFF by BlockedEDFF."""
-    return BlockedEDFF(module) if isinstance(module, EDFF) else None
 
 
 class BlockedSKAF(nn.Module):

@@ -14,7 +14,7 @@ from typing import Literal
 from torch import nn
 
 from fsr_deploy.export.attention import Apart, Together, channel_attention
-from fsr_deploy.export.blocked import edff, layer_norm, rdfe, skaf
+from fsr_deploy.export.blocked import layer_norm, rdfe, skaf
 from fsr_deploy.export.convolutions import fold_batch_norm, one_slope
 from fsr_deploy.export.phases import hourglass, phases_of_enlarged, phases_of_transposed
 from fsr_deploy.models.pyramid_attention import PA
@@ -63,7 +63,6 @@ REWRITES: tuple[Rewrite, ...] = (
     Rewrite("separate_qkv", "taking Q, K and V apart copies all three", separate_qkv, CPU),
     Rewrite("layer_norm", "normalising channels takes two transposes and leaves the blocked layout", layer_norm, CPU),
     Rewrite("rdfe", "a concatenation of odd widths leaves the blocked layout", rdfe, CPU),
-    Rewrite("edff", "a concatenation of odd widths leaves the blocked layout", edff, CPU),
     Rewrite("skaf", "reductions and broadcasts over channels leave the blocked layout", skaf, CPU),
     Rewrite("one_slope", "a PReLU with one slope is a leaky ReLU, which engines fuse", one_slope, BOTH),
     Rewrite("transposed", "ConvTranspose multiplies into columns that it then adds up", phases_of_transposed, CPU),

@@ -11,7 +11,7 @@ from torch import nn
 from fsr_deploy.export.blocked import BlockedRDFE, BlockedSKAF
 from fsr_deploy.export.rewrites import REWRITES, Rewrite, Target, rewrite
 from fsr_deploy.models import registry
-from fsr_deploy.models.aminet import EDFF, LGFI, RDFE, SA, SKAF, AMINet, Hourglass, LayerNorm, channel_max, channel_mean
+from fsr_deploy.models.aminet import LGFI, RDFE, SA, SKAF, AMINet, Hourglass, LayerNorm, channel_max, channel_mean
 from fsr_deploy.models.mfspnet import CCB, ConvLayer, MFSPNet
 from fsr_deploy.models.pyramid_attention import PA
 
@@ -60,7 +60,6 @@ def rewritten(module: nn.Module, name: str) -> nn.Module:
         ("layer_norm", LayerNorm(6), [(2, 6, 5, 7)]),
         ("rdfe", RDFE(6, 4), [(2, 6, 8, 8)]),
         ("rdfe", RDFE(6, 4, kernels=(5,)), [(2, 6, 8, 8)]),
-        ("edff", EDFF(6), [(2, 6, 8, 8), (2, 6, 8, 8)]),
         ("skaf", SKAF(6), [(2, 6, 8, 8)]),
         ("skaf", SKAF(40), [(2, 40, 8, 8)]),
         ("skaf", SKAF(6, kernels=(7,), pools=(channel_max, channel_mean)), [(2, 6, 8, 8)]),
