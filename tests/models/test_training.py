@@ -24,7 +24,7 @@ from tests.networks import register
 
 SMALL = {"channels": 4, "mid": 4}
 PIXEL = {"model": "pixel", "options": {}}
-forked = multiprocessing.get_context("fork")
+spawned = multiprocessing.get_context("spawn")  # a fork after PyTorch has made threads may hang
 
 
 def settings(**changes) -> Settings:
@@ -38,6 +38,12 @@ def train(folder: Path, chosen: Settings | None = None, **cadence) -> None:
     every = Cadence(**{"validate_every": 3, "save_every": 1, "log_every": 1, "workers": 0, **cadence})
     chosen = chosen or settings()
     Training(chosen, folder, make_fabric("cpu", chosen.recipe.precision), every).run()
+
+
+def train_elsewhere(folder: Path, chosen: Settings, **cadence) -> None:
+    """Train in a new process, which knows the tests' networks only if it is told."""
+    register(pytest.MonkeyPatch())
+    train(folder, chosen, **cadence)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -55,7 +61,7 @@ def log(folder: Path, column: str, name: str = "log.csv") -> list[float]:
 
 def kill_after(steps: int, folder: Path, chosen: Settings, **cadence) -> None:
     """Train in another process and kill it, without a chance to clean up, once it has logged so many steps."""
-    process = forked.Process(target=train, args=(folder, chosen), kwargs=cadence)
+    process = spawned.Process(target=train_elsewhere, args=(folder, chosen), kwargs=cadence)
     process.start()
     while not (folder / "log.csv").exists() or len(log(folder, "step")) < steps:
         assert process.is_alive(), "the run ended before it could be killed"
@@ -173,7 +179,7 @@ def as_process(rank: int, port: int, folder: Path, chosen: Settings) -> None:
     places = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
     os.environ.update({name: str(value) for name, value in {**places, **meeting}.items()})
-    train(folder, chosen)
+    train_elsewhere(folder, chosen)
 
 
 @pytest.mark.parametrize(("adversarial", "steps"), [(0.0, 4), (0.01, 2)])
@@ -183,7 +189,7 @@ def test_two_processes_learn_what_one_learns_from_the_same_global_batch(tmp_path
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    processes = [forked.Process(target=as_process, args=(rank, port, tmp_path / "two", chosen)) for rank in (0, 1)]
+    processes = [spawned.Process(target=as_process, args=(rank, port, tmp_path / "two", chosen)) for rank in (0, 1)]
     for process in processes:
         process.start()
     for process in processes:
