@@ -93,7 +93,7 @@ def test_engine_and_eager_take_turns_on_the_same_batches() -> None:
 
 def test_one_turn_on_a_busy_machine_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([10, 20, 10, 900, 12, 30, *[10, 20] * 6])
-    monkeypatch.setattr("fsr_deploy.export.latency._milliseconds", lambda run, batch: next(times))
+    monkeypatch.setattr("fsr_deploy.export.latency.milliseconds", lambda run, batch: next(times))
     (timing,) = measure(lambda batch: batch, lambda batch: batch, np.zeros((1, 1)), [1])
     assert (timing.engine_ms, timing.eager_ms, timing.speedup) == (10, 20, 2)
     assert (timing.slowest, timing.fastest, timing.turns) == (2, 90, 9)

@@ -27,8 +27,9 @@ ATTENTION = "inside attention, where rounding turns the weights of whole channel
 class Site:
     """A dense convolution: its module's path, its node, the tensor that it reads and the one that it gives.
 
-    ``private`` tells that its result meets no other activation before the next operation: it may be rounded to 8 bits
-    without touching a residual, skip or gate.
+    ``private`` tells that its result has one reader and meets no other activation before the next operation: it may be
+    rounded to 8 bits without touching a residual, skip or gate. (With two readers, ONNX Runtime leaves the convolution
+    in float.)
     """
 
     module: str
@@ -86,11 +87,11 @@ def _is_attention(node: NodeProto, wiring: Wiring) -> bool:
 
 
 def _is_private(node: NodeProto, wiring: Wiring) -> bool:
-    """Tell whether a convolution's result goes into activations, convolutions or reductions only.
+    """Tell whether a convolution's result goes into one activation, convolution or reduction only.
 
     Changes of shape are looked through; joining the branches of one block, which read one tensor, is such a change.
     """
-    if node.output[0] in wiring.outputs:
+    if node.output[0] in wiring.outputs or len(wiring.readers[node.output[0]]) > 1:
         return False
     reached = wiring.downstream(node, lambda at: at.op_type in SHAPES)
     return not any(at.op_type in MEETINGS and len(wiring.activations(at)) > 1 for at in reached) and all(
