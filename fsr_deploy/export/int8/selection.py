@@ -48,7 +48,7 @@ def choose(
     for site in sites:
         advance(1)
         if not site.private:
-            reasons[site.module] = "its result has several readers, or meets a residual, skip or gate: it stays in float"
+            reasons[site.module] = "its result has several readers or meets a residual, skip or gate, in float"
             continue
         alone = unit(model, site, shapes)
         key = _key(alone)
