@@ -56,6 +56,7 @@ KERNELS = {
         ("network.encoders.0.local/Mul_48", "network.encoders.0.local"),
         ("network.encoders.0.local.refine/Conv_17_nchwc", "network.encoders.0.local.refine"),
         ("network.encoders.0.attention/MatMul_29/MatmulTransposeFusion/", "network.encoders.0.attention"),
+        ("InsertedPrecisionFreeCast_network.fusion/Sigmoid_134_nchwc", "network.fusion"),
         ("/Cast_0", ""),
         ("a.b.c/Conv_1 + a.b.c/Relu_2", "a.b.c"),
         ("a.b.c/Conv_1 + a.b.d/Conv_2", "a.b"),

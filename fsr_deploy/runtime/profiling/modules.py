@@ -18,6 +18,7 @@ from fsr_deploy.schema import decode, read_json
 SCHEMA_VERSION = 1
 _NODE = re.compile(r"((?:\w+(?:\.\w+)*)?)/[A-Za-z]\w*_\d+")
 _BEFORE_ITS_READER = "ReorderInput"
+_BEFORE_A_NAME = "InsertedPrecisionFreeCast_"  # ONNX Runtime's mark of a kernel that computes FP16 in FP32
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def read_table(bundle: Bundle) -> ModuleTable:
 
 def module_of(kernel: str) -> str | None:
     """Return the path of the innermost module that holds all nodes a kernel's name mentions, None for none."""
-    paths = [match.group(1).split(".") for match in _NODE.finditer(kernel)]
+    paths = [match.group(1).split(".") for match in _NODE.finditer(kernel.replace(_BEFORE_A_NAME, ""))]
     if not paths:
         return None
     shared = paths[0]

@@ -88,6 +88,7 @@ def roofline(layers: LayerProfile, ceilings: Ceilings, series: int) -> str:
     for intensity, gflops, kind in points:
         tip = f"{kind.kind}: {number(gflops)} GFLOP/s at {number(intensity)} operations per byte"
         plot.dot(series, (intensity, gflops), tip, radius=4 + 8 * kind.share**0.5)
+    for intensity, gflops, kind in points:
         plot.label((intensity, gflops), kind.kind)
     return plot.svg("Operations per second of each kind of module against the machine's ceilings")
 
@@ -109,8 +110,9 @@ def quality(engines: Sequence[tuple[int, EngineProfile]], batch: int) -> str:
     equal = y.high + (y.high - y.low) / 5
     y = Axis(y.low, equal, [*y.ticks, (equal, "equal")])
     plot = Plot(linear(0, 1.15 * max(p[3] for p in points)), y, f"milliseconds per batch of {batch}", "PSNR, dB")
-    for series, engine, found, milliseconds in points:
-        place = (milliseconds, equal if found.psnr_db is None else found.psnr_db)
+    places = [(milliseconds, equal if found.psnr_db is None else found.psnr_db) for _, _, found, milliseconds in points]
+    for (series, engine, _, milliseconds), place in zip(points, places, strict=True):
         plot.dot(series, place, f"{engine.name}: {number(milliseconds)} ms", radius=6)
+    for (_, engine, _, _), place in zip(points, places, strict=True):
         plot.label(place, f"{engine.name} ({engine.precision})")
     return plot.svg("Quality against latency, by engine")

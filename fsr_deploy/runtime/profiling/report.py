@@ -39,7 +39,11 @@ def html(profile: Profile) -> str:
         page.tiles(_headline(profile, batch)),
         page.notes(_notes(profile)),
         page.section(f"Latency, batch {batch}", "", plots.distribution(profile, batch)),
-        page.section("Throughput", "Rate at the median latency.", svg.legend(names) + plots.throughput(profile)),
+        page.section(
+            "Throughput",
+            "Rate at the median latency, one batch after the other.",
+            svg.legend(names) + plots.throughput(profile),
+        ),
         page.section("Best batch", "", _table(tables.best_batches(profile))),
     ]
     if len(names) > 1:
@@ -90,13 +94,13 @@ def focus(profile: Profile) -> int:
 
 
 def _headline(profile: Profile, batch: int) -> Iterator[tuple[str, str]]:
-    """Yield what is looked for first, of the first engine."""
+    """Yield what is looked for first: of the first engine, against two others, those it is only compared with first."""
     first = profile.engines[0]
     if best := first.best():
-        yield f"{number(best.faces_per_second)} faces/s", f"{first.name}, batch {best.batch}"
+        yield number(best.faces_per_second), f"faces/s, {first.name}, batch {best.batch}"
     if smallest := min(first.batches, key=lambda one: one.batch, default=None):
         yield f"{number(smallest.latency.p50.value)} ms", f"median latency, batch {smallest.batch}"
-    for other in profile.engines[1:3]:
+    for other in sorted(profile.engines[1:], key=lambda engine: engine.cold_start is not None)[:2]:
         if times := profile.ratio(other.name, first.name, batch):
             yield f"{times.value:.2f}x", f"as fast as {other.name}, batch {batch} [{times.low:.2f}, {times.high:.2f}]"
     if first.cold_start:

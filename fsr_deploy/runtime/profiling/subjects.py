@@ -59,7 +59,8 @@ class Subject:
         """Return the bundle's parity figures of the kind of engine that runs, worst of all batch sizes."""
         is_plan = isinstance(self.session, TensorRTSession)
         bundle = self.file.bundle if self.file else None
-        rows = [row for row in bundle.parity if row["engine"].startswith("TensorRT") == is_plan] if bundle else []
+        known = [row for row in bundle.parity if row.keys() >= {"engine", "psnr_db", "max_error"}] if bundle else []
+        rows = [row for row in known if row["engine"].startswith("TensorRT") == is_plan]
         if not rows:
             return None
         psnrs = [row["psnr_db"] for row in rows if row["psnr_db"] is not None]

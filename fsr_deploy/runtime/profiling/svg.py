@@ -10,7 +10,8 @@ from html import escape
 SERIES = 8
 STYLE = """
 .plot { display: block; width: 100%; height: auto; margin: 8px 0 4px; }
-.plot text { fill: var(--ink); font-size: 12px; }
+.plot text { fill: var(--ink); font-size: 12px; paint-order: stroke; stroke: var(--paper); stroke-width: 3px;
+  stroke-linejoin: round; }
 .plot .faint { fill: var(--faint); } .plot .end { text-anchor: end; } .plot .middle { text-anchor: middle; }
 .plot .grid { stroke: var(--line); stroke-width: 1; }
 .plot .ceiling { stroke: var(--faint); stroke-width: 1.5; fill: none; }
@@ -92,7 +93,7 @@ class Plot:
     right: int = 24
     width: int = 872
     _parts: list[str] = field(default_factory=list)
-    _labels: list[tuple[float, float, float, float]] = field(default_factory=list)
+    _taken: list[tuple[float, float, float, float]] = field(default_factory=list)
 
     top = 26
     bottom = 46
@@ -117,6 +118,7 @@ class Plot:
     def dot(self, series: int, point: Point, tip: str, radius: float = 4) -> None:
         """Draw a mark; ``tip`` shows when it is pointed at."""
         x, y = self.at(*point)
+        self._taken.append((x - radius, y - radius, x + radius, y + radius))
         mark = f'<circle class="s{series % SERIES} fill" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">'
         self._parts.append(f"{mark}<title>{escape(tip)}</title></circle>")
 
@@ -137,15 +139,15 @@ class Plot:
         self._parts.append(f'<text class="{kind}" x="{x + dx:.1f}" y="{y + dy:.1f}">{escape(text)}</text>')
 
     def label(self, point: Point, text: str) -> None:
-        """Write beside a mark, where no other label is: right of it, above, below or further off."""
+        """Write beside a mark where there is room: right of it, above, below or further off; draw all marks before."""
         x, y = self.at(*point)
         wide = 7.0 * len(text)
         left = x + 12 if x + 12 + wide < self.width else x - 12 - wide
         for dy in (4, -8, 16, -20, 28, -32, 40):
             box = (left, y + dy - 12, left + wide, y + dy)
-            if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in self._labels):
+            if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in self._taken):
                 break
-        self._labels.append(box)
+        self._taken.append(box)
         self._parts.append(f'<text x="{left:.1f}" y="{y + dy:.1f}">{escape(text)}</text>')
 
     def svg(self, title: str) -> str:
