@@ -29,6 +29,7 @@ def main(
     model: Annotated[str, typer.Option(help="the network to time")] = "aminet",
     frames: Annotated[int, typer.Option(help="frames that fsr-run upscales with it")] = 200,
     many: Annotated[int, typer.Option(help="frames of the long run that memory is watched in")] = 4000,
+    batches: Annotated[str, typer.Option(help="batch sizes of the comparison")] = "1,4",
     seconds: Annotated[float, typer.Option(help="time for each engine and batch size")] = 20.0,
     output: Annotated[Path, typer.Option("--output", "-o", help="the JSON file to write")] = RESULT,
 ) -> None:
@@ -39,7 +40,7 @@ def main(
         export, _ = call("fsr-export", model, "--target", "onnx", "-o", bundle)
         call("fsr-export", "aminet-tiny", "--target", "onnx", "-o", tiny)
         profile, _ = call(
-            "fsr-profile", bundle, "--against", ",".join(PYTORCH), "--batches", "1,4", "--seconds", seconds
+            "fsr-profile", bundle, "--against", ",".join(PYTORCH), "--batches", batches, "--seconds", seconds
         )
         write_faces(work / "few", frames, lr_size=16)
         write_faces(work / "many", many, lr_size=16)
