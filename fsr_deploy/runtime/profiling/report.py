@@ -121,8 +121,9 @@ def _layers(profile: Profile, engine: EngineProfile, series: int) -> str:
     lead = LAYERS_LEAD.format(total=number(engine.layers.total.value))
     bars = plots.time_by_module(engine.layers, series) + _table(tables.modules(engine.layers))
     parts = page.section(f"Time by module: {engine.name}", lead, bars)
-    if profile.ceilings and (roofline := plots.roofline(engine.layers, profile.ceilings, series)):
-        parts += page.section(f"Roofline: {engine.name}", ROOFLINE_LEAD, roofline)
+    if profile.ceilings and engine.device == "cpu":  # a GPU's ceilings are not measured
+        roofline = plots.roofline(engine.layers, profile.ceilings, series)
+        parts += page.section(f"Roofline: {engine.name}", ROOFLINE_LEAD, roofline) if roofline else ""
     return parts
 
 
