@@ -25,9 +25,10 @@ class SimulatedClock:
 
 
 class NoisyMachine:
-    """Slows work down by noise of 2 %, rare spikes and a drift of 5 % that takes ``drift_seconds`` to come and go."""
+    """Slows work down by noise of 2 %, rare spikes and a drift that takes ``drift_seconds`` to come and go."""
 
-    def __init__(self, seed: int, drift_seconds: float = 2.0) -> None:
+    def __init__(self, seed: int, drift_seconds: float, drift: float = 0.05) -> None:
+        self._amount = drift
         self._rng = np.random.default_rng(seed)
         self._drift_seconds = drift_seconds
         self._drift = self._rng.normal()
@@ -38,7 +39,7 @@ class NoisyMachine:
         self._drift = keep * self._drift + np.sqrt(1 - keep * keep) * self._rng.normal()
         self._last = now
         spike = self._rng.exponential(0.7) if self._rng.random() < 0.03 else 0.0
-        return float(np.exp(0.05 * self._drift + 0.02 * self._rng.normal() + spike))
+        return float(np.exp(self._amount * self._drift + 0.02 * self._rng.normal() + spike))
 
 
 class SimulatedEngine:

@@ -124,7 +124,7 @@ class SimulatedRecorder:
 
     def __init__(self, seed: int, slow: str = "", factor: float = 1.0) -> None:
         self.clock = SimulatedClock()
-        self._machine = NoisyMachine(seed, drift_seconds=0.02)
+        self._machine = NoisyMachine(seed, drift_seconds=0.02, drift=0.02)
         self._factors = {name: factor if module_of(name) == slow else 1.0 for name in KERNELS}
         self._runs: list[Run] = []
 

@@ -14,6 +14,7 @@ from fsr_deploy.runtime.profiling import collect as collecting
 from fsr_deploy.runtime.profiling.collect import Request, collect
 from fsr_deploy.runtime.profiling.compare import Change, compare
 from fsr_deploy.runtime.profiling.layers import LayerWatch
+from fsr_deploy.runtime.profiling.machine import Load
 from fsr_deploy.runtime.profiling.record import Profile, Quality, read_profile, to_json
 from fsr_deploy.runtime.profiling.report import focus, html, markdown
 from fsr_deploy.runtime.profiling.statistics import Estimate
@@ -55,6 +56,10 @@ class SimulatedYardstick:
         pass
 
 
+def meter(load: Load) -> Any:
+    return type("Meter", (), {"read": lambda self: load})()
+
+
 Measure = Callable[..., Profile]
 
 
@@ -62,10 +67,17 @@ Measure = Callable[..., Profile]
 def measure(monkeypatch: pytest.MonkeyPatch) -> Measure:
     """Return a function that profiles simulated engines, given as name = milliseconds per face."""
     monkeypatch.setattr(collecting, "ceilings", lambda clock: Ceilings(200.0, 30.0))
+    monkeypatch.setattr(collecting, "LoadMeter", lambda: meter(Load(0.0, 0.0, 0.0, 0.0)))
 
-    def run(seed: int = 0, planted: str = "", factor: float = 1.0, drift: float = 0.02, **engines: float) -> Profile:
+    def run(
+        seed: int = 0,
+        planted: str = "",
+        factor: float = 1.0,
+        drift: tuple[float, float] = (0.02, 0.02),
+        **engines: float,
+    ) -> Profile:
         clock = SimulatedClock()
-        noise = NoisyMachine(seed, drift)
+        noise = NoisyMachine(seed, *drift)
         subjects = [
             SimulatedSubject(
                 name,
@@ -171,9 +183,18 @@ def test_a_slower_engine_is_named_with_its_batch_sizes_and_a_faster_one_is_no_re
 
 
 @pytest.mark.parametrize("seed", [10, 20, 30, 40])
-@pytest.mark.parametrize("drift", [0.02, 1.0])
-def test_two_profiles_of_the_same_engines_show_no_regression(measure: Measure, seed: int, drift: float) -> None:
+@pytest.mark.parametrize("drift", [(0.02, 0.05), (1.0, 0.05), (100.0, 0.05)])
+def test_two_profiles_of_the_same_engines_show_no_regression(
+    measure: Measure, seed: int, drift: tuple[float, float]
+) -> None:
     assert named(compare(measure(seed, drift=drift, a=1.0), measure(seed + 5, drift=drift, a=1.0))) == set()
+
+
+def test_a_machine_that_others_used_more_is_not_the_engines_fault(measure: Measure) -> None:
+    old, new = measure(1, a=1.0), measure(2, a=2.0)
+    assert named(compare(old, new))
+    assert not named(compare(replace(old, load=Load(0, 0, 0.0, 0.0)), replace(new, load=Load(1, 1, 0.5, 0.0))))
+    assert named(compare(replace(old, load=Load(1, 1, 0.5, 0.0)), replace(new, load=Load(1, 1, 0.5, 0.0))))
 
 
 def test_a_change_says_what_how_much_and_how_sure(measure: Measure) -> None:
@@ -278,8 +299,7 @@ def test_engines_are_shown_at_a_batch_size_that_all_of_them_ran(measure: Measure
 
 
 def test_what_disturbed_the_measurement_is_noted(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
-    busy: Any = type("Meter", (), {"read": lambda self: collecting.Load(0.1, 3.0, 0.4, 0.2)})
-    monkeypatch.setattr(collecting, "LoadMeter", busy)
+    monkeypatch.setattr(collecting, "LoadMeter", lambda: meter(Load(0.1, 3.0, 0.4, 0.2)))
     notes = " ".join(measure(a=1.0).notes)
     assert "other processes took 40% of the CPU" in notes and "gave 20% of the CPU to other machines" in notes
 

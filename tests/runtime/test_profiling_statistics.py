@@ -8,13 +8,13 @@ from tests.runtime.machines import NoisyMachine, SimulatedClock, SimulatedEngine
 RUNS = 40
 
 
-def profile(seed: int, drift_seconds: float, *factors: float) -> tuple[list[Series], float]:
+def profile(seed: int, drift: tuple[float, ...], *factors: float) -> tuple[list[Series], float]:
     """Measure engines of 10 ms times a factor on a noisy machine, for 3 to 4 s of its clock; also a yardstick's median.
 
     The yardstick is other work on the same machine.
     """
     clock = SimulatedClock()
-    machine = NoisyMachine(seed, drift_seconds)
+    machine = NoisyMachine(seed, *drift)
     yardstick: list[float] = []
 
     def beside(batch: int) -> None:
@@ -25,23 +25,23 @@ def profile(seed: int, drift_seconds: float, *factors: float) -> tuple[list[Seri
     return measure(engines, Plan((1, 2, 3), 2.0, clock, beside)), float(np.median(yardstick))
 
 
-def compared(seed: int, drift_seconds: float, factor: float) -> Estimate:
+def compared(seed: int, drift: tuple[float, ...], factor: float) -> Estimate:
     """Compare two profiles, the second of an engine that takes ``factor`` times as long."""
-    old, old_yardstick = profile(2 * seed, drift_seconds, 1.0)
-    new, new_yardstick = profile(2 * seed + 1, drift_seconds, factor)
+    old, old_yardstick = profile(2 * seed, drift, 1.0)
+    new, new_yardstick = profile(2 * seed + 1, drift, factor)
     return change(typical(old[0].passes), typical(new[0].passes), new_yardstick / old_yardstick)
 
 
 @pytest.mark.parametrize("drift_seconds", [0.02, 0.5, 5.0, 100.0])
 def test_two_profiles_of_one_engine_agree_within_their_intervals(drift_seconds: float) -> None:
-    ratios = [compared(seed, drift_seconds, 1.0) for seed in range(RUNS)]
+    ratios = [compared(seed, (drift_seconds,), 1.0) for seed in range(RUNS)]
     assert sum(ratio.low <= 1 <= ratio.high for ratio in ratios) >= 0.95 * RUNS
 
 
-@pytest.mark.parametrize("drift_seconds", [0.02, 0.1])
+@pytest.mark.parametrize("drift_seconds", [0.02, 0.5, 100.0])
 def test_a_slowdown_of_ten_percent_is_told_from_the_noise(drift_seconds: float) -> None:
-    ratios = [compared(seed, drift_seconds, 1.1) for seed in range(RUNS)]
-    assert sum(ratio.low > 1 for ratio in ratios) >= 0.75 * RUNS
+    ratios = [compared(seed, (drift_seconds, 0.02), 1.1) for seed in range(RUNS)]
+    assert sum(ratio.low > 1 for ratio in ratios) >= 0.9 * RUNS
 
 
 def test_a_machine_that_was_slower_as_a_whole_widens_the_comparison() -> None:
@@ -55,7 +55,7 @@ def test_a_machine_that_was_slower_as_a_whole_widens_the_comparison() -> None:
 def test_the_interval_of_a_ratio_holds_the_true_one_whatever_the_drift(drift_seconds: float) -> None:
     held, widths = 0, []
     for seed in range(RUNS):
-        slow, fast = profile(seed, drift_seconds, 1.1, 1.0)[0][:2]
+        slow, fast = profile(seed, (drift_seconds,), 1.1, 1.0)[0][:2]
         ratio = paired_ratio(np.concatenate(slow.passes), np.concatenate(fast.passes))
         held += ratio.low <= 1.1 <= ratio.high
         widths.append(ratio.high / ratio.low)

@@ -45,7 +45,7 @@ def compare(old: Profile, new: Profile) -> list[Change]:
     Latencies, kinds of modules and modules are a family each, whose intervals hold together. Raises InputError where
     the profiles share nothing.
     """
-    drift = new.yardstick.value / old.yardstick.value
+    drift = _drift(old, new)
     known = {engine.name: engine for engine in old.engines}
     pairs = [(known[engine.name], engine) for engine in new.engines if engine.name in known]
     changes = []
@@ -57,6 +57,17 @@ def compare(old: Profile, new: Profile) -> list[Change]:
     if not changes:
         raise InputError(f"the profiles share no engine and batch size; the old one has: {', '.join(known)}")
     return changes
+
+
+def _drift(old: Profile, new: Profile) -> float:
+    """Return by what factor the machine may have been faster or slower in the other run.
+
+    The yardstick tells how fast its cores were. An engine that wants all of them suffers more from other processes:
+    by the square of what they leave, as measured with one core of two taken.
+    """
+    yardstick = new.yardstick.value / old.yardstick.value
+    left = (1 - (old.load.others or 0.0)) / max(1 - (new.load.others or 0.0), 0.01)
+    return max(yardstick, 1 / yardstick) * max(left, 1 / left) ** 2
 
 
 def _latencies(old: EngineProfile, new: EngineProfile) -> Iterator[Figure]:

@@ -5,9 +5,10 @@ all engines take turns, once per *round*. From that follow two kinds of interval
 
 - of a latency (``typical``): where the median of another, equally long run is expected. With K passes, s the standard
   deviation of their medians in log time and t Student's quantile for K - 1 degrees of freedom, it is
-  median * exp(+- t s sqrt(2 / K)): this run's error and the other's. The passes are seconds to minutes apart, so s
-  holds the machine's drift. Drift slower than a whole run cannot show in it: ``change``, which compares two runs,
-  adds what a yardstick, fixed work timed in both, says of the machine.
+  median * exp(+- t s sqrt(2 / K)), this run's error and the other's, and no narrower than the range of the passes'
+  medians: a machine that is slow for a while has no normal distribution. The passes are seconds to minutes apart, so
+  they hold the machine's drift. Drift slower than a whole run cannot show: ``change``, which compares two runs, adds
+  what a yardstick, fixed work timed in both, and the load by others say of the machine.
 - of a ratio of two engines in one run (``paired_ratio``): the rounds pair the engines, so drift and disturbances that
   last longer than a round cancel. The ratio is the median over the rounds; its interval the percentiles of a circular
   block bootstrap (blocks of n^(1/3) successive rounds, so that correlated rounds stay together), widened for few
@@ -65,9 +66,10 @@ def latency(passes: Passes) -> Latency:
 def typical(passes: Passes) -> Estimate:
     """Return the median of all samples and the bounds in which another run's median is expected, in their unit."""
     median = np.median(np.concatenate([np.asarray(part, float) for part in passes])).item()
-    spread = np.log([np.median(part) for part in passes]).std(ddof=1).item()
+    medians = np.array([np.median(part) for part in passes])
+    spread = np.log(medians).std(ddof=1).item()
     reach = math.exp(student_t(0.975) * spread * math.sqrt(2 / len(passes)))
-    return Estimate(median, median / reach, median * reach)
+    return Estimate(median, min(median / reach, medians.min().item()), max(median * reach, medians.max().item()))
 
 
 def change(old: Estimate, new: Estimate, drift: float = 1.0, looks: int = 1) -> Estimate:
@@ -78,9 +80,11 @@ def change(old: Estimate, new: Estimate, drift: float = 1.0, looks: int = 1) -> 
     the interval is widened so that all of them hold with 95 % (Bonferroni).
     """
     ratio = new.value / old.value
-    both = math.hypot(math.log(old.high / old.value), math.log(new.high / new.value)) / math.sqrt(2)
-    reach = math.exp(both * student_t(1 - 0.025 / looks) / student_t(0.975)) * max(drift, 1 / drift)
-    return Estimate(ratio, ratio / reach, ratio * reach)
+    wider = student_t(1 - 0.025 / looks) / student_t(0.975)
+    below = math.hypot(math.log(new.value / new.low), math.log(old.high / old.value))
+    above = math.hypot(math.log(new.high / new.value), math.log(old.value / old.low))
+    drift = max(drift, 1 / drift)
+    return Estimate(ratio, ratio * math.exp(-below * wider) / drift, ratio * math.exp(above * wider) * drift)
 
 
 def student_t(probability: float) -> float:
