@@ -2,13 +2,15 @@
 
 Every engine reads the pairs the same way: a convolution between a DequantizeLinear of its input and one of its weights
 is an INT8 convolution. Symmetric, zero point 0, one scale per tensor and per output channel of the weights, which is
-all that TensorRT takes. A pair serves the convolutions that read a tensor; everybody else keeps the float tensor.
+all that TensorRT takes. A pair serves the convolutions that read a tensor; everybody else keeps the float tensor. The
+scales have the type of the float graph, FP32 or FP16, because strongly typed TensorRT computes what the types say.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +21,23 @@ from fsr_deploy.export.int8.sites import Site
 LEVELS = 127
 
 
-def insert(model: ModelProto, sites: Collection[Site], ranges: Mapping[str, float], *, results: bool) -> ModelProto:
+def insert(
+    model: ModelProto,
+    sites: Collection[Site],
+    ranges: Mapping[str, float],
+    *,
+    results: bool,
+    weights: Mapping[str, NDArray[np.float32]] | None = None,
+) -> ModelProto:
     """Return the graph with these convolutions in INT8; without any, a copy of the graph as it is.
 
     ``ranges`` gives the largest magnitude, in float, of each tensor that is quantised. ``results`` rounds the results
     of private convolutions too, which ONNX Runtime needs to run a convolution in INT8; TensorRT does better without.
+    ``weights`` are the weights before they were rounded to the graph's float type, by the names that they have in it.
     """
-    writer = _Writer(model, ranges)
+    writer = _Writer(model, ranges, weights or {}, results=results)
     for site in sites:
-        writer.quantise(site, results=results and site.private)
+        writer.quantise(site)
     return writer.finish()
 
 
@@ -37,13 +47,22 @@ def weight_scales(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(largest > 0, largest / LEVELS, 1.0).astype(np.float32)
 
 
+def scales_in(scales: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[np.floating[Any]]:
+    """Return scales in a float type: none smaller than it was, so that nothing is clipped, above 0 and finite."""
+    wide = np.minimum(scales, np.float32(np.finfo(dtype).max))
+    narrow = wide.astype(dtype)
+    return np.where(narrow < wide, np.nextafter(narrow, dtype.type(np.inf)), narrow)
+
+
 class _Writer:
     """Builds the quantised graph: new nodes stand right before or after the node that they serve."""
 
-    def __init__(self, model: ModelProto, ranges: Mapping[str, float]) -> None:
+    def __init__(
+        self, model: ModelProto, ranges: Mapping[str, float], exact: Mapping[str, NDArray[np.float32]], *, results: bool
+    ) -> None:
         self.model = ModelProto()
         self.model.CopyFrom(model)
-        self.ranges = ranges
+        self.ranges, self.exact, self.results = ranges, exact, results
         self.nodes = {node.name: node for node in self.model.graph.node}
         self.weights = {tensor.name: tensor for tensor in self.model.graph.initializer}
         self.before: dict[str, list[NodeProto]] = {}
@@ -51,15 +70,16 @@ class _Writer:
         self.count = len(self.nodes)
         self.readers: Counter[str] = Counter()
 
-    def quantise(self, site: Site, *, results: bool) -> None:
+    def quantise(self, site: Site) -> None:
         """Put a convolution in INT8."""
         node = self.nodes[site.node]
-        pair = self._pair(site.module, node.input[0], site.source)
+        weights = numpy_helper.to_array(self.weights[node.input[1]])
+        pair = self._pair(site.module, node.input[0], site.source, weights.dtype)
         self.before.setdefault(site.node, []).extend(pair)
         node.input[0] = pair[-1].output[0]
-        self._quantise_weights(site.module, node)
-        if results:
-            pair = self.after[site.node] = self._pair(site.module, site.result, site.result)
+        self._quantise_weights(site.module, node, weights)
+        if self.results and site.private:
+            pair = self.after[site.node] = self._pair(site.module, site.result, site.result, weights.dtype)
             for reader in self.nodes.values():
                 reader.input[:] = [pair[-1].output[0] if name == site.result else name for name in reader.input]
 
@@ -77,9 +97,9 @@ class _Writer:
                 self.model.graph.initializer.remove(tensor)
         return self.model
 
-    def _pair(self, module: str, tensor: str, measured: str) -> list[NodeProto]:
+    def _pair(self, module: str, tensor: str, measured: str, dtype: np.dtype[Any]) -> list[NodeProto]:
         """Return the two nodes that round a tensor to the range that was ``measured`` of a float tensor."""
-        scale = self._constant(f"{measured}/scale_{self.readers[measured]}", self._scale(measured))
+        scale = self._constant(f"{measured}/scale_{self.readers[measured]}", scales_in(self._scale(measured), dtype))
         zero = self._constant("int8/zero", np.int8(0))
         quantised, rounded = self._name(module, "QuantizeLinear"), self._name(module, "DequantizeLinear")
         return [
@@ -87,22 +107,26 @@ class _Writer:
             helper.make_node("DequantizeLinear", [quantised, scale, zero], [rounded], rounded),
         ]
 
-    def _scale(self, tensor: str) -> np.float32:
-        """Return a tensor's scale, above 0, which engines insist on; for each reader one rounding step larger.
+    def _scale(self, tensor: str) -> NDArray[np.float32]:
+        """Return a tensor's scale, above 0, which engines insist on.
 
-        ONNX Runtime merges equal pairs of one tensor, and then finds none of their convolutions any more.
+        Where results are rounded, for ONNX Runtime, it is one rounding step larger for each reader: it merges equal
+        pairs of one tensor, and then finds none of their convolutions any more. For TensorRT pairs stay equal, so that
+        one rounding can serve all readers.
         """
         scale = np.float32(self.ranges[tensor] / LEVELS or 1.0)
-        for _ in range(self.readers[tensor]):
-            scale = np.nextafter(scale, np.float32(np.inf))
-        self.readers[tensor] += 1
-        return scale
+        if self.results:
+            for _ in range(self.readers[tensor]):
+                scale = np.nextafter(scale, np.float32(np.inf))
+            self.readers[tensor] += 1
+        return np.asarray(scale)
 
-    def _quantise_weights(self, module: str, node: NodeProto) -> None:
+    def _quantise_weights(self, module: str, node: NodeProto, given: NDArray[np.floating[Any]]) -> None:
         name = node.input[1]
-        weights = numpy_helper.to_array(self.weights[name])
-        scales = weight_scales(weights)
-        integers = np.clip(np.round(weights / scales[:, None, None, None]), -LEVELS, LEVELS).astype(np.int8)
+        weights = self.exact.get(name, given).astype(np.float32)
+        scales = scales_in(weight_scales(weights), given.dtype)
+        steps = weights / scales.astype(np.float32)[:, None, None, None]
+        integers = np.clip(np.round(steps), -LEVELS, LEVELS).astype(np.int8)
         inputs = [
             self._constant(f"{name}/int8", integers),
             self._constant(f"{name}/scale", scales),
