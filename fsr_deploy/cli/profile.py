@@ -89,7 +89,6 @@ def _measure(
     trust: bool,
 ) -> Profile:
     from fsr_deploy.runtime.profiling.collect import Request, collect
-    from fsr_deploy.runtime.profiling.statistics import PASSES
     from fsr_deploy.runtime.profiling.subjects import open_subjects
 
     subjects = open_subjects(engines, device, trust=trust)
@@ -97,8 +96,8 @@ def _measure(
     for subject in subjects:
         info = subject.session.info
         say(f"{subject.name}: {info.engine}, device {info.device}, precision {info.precision}")
-    with progress("measuring", PASSES) as advance:
-        return collect(subjects, Request(batches, seconds, layers, budget_ms, warn, advance))
+    request = Request(batches, seconds, layers, budget_ms, say=say, warn=warn, progress=progress)
+    return collect(subjects, request)
 
 
 def _baseline(name: str, engine: Path, first: Subject) -> Subject:

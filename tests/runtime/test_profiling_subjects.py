@@ -124,7 +124,7 @@ def test_a_plan_is_measured_with_and_without_graphs_and_stage_by_stage(
 def test_a_plans_layers_come_from_tensorrts_profiler(machine: MachineFactory, tmp_path: Path, warm: None) -> None:
     write_plan(machine("10.16"), tmp_path / "bundle")
     profile = layers_of(open_subjects([tmp_path / "bundle"], "auto", trust=False)[0], 4)
-    assert profile is not None and profile.runs >= PASSES * 4
+    assert profile is not None and profile.runs >= PASSES
     layers = profile.total.value / 0.125  # the stand-in's layers take 0.125 ms each
     assert layers == pytest.approx(round(layers)) and layers >= 1
 

@@ -1,11 +1,15 @@
+import re
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 from fsr_deploy.errors import InputError, ParityError
 from fsr_deploy.runtime.profiling.rounds import Plan, measure
+from fsr_deploy.runtime.profiling.statistics import PASSES
 from fsr_deploy.runtime.profiling.timing import MonotonicClock, Stopwatch, warm_up
 from fsr_deploy.runtime.session import Batch, OutOfMemory
 from tests.runtime.machines import SimulatedClock, SimulatedEngine
@@ -99,12 +103,23 @@ def test_an_engine_that_is_off_by_one_level_now_and_then_is_timed() -> None:
 @pytest.mark.parametrize(
     ("times", "runs", "stable"),
     [
-        ([1.0] * 20, 6, True),
-        ([9.0, 5.0, 3.0, 2.0] + [1.0] * 20, 10, True),
-        ([1.0, 0.999, 0.998] + [5.0] * 20, 6, True),
-        ([2.0 * 0.97**i for i in range(200)], 50, False),
+        ([0.01] * 20, 6, True),
+        ([0.09, 0.05, 0.03, 0.02] + [0.01] * 20, 10, True),
+        ([0.01, 0.00999, 0.00998] + [0.05] * 20, 6, True),
+        ([0.02 * 0.97**i for i in range(200)], 50, False),
+        ([1.0] * 20, 3, True),
+        ([3.0, 2.0, 1.0, 0.99, 0.98], 5, True),
+        ([0.2] * 20, 4, True),
     ],
-    ids=["steady", "getting faster", "disturbed", "still getting faster when time is up"],
+    ids=[
+        "steady",
+        "getting faster",
+        "disturbed",
+        "still getting faster when time is up",
+        "slow and steady",
+        "slow and getting faster",
+        "not quite as slow",
+    ],
 )
 def test_warm_up_lasts_until_runs_get_no_faster(times: list[float], runs: int, stable: bool) -> None:
     clock, left = SimulatedClock(), iter(times)
@@ -118,6 +133,40 @@ def test_warm_up_lasts_until_runs_get_no_faster(times: list[float], runs: int, s
     warmed = warm_up(sample, clock, limit)
     assert (warmed.runs, warmed.stable) == (runs, stable)
     assert warmed.fastest == min(times[:runs])
+
+
+@pytest.mark.parametrize(
+    ("per_face", "slowdown"),
+    [(0.0005, 1.0), (0.02, 1.0), (0.15, 1.0), (0.6, 1.0), (0.02, 1.6), (0.05, 1.6)],
+    ids=["fast", "usual", "slow", "very slow", "slower than in the warm-up", "so too, few rounds a pass"],
+)
+def test_a_run_takes_as_long_as_was_said(per_face: float, slowdown: float) -> None:
+    clock, lines = SimulatedClock(), []
+    machine = {"factor": 1.0}
+    engines = {name: SimulatedEngine(clock, 0.0, per_face, lambda now: machine["factor"]) for name in "abcd"}
+
+    def say(line: str) -> None:
+        lines.append((line, clock.time))
+        machine["factor"] = slowdown
+
+    series = measure(engines, Plan((1, 4), 5.0, clock, say=say, beside=lambda batch: clock.sleep(0.01)))
+    (line, warmed), took = lines[0], clock.time - lines[0][1]
+    said = re.fullmatch(r"warmed up in \S+ s; measuring takes about (\S+) s", line)
+    assert said and warmed < 5.0 * len(series)
+    assert took == pytest.approx(float(said[1]), rel=0.15)
+
+
+def test_progress_counts_warm_ups_and_visits() -> None:
+    counts: dict[str, list[int]] = {}
+
+    @contextmanager
+    def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+        counts[what] = [total]
+        yield counts[what].append
+
+    clock = SimulatedClock()
+    measure({"a": SimulatedEngine(clock), "b": SimulatedEngine(clock)}, Plan((1, 2, 4), 1.0, clock, progress=progress))
+    assert counts == {"warming up": [6, *[1] * 6], "measuring": [3 * PASSES, *[1] * 3 * PASSES]}
 
 
 def test_engines_take_turns_in_rounds_that_pair_their_samples() -> None:
@@ -146,7 +195,7 @@ def test_a_batch_that_an_engine_cannot_run_is_left_out_with_the_reason() -> None
         "small": Small(clock),
         "slow": SimulatedEngine(clock, per_face=0.3),
     }
-    series = measure(engines, Plan((1, 2, 4, 8), 2.0, clock, notice=lines.append))
+    series = measure(engines, Plan((1, 2, 4, 8), 6.0, clock, notice=lines.append))
     assert {one.engine: [o.batch for o in series if o.engine == one.engine] for one in series} == {
         "fixed": [1],
         "small": [1, 2],
@@ -155,7 +204,7 @@ def test_a_batch_that_an_engine_cannot_run_is_left_out_with_the_reason() -> None
     assert lines == [
         "batch 2 and larger left out for fixed: it takes at most 1",
         "batch 4 and larger left out for small: no room for 4 faces",
-        "batch 4 and larger left out for slow: a run would take about 1.2 s; raise --seconds to have it measured",
+        "batch 4 and larger left out for slow: a run would take about 1.2 s; --seconds 11 has it measured",
     ]
 
 

@@ -10,7 +10,7 @@ from itertools import combinations
 from fsr_deploy.runtime.profiling.layers import LayerWatch
 from fsr_deploy.runtime.profiling.machine import Load, LoadMeter, machine
 from fsr_deploy.runtime.profiling.record import BatchProfile, EngineProfile, EngineRatio, Profile
-from fsr_deploy.runtime.profiling.rounds import Plan, Series, measure
+from fsr_deploy.runtime.profiling.rounds import Plan, Progress, Series, duration, measure, no_progress
 from fsr_deploy.runtime.profiling.stages import StageWatch
 from fsr_deploy.runtime.profiling.statistics import PASSES, latency, paired_ratio, typical
 from fsr_deploy.runtime.profiling.subjects import Subject
@@ -23,14 +23,18 @@ BUSY = 0.1  # share of the CPU taken by others that is worth a note
 
 @dataclass(frozen=True)
 class Request:
-    """What to measure; ``seconds`` per engine and batch size. ``say`` and ``advance`` report progress."""
+    """What to measure; ``seconds`` per engine and batch size.
+
+    ``say`` takes what will be done, ``warn`` what a reader should know, ``progress`` is as for a Plan.
+    """
 
     batches: Sequence[int]
     seconds: float
     layers: bool = False
     budget_ms: float | None = None
     say: Callable[[str], None] = lambda line: None
-    advance: Callable[[int], None] = lambda count: None
+    warn: Callable[[str], None] = lambda line: None
+    progress: Progress = no_progress
     clock: Clock = field(default_factory=MonotonicClock)
 
 
@@ -58,10 +62,20 @@ def collect(subjects: Sequence[Subject], request: Request) -> Profile:
 
     def notice(line: str) -> None:
         notes.append(line)
-        request.say(line)
+        request.warn(line)
 
     watches = _watch(subjects, request, facts.cores)
-    plan = Plan(request.batches, request.seconds, request.clock, watches.visit, notice, request.advance)
+    plan = Plan(
+        batches=request.batches,
+        seconds=request.seconds,
+        clock=request.clock,
+        beside=watches.visit,
+        beside_seconds=request.seconds * len(watches.layers),
+        notice=notice,
+        say=request.say,
+        progress=request.progress,
+    )
+    request.say(_announcement(len(subjects), plan))
     series = measure({subject.name: subject.session for subject in subjects}, plan)
     watches.yardstick.close()
     load = meter.read()
@@ -77,6 +91,15 @@ def collect(subjects: Sequence[Subject], request: Request) -> Profile:
         budget_ms=request.budget_ms,
         notes=[*notes, *_warnings(load, series)],
     )
+
+
+def _announcement(engines: int, plan: Plan) -> str:
+    """Say how long it will take, at most but for the warm-up."""
+    sizes = len(set(plan.batches))
+    seconds = plan.seconds * engines * sizes + plan.beside_seconds
+    layers = f" and {plan.beside_seconds:g} s for layers" if plan.beside_seconds else ""
+    what = f"{engines} engine{'s' * (engines > 1)} x {sizes} batch size{'s' * (sizes > 1)} x {plan.seconds:g} s{layers}"
+    return f"{what}: about {duration(seconds)}, and before it the warm-up, 6 to 9 runs of each"
 
 
 def _watch(subjects: Sequence[Subject], request: Request, cores: int) -> _Watches:

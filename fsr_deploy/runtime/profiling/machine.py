@@ -11,6 +11,10 @@ from importlib import metadata
 from pathlib import Path
 
 LIBRARIES = ("fsr-deploy", "numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "cuda-bindings", "torch", "openvino")
+INSTRUCTIONS = (
+    *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),  # x86
+    *("asimd", "asimddp", "i8mm", "sve", "sve2"),  # Arm
+)  # those that the speed of FP32 and INT8 kernels depends on, as Linux names them
 GPU_FIELDS = "name,driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit"
 
 
@@ -20,6 +24,7 @@ class Machine:
 
     ``cores`` are those this process may use, ``clock_mhz`` their mean clock at the time of asking. ``gpus`` holds one
     line of nvidia-smi for each GPU: name, driver, SM clock and its maximum, memory clock, power limit.
+    ``instructions`` are those of INSTRUCTIONS that the CPU has.
     """
 
     cpu: str
@@ -30,6 +35,7 @@ class Machine:
     system: str
     gpus: tuple[str, ...]
     versions: dict[str, str]
+    instructions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class Load:
 def machine() -> Machine:
     """Return the facts of this machine."""
     cpuinfo = _text("/proc/cpuinfo")
+    flags = {flag for key in ("flags", "Features") for line in _values(cpuinfo, key)[:1] for flag in line.split()}
     clocks = [float(value) for value in _values(cpuinfo, "cpu MHz")]
     memory = [float(value.split()[0]) for value in _values(_text("/proc/meminfo"), "MemTotal")]
     return Machine(
@@ -60,6 +67,7 @@ def machine() -> Machine:
         system=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         gpus=_gpus(),
         versions=_versions(),
+        instructions=tuple(name for name in INSTRUCTIONS if name in flags),
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,9 +14,19 @@ from fsr_deploy.runtime.profiling.statistics import PASSES
 from fsr_deploy.runtime.profiling.timing import Clock, Stopwatch, WarmUp, warm_up
 from fsr_deploy.runtime.session import OutOfMemory, Session
 
-MIN_ROUNDS, MAX_ROUNDS = 3, 125  # per pass: 24 to 1000 samples in all
-SLOWEST_RUN = 0.5  # of the measuring time: a batch whose runs take longer is left out
-REWARM_RUNS, REWARM_SECONDS = 5, 0.2  # after a change of the batch size, which ends CUDA graphs and refills arenas
+MAX_ROUNDS = 125  # per pass: 1000 samples in all
+SLOWEST_RUN = 1 / PASSES  # of the measuring time: once per pass, a slower batch would take longer than asked for
+WARM_UP_SHARE = 0.5  # of the measuring time: the most that the runs of a warm-up may take
+# After a change of the batch size, which ends CUDA graphs and refills arenas; of the engine's time in that visit. A
+# slow engine's first run is as fast as the next: of AMINet's, on one core, within 0.3 %.
+REWARM_RUNS, REWARM_SECONDS, REWARM_SHARE = 5, 0.2, 0.2
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+def no_progress(what: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+    """Tell nobody."""
+    return nullcontext(lambda count: None)
 
 
 @dataclass(frozen=True)
@@ -32,28 +44,40 @@ class Series:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure: ``seconds`` per engine and batch size, roughly.
+    """What to measure: ``seconds`` per engine and batch size.
 
-    ``beside`` is called with the batch size at every visit to it, before the engines. ``notice`` takes a line about
-    what was left out, ``advance`` the number of passes just done.
+    ``beside`` is called with the batch size at every visit to it, before the engines, and takes ``beside_seconds`` in
+    all, roughly. ``notice`` takes a line about what was left out, ``say`` one about what comes next; ``progress``
+    makes, of what is being done and in how many steps, the function that is called after each.
     """
 
     batches: Sequence[int]
     seconds: float
     clock: Clock
     beside: Callable[[int], None] = lambda batch: None
+    beside_seconds: float = 0.0
     notice: Callable[[str], None] = lambda line: None
-    advance: Callable[[int], None] = lambda count: None
+    say: Callable[[str], None] = lambda line: None
+    progress: Progress = no_progress
 
 
 @dataclass(frozen=True)
 class _Visit:
-    """One batch size, the engines that can run it, and how often they do in each pass."""
+    """One batch size and the engines that can run it."""
 
     batch: int
     watches: dict[str, Stopwatch]
     series: dict[str, Series]
-    rounds: int
+
+    @property
+    def round_seconds(self) -> float:
+        """How long it takes to run every engine once."""
+        return sum(one.warm_up.fastest for one in self.series.values())
+
+    def seconds(self, asked: float) -> float:
+        """Return what all passes will take of ``asked`` seconds for each engine; more for one round in each pass."""
+        least, most = (PASSES * rounds * self.round_seconds for rounds in (1, MAX_ROUNDS))
+        return max(min(asked * len(self.series), most), least)
 
 
 def measure(sessions: Mapping[str, Session], plan: Plan) -> list[Series]:
@@ -64,37 +88,51 @@ def measure(sessions: Mapping[str, Session], plan: Plan) -> list[Series]:
     orders are the same every time. Raises InputError where no engine can run any of the batch sizes.
     """
     rng = np.random.default_rng(0)
+    start = plan.clock.now()
     visits = _warm_up_all(sessions, plan)
     if not visits:
         raise InputError("no engine can run any of the batch sizes; name others with --batches")
-    for _ in range(PASSES):
-        for index in rng.permutation(len(visits)):
-            plan.beside(visits[index].batch)
-            _take_turns(visits[index], plan.clock, rng)
-        plan.advance(1)
+    left = plan.beside_seconds + sum(visit.seconds(plan.seconds) for visit in visits)
+    plan.say(f"warmed up in {duration(plan.clock.now() - start)}; measuring takes about {duration(left)}")
+    with plan.progress("measuring", PASSES * len(visits)) as advance:
+        for _ in range(PASSES):
+            for index in rng.permutation(len(visits)):
+                plan.beside(visits[index].batch)
+                _take_turns(visits[index], plan, rng)
+                advance(1)
     return [series for visit in visits for series in visit.series.values()]
 
 
+def duration(seconds: float) -> str:
+    """Return a time for a person: "40 s", "2.5 minutes"."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} minutes"
+
+
 def _warm_up_all(sessions: Mapping[str, Session], plan: Plan) -> list[_Visit]:
-    visits = []
+    visits = [_Visit(batch, {}, {}) for batch in sorted(set(plan.batches))]
     running = dict(sessions)
     fastest = dict.fromkeys(sessions, (0.0, 1))
-    for batch in sorted(set(plan.batches)):
-        watches, series = {}, {}
-        for name, session in list(running.items()):
-            try:
-                _check(session, batch, fastest[name], plan.seconds)
-                watch = Stopwatch(session, batch, plan.clock)
-                warmed = warm_up(watch.sample, plan.clock, plan.seconds)
-            except (OutOfMemory, _TooLarge) as reason:
-                plan.notice(f"batch {batch} and larger left out for {name}: {reason}")
-                del running[name]
-                continue
-            watches[name], series[name] = watch, Series(name, batch, warmed)
-            fastest[name] = (warmed.fastest, batch)
-        if series:
-            visits.append(_Visit(batch, watches, series, _rounds(series.values(), plan.seconds)))
-    return visits
+    with plan.progress("warming up", len(visits) * len(sessions)) as advance:
+        for visit in visits:
+            for name, session in list(running.items()):
+                try:
+                    _check(session, visit.batch, fastest[name], plan.seconds)
+                    watch, warmed = _warm_up(session, visit.batch, plan)
+                except (OutOfMemory, _TooLarge) as reason:
+                    plan.notice(f"batch {visit.batch} and larger left out for {name}: {reason}")
+                    del running[name]
+                    continue
+                visit.watches[name], visit.series[name] = watch, Series(name, visit.batch, warmed)
+                fastest[name] = (warmed.fastest, visit.batch)
+                advance(1)
+    return [visit for visit in visits if visit.series]
+
+
+def _warm_up(session: Session, batch: int, plan: Plan) -> tuple[Stopwatch, WarmUp]:
+    start = plan.clock.now()
+    watch = Stopwatch(session, batch, plan.clock)
+    warmed = warm_up(watch.sample, plan.clock, WARM_UP_SHARE * plan.seconds)
+    return watch, replace(warmed, seconds=plan.clock.now() - start)
 
 
 class _TooLarge(Exception):
@@ -108,28 +146,34 @@ def _check(session: Session, batch: int, known: tuple[float, int], seconds: floa
         raise _TooLarge(f"it takes at most {largest}")
     expected = known[0] * batch / known[1]
     if expected > SLOWEST_RUN * seconds:
-        raise _TooLarge(f"a run would take about {expected:.1f} s; raise --seconds to have it measured")
+        enough = math.ceil(1.1 * expected / SLOWEST_RUN)
+        raise _TooLarge(f"a run would take about {expected:.1f} s; --seconds {enough} has it measured")
 
 
-def _rounds(series: Iterable[Series], seconds: float) -> int:
-    fastest = [one.warm_up.fastest for one in series]
-    return min(max(round(seconds / PASSES * len(fastest) / sum(fastest)), MIN_ROUNDS), MAX_ROUNDS)
+def _take_turns(visit: _Visit, plan: Plan, rng: np.random.Generator) -> None:
+    """Run in rounds until the time of the visit is over.
 
-
-def _take_turns(visit: _Visit, clock: Clock, rng: np.random.Generator) -> None:
-    names = list(visit.watches)
+    On a machine that is slower than in the warm-up they are fewer, but half of those planned at least: of very few, one
+    disturbance would make the median.
+    """
+    names, share = list(visit.watches), plan.seconds / PASSES
+    end = plan.clock.now() + share * len(names)
+    planned = min(round(share * len(names) / visit.round_seconds), MAX_ROUNDS)
     for name in names:
-        _rewarm(visit.watches[name], clock)
+        _rewarm(visit, name, plan.clock, min(REWARM_SECONDS, REWARM_SHARE * share))
         visit.series[name].passes.append([])
-    for _ in range(visit.rounds):
+    for rounds in range(max(planned, 1)):
+        if 2 * rounds >= planned and rounds and plan.clock.now() + visit.round_seconds / 2 > end:
+            break
         for index in rng.permutation(len(names)):
             name = names[index]
             visit.series[name].passes[-1].append(visit.watches[name].sample())
 
 
-def _rewarm(watch: Stopwatch, clock: Clock) -> None:
-    start = clock.now()
+def _rewarm(visit: _Visit, name: str, clock: Clock, limit: float) -> None:
+    """Run as often as the limit allows."""
+    expected, start = visit.series[name].warm_up.fastest, clock.now()
     for _ in range(REWARM_RUNS):
-        watch.sample()
-        if clock.now() - start > REWARM_SECONDS:
+        if clock.now() - start + expected > limit:
             break
+        visit.watches[name].sample()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsr_deploy.bundle import LAYERS_NAME, ONNX_NAME, PLAN_NAME, Bundle
+from fsr_deploy.bundle import LAYERS_NAME, ONNX_NAME, PLAN_NAME, Bundle, BundleInfo
 from fsr_deploy.runtime.enginefile import EngineFile, read_engine_file
 from fsr_deploy.runtime.engines import open_session
 from fsr_deploy.runtime.onnx import OnnxSession
@@ -56,15 +56,9 @@ class Subject:
         return None
 
     def quality(self) -> Quality | None:
-        """Return the bundle's parity figures of the kind of engine that runs, worst of all batch sizes."""
-        is_plan = isinstance(self.session, TensorRTSession)
+        """Return the bundle's parity figures of the kind of engine that runs."""
         bundle = self.file.bundle if self.file else None
-        known = [row for row in bundle.parity if row.keys() >= {"engine", "psnr_db", "max_error"}] if bundle else []
-        rows = [row for row in known if row["engine"].startswith("TensorRT") == is_plan]
-        if not rows:
-            return None
-        psnrs = [row["psnr_db"] for row in rows if row["psnr_db"] is not None]
-        return Quality(min(psnrs, default=None), max(row["max_error"] for row in rows))
+        return worst_parity(bundle, plan=isinstance(self.session, TensorRTSession)) if bundle else None
 
     def notes(self) -> list[str]:
         """Return what whoever reads the figures should know of the engine."""
@@ -96,6 +90,16 @@ def open_subjects(paths: Sequence[Path], device: str, *, trust: bool) -> list[Su
             plain = TensorRTSession(file, session.info.device, trust=trust, in_flight=1, graphs=False)
             subjects.append(Subject(f"{name}, no CUDA graph", plain))
     return subjects
+
+
+def worst_parity(bundle: BundleInfo, *, plan: bool) -> Quality | None:
+    """Return the worst of a bundle's parity figures over all batch sizes, of its plan or else its graph."""
+    known = [row for row in bundle.parity if row.keys() >= {"engine", "psnr_db", "max_error"}]
+    rows = [row for row in known if row["engine"].startswith("TensorRT") == plan]
+    if not rows:
+        return None
+    psnrs = [row["psnr_db"] for row in rows if row["psnr_db"] is not None]
+    return Quality(min(psnrs, default=None), max(row["max_error"] for row in rows))
 
 
 def _name(path: Path, taken: Sequence[str]) -> str:

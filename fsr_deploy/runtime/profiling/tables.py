@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fsr_deploy.runtime.profiling.layers import LayerProfile
+from fsr_deploy.runtime.profiling.machine import Machine
 from fsr_deploy.runtime.profiling.record import EngineProfile, Profile
 from fsr_deploy.runtime.profiling.statistics import Estimate
 from fsr_deploy.runtime.profiling.svg import number
@@ -126,6 +127,7 @@ def facts(profile: Profile) -> Iterator[tuple[str, str]]:
     clock = f" at {machine.clock_mhz:.0f} MHz" if machine.clock_mhz else ""
     governor = f", governor {machine.governor}" if machine.governor else ""
     yield "CPU", f"{machine.cpu}, {machine.cores} cores{clock}{governor}"
+    yield "Instructions", _instructions(machine)
     for gpu in machine.gpus:
         yield "GPU", gpu
     if machine.memory_gib:
@@ -135,9 +137,25 @@ def facts(profile: Profile) -> Iterator[tuple[str, str]]:
         yield "CPU taken by others", f"{load.others:.0%} by other processes, {load.stolen:.0%} by other machines"
     yield "Load average", f"{load.before} before, {load.after} after"
     yield "Yardstick", f"{number(profile.yardstick.value)} ms {_interval(profile.yardstick)} for fixed NumPy work"
+    yield "Warm-up", _warm_up(profile)
     yield "Versions", ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     for engine in profile.engines:
         yield engine.name, f"{engine.engine} on {engine.device}, {engine.precision}{_digest(engine)}"
+
+
+def _instructions(machine: Machine) -> str:
+    """Say what the CPU has, and that it lacks what INT8 needs to be fast."""
+    if not machine.instructions:
+        return "unknown"
+    has_int8 = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"} & set(machine.instructions)
+    return ", ".join(machine.instructions) + ("" if has_int8 else "; none for products of INT8")
+
+
+def _warm_up(profile: Profile) -> str:
+    """Say how long the warm-ups took together, and which took longest."""
+    seconds = [(one.warm_up.seconds, engine.name, one.batch) for engine in profile.engines for one in engine.batches]
+    longest, name, batch = max(seconds)
+    return f"{sum(one[0] for one in seconds):.1f} s in all; longest {name} at batch {batch}, {longest:.1f} s"
 
 
 def _digest(engine: EngineProfile) -> str:

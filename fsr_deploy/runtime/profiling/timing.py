@@ -23,8 +23,8 @@ INPUTS = 3
 SETTLE_SECONDS = 0.1
 PROBE_STRIDE = 509  # prime, so that the probes meet every colour and column; about 100 of a 128x128 face
 TOLERANCE = 1  # 8-bit levels: an engine may sum in another order each time
-WARM_UP_RUNS = 5
 WARM_UP_GAIN = 0.02
+WARM_UP_RUNS, WARM_UP_SLOW_RUNS, WARM_UP_SECONDS = 5, 2, 0.5  # five runs; of slow engines two, if they took as long
 
 
 class Clock(Protocol):
@@ -53,7 +53,10 @@ class MonotonicClock:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """How the warm-up went: ``fastest`` is its fastest run; ``stable`` is False where its time ran out first."""
+    """How the warm-up went: ``fastest`` is its fastest run; ``stable`` is False where its time ran out first.
+
+    ``seconds`` holds all that came before the measurement, the first runs and what they compile included.
+    """
 
     runs: int
     seconds: float
@@ -115,15 +118,21 @@ def _close(found: NDArray[np.uint8], known: NDArray[np.uint8]) -> bool:
 def warm_up(sample: Callable[[], float], clock: Clock, limit: float) -> WarmUp:
     """Run until five runs in a row were not faster than the fastest before them by more than 2 %, or out of time.
 
-    The fastest run is the measure because disturbances only ever make a run slower: they neither end the warm-up
-    early nor draw it out. ``limit`` is in seconds.
+    Of a slow engine two runs in a row are enough, if they took half a second: what warms up, caches and clocks, does so
+    in time rather than in runs. The fastest run is the measure because disturbances only ever make a run slower: they
+    neither end the warm-up early nor draw it out. ``limit`` is in seconds.
     """
     start = clock.now()
     fastest = sample()
-    runs, idle = 1, 0
-    while idle < WARM_UP_RUNS and clock.now() - start < limit:
+    best_at, runs, idle, stable = clock.now(), 1, 0, False
+    while not stable and clock.now() - start < limit:
         seconds = sample()
         runs += 1
-        idle = 0 if seconds < fastest * (1 - WARM_UP_GAIN) else idle + 1
+        if seconds < fastest * (1 - WARM_UP_GAIN):
+            best_at, idle = clock.now(), 0
+        else:
+            idle += 1
         fastest = min(fastest, seconds)
-    return WarmUp(runs, clock.now() - start, fastest, idle == WARM_UP_RUNS)
+        slow = idle >= WARM_UP_SLOW_RUNS and clock.now() - best_at >= WARM_UP_SECONDS
+        stable = slow or idle >= WARM_UP_RUNS
+    return WarmUp(runs, clock.now() - start, fastest, stable)
