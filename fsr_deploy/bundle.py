@@ -21,10 +21,12 @@ INFO_NAME = "bundle.json"
 ONNX_NAME = "model.onnx"
 PLAN_NAME = "engine.plan"
 REFERENCE_NAME = "reference.npz"
+TRUTH_NAME = "truth"  # in reference.npz, where the faces are known that the LR faces were reduced from
 REPORT_NAME = "report.html"
 PICTURE_NAME = "parity.png"
 LAYERS_NAME = "layers.json"
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+MIXED = "int8+fp16"  # convolutions in INT8 where that is harmless, FP16 elsewhere
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", MIXED)
 IO_KINDS = ("uint8", "float")
 
 
