@@ -16,7 +16,7 @@ TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 def rounded(model: ModelProto, precision: str) -> ModelProto:
     """Return a graph of FP32 kernels that rounds to ``precision`` ("fp16", "bf16") wherever the given one stores it.
 
-    Inputs and outputs stay as they are.
+    Inputs and outputs stay as they are, and so do pairs of Quantize and Dequantize, scales of that precision included.
     """
     reduced = TYPES[precision]
     values = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph.value_info

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +30,18 @@ class Built:
     seconds: float
 
 
-def build_plan(path: Path, precision: str, batches: Range, options: PlanOptions) -> Built:
+def build_plan(
+    path: Path,
+    precision: str,
+    batches: Range,
+    options: PlanOptions,
+    in_fp32: Callable[[str], bool] = lambda module: False,
+) -> Built:
     """Build a plan of an ONNX file for one of this machine's GPUs.
 
-    The graph holds its precision; ``precision`` names it for TensorRT 8.6, which wants to be told. ``batches`` is the
-    profile where ``options`` name none. Raises MissingError without a GPU, TensorRT or cuda-bindings, or where the GPU
+    The graph holds its precision; ``precision`` names it for TensorRT 8.6, which wants to be told, and ``in_fp32``
+    tells of a module of the graph that it stays in FP32. ``batches`` is the profile where ``options`` name none. Raises
+    MissingError without a GPU, TensorRT or cuda-bindings, or where the GPU
     has too little memory, and InputError with TensorRT's own words for a graph or a setting that it refuses.
     """
     gpu = find_gpu(options.device)
@@ -46,7 +54,7 @@ def build_plan(path: Path, precision: str, batches: Range, options: PlanOptions)
     parse(trt, network, model, path.name)
     profiles = options.profiles or (batches,)
     config = make_config(trt, builder, network, profiles, options)
-    write_precision(trt, network, config, precision)
+    write_precision(trt, network, config, precision, in_fp32)
     cache = options.timing_cache or default_path(trt.__version__, gpu)
     attach(config, cache)
     start = time.perf_counter()

@@ -20,7 +20,7 @@ EVERYWHERE = {
     "ICudaEngine": "create_engine_inspector create_execution_context get_tensor_dtype get_tensor_mode get_tensor_name "
     "get_tensor_profile_shape get_tensor_shape num_io_tensors num_optimization_profiles",
     "IExecutionContext": "execute_async_v3 profiler set_input_shape set_optimization_profile_async set_tensor_address",
-    "ILayer": "get_output num_outputs type",
+    "ILayer": "get_output name num_outputs type",
     "ILogger": "__init__ log",
     "INetworkDefinition": "get_input get_layer num_layers",
     "IOptimizationProfile": "set_shape",

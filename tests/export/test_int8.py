@@ -24,7 +24,7 @@ from fsr_deploy.export.int8.faces import calibration_faces
 from fsr_deploy.export.int8.post_training import Plan, find_ranges, quantise
 from fsr_deploy.export.int8.qdq import insert, weight_scales
 from fsr_deploy.export.int8.running import run_graph
-from fsr_deploy.export.int8.selection import choose, tensor_shapes, unit
+from fsr_deploy.export.int8.selection import Timing, choose, tensor_shapes, unit
 from fsr_deploy.export.int8.sites import find_sites
 from fsr_deploy.export.int8.thresholds import CALIBRATORS
 from fsr_deploy.export.int8.wiring import Wiring
@@ -174,7 +174,7 @@ def test_on_a_cpu_what_is_not_faster_stays_in_float(tmp_path: Path, monkeypatch:
     model, reasons = exported(Chain(), tmp_path)
     sites, _ = find_sites(model, reasons)
     for slower in (True, False):
-        timing = type("Timing", (), {"pays": not slower, "int8_ms": 2.0, "float_ms": 1.0})
+        timing = Timing(float_ms=1.0, int8_ms=2.0 if slower else 0.5)
         monkeypatch.setattr("fsr_deploy.export.int8.selection.measure", lambda unit, site, timing=timing: timing)
         chosen, why = choose(model, sites)
         assert bool(chosen) is not slower
@@ -197,6 +197,30 @@ def test_what_is_timed_as_int8_is_computed_in_int8(tmp_path: Path, module: str, 
     onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     kinds = {node.op_type for node in onnx.load(path).graph.node}
     assert "QLinearConv" in kinds and not kinds & {"Conv", "FusedConv"}
+
+
+def test_weights_for_tensorrt_are_floats_that_round_to_the_same_bits(aminet: tuple[ModelProto, dict[str, str]]) -> None:
+    bits, floats = (all_int8(*aminet, results=results).graph for results in (True, False))
+    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in (*bits.initializer, *floats.initializer)}
+    assert not [tensor for tensor in floats.initializer if tensor.name.endswith("/int8")]
+    weights = [name.removesuffix("/int8") for name in values if name.endswith("/int8")]
+    assert len(weights) > 50
+    for name in weights:
+        steps = values[f"{name}/rounded"] / values[f"{name}/scale"][:, None, None, None]
+        assert np.array_equal(np.round(steps), values[f"{name}/int8"]), name
+
+
+def test_readers_of_one_tensor_share_a_scale_for_tensorrt_and_have_their_own_for_onnx_runtime(
+    aminet: tuple[ModelProto, dict[str, str]],
+) -> None:
+    for results in (True, False):
+        scales: dict[str, list[str]] = {}
+        for node in all_int8(*aminet, results=results).graph.node:
+            if node.op_type == "QuantizeLinear":
+                scales.setdefault(node.input[0], []).append(node.input[1])
+        shared = [names for names in scales.values() if len(names) > 1]
+        assert shared
+        assert all((len(set(names)) == 1) is not results for names in shared)
 
 
 def test_a_dead_channel_has_a_scale_above_zero() -> None:

@@ -31,7 +31,7 @@ def graph(tmp_path: Path) -> Path:
     return write_onnx(tmp_path / "model.onnx", lr_size=4)
 
 
-def mixed_graph(path: Path, operator: str = "Sqrt", opset: int = 17) -> Path:
+def typed_graph(path: Path, operator: str = "Sqrt", opset: int = 17) -> Path:
     """Write an FP16 graph with one FP32 node between casts, its nodes named after modules as fsr-export does."""
     nodes = [
         helper.make_node("Cast", ["lr"], ["x"], name="/Cast_0", to=TensorProto.FLOAT16),
@@ -42,7 +42,7 @@ def mixed_graph(path: Path, operator: str = "Sqrt", opset: int = 17) -> Path:
     ]
     values = [helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", 4, 4, 3]) for name in ("lr", "sr")]
     weight = numpy_helper.from_array(np.ones(3, np.float32), "unused")
-    model = helper.make_graph(nodes, "mixed", values[:1], values[1:], [weight])
+    model = helper.make_graph(nodes, "typed", values[:1], values[1:], [weight])
     onnx.save(helper.make_model(model, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
     return path
 
@@ -61,21 +61,25 @@ FLAGS = {
     ("8.6", "fp32"): set(),
     ("8.6", "fp16"): {"FP16", "OBEY_PRECISION_CONSTRAINTS"},
     ("8.6", "int8"): {"INT8"},
+    ("8.6", "int8+fp16"): {"INT8", "FP16", "OBEY_PRECISION_CONSTRAINTS"},
     ("10.16", "fp32"): set(),
     ("10.16", "fp16"): set(),
     ("10.16", "bf16"): set(),
     ("10.16", "int8"): set(),
+    ("10.16", "int8+fp16"): set(),
     ("11.4", "fp16"): set(),
     ("11.4", "bf16"): set(),
     ("11.4", "int8"): set(),
+    ("11.4", "int8+fp16"): set(),
 }
 
 
 @pytest.mark.parametrize(("release", "precision"), FLAGS)
 def test_flags_allow_a_precision_only_where_the_graph_does_not_decide(
-    machine: MachineFactory, graph: Path, release: str, precision: str
+    machine: MachineFactory, tmp_path: Path, release: str, precision: str
 ) -> None:
     gpu = machine(release)
+    graph = typed_graph(tmp_path / "typed.onnx", opset=17 if release == "8.6" else 19)
     build_plan(graph, precision, BATCHES, PlanOptions())
     network, config = gpu.tensorrt.builds[0]
     assert {flag.name for flag in config._flags} == FLAGS[release, precision], "TF32 is cleared everywhere"
@@ -88,11 +92,56 @@ def test_on_8_6_the_fp32_layers_of_an_fp16_graph_are_pinned_and_no_others(
     machine: MachineFactory, tmp_path: Path
 ) -> None:
     gpu = machine("8.6")
-    build_plan(mixed_graph(tmp_path / "mixed.onnx"), "fp16", BATCHES, PlanOptions())
+    build_plan(typed_graph(tmp_path / "typed.onnx"), "fp16", BATCHES, PlanOptions())
     network, _ = gpu.tensorrt.builds[0]
     float32 = gpu.tensorrt.DataType.FLOAT
     pinned = {layer.name: (layer.precision, layer._output_types) for layer in network._layers if layer.precision}
     assert pinned == {"enc1.sa/Sqrt_3": (float32, {0: float32})}
+
+
+def pairs_graph(path: Path) -> Path:
+    """Write what --int8 --fp16 --opset 17 writes in small: all FP32, one convolution between pairs, one attention."""
+    nodes = [
+        helper.make_node("Cast", ["lr"], ["a"], name="/Cast_0", to=TensorProto.FLOAT),
+        helper.make_node("Floor", ["a"], ["b"], name="bicubic/Floor_1"),
+        helper.make_node("QuantizeLinear", ["b", "step", "zero"], ["q"], name="network.conv/QuantizeLinear_2"),
+        helper.make_node("DequantizeLinear", ["q", "step", "zero"], ["c"], name="network.conv/DequantizeLinear_3"),
+        helper.make_node("Relu", ["c"], ["d"], name="network.conv/Relu_4"),
+        helper.make_node("Softmax", ["d"], ["e"], name="network.sa.matrix/Softmax_5"),
+        helper.make_node("Neg", ["e"], ["f"], name="network.sa/Neg_6"),
+        helper.make_node("Cast", ["f"], ["sr"], name="/Cast_7", to=TensorProto.UINT8),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", 4, 4, 3]) for name in ("lr", "sr")]
+    constants = [
+        numpy_helper.from_array(np.array(1, dtype), name) for name, dtype in (("step", np.float32), ("zero", np.int8))
+    ]
+    model = helper.make_graph(nodes, "pairs", values[:1], values[1:], constants)
+    onnx.save(helper.make_model(model, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_on_8_6_int8_and_fp16_leave_in_fp32_what_the_modules_say_and_what_is_around_the_network(
+    machine: MachineFactory, tmp_path: Path
+) -> None:
+    gpu = machine("8.6")
+    in_fp32 = {"", "bicubic", "network.sa.matrix"}.__contains__
+    build_plan(pairs_graph(tmp_path / "pairs.onnx"), "int8+fp16", BATCHES, PlanOptions(), in_fp32)
+    network, _ = gpu.tensorrt.builds[0]
+    float32 = gpu.tensorrt.DataType.FLOAT
+    pinned = {layer.name: (layer.precision, layer._output_types) for layer in network._layers if layer.precision}
+    assert set(pinned) == {"bicubic/Floor_1", "(Unnamed Layer* 5) [Shuffle]", "network.sa.matrix/Softmax_5"}
+    assert set(map(str, pinned.values())) == {str((float32, {0: float32}))}
+
+
+@pytest.mark.parametrize("release", ["10.16", "11.4"])
+def test_strongly_typed_tensorrt_refuses_int8_and_fp16_that_8_6_was_meant_to_type(
+    machine: MachineFactory, tmp_path: Path, release: str
+) -> None:
+    machine(release)
+    with pytest.raises(
+        InputError, match=r"pairs\.onnx: .* would compute in FP32 .* export it again without --opset 17"
+    ):
+        build_plan(pairs_graph(tmp_path / "pairs.onnx"), "int8+fp16", BATCHES, PlanOptions())
 
 
 def test_8_6_has_no_bf16(machine: MachineFactory, graph: Path) -> None:
@@ -101,13 +150,14 @@ def test_8_6_has_no_bf16(machine: MachineFactory, graph: Path) -> None:
         build_plan(graph, "bf16", BATCHES, PlanOptions())
 
 
-def test_8_6_refuses_opset_18_because_it_would_misread_reductions(machine: MachineFactory, tmp_path: Path) -> None:
-    path = mixed_graph(tmp_path / "mixed.onnx", opset=18)
-    machine("8.6")
-    with pytest.raises(InputError, match=r"opset 18, TensorRT 8.6.0 reads up to 17; export it again with --opset 17"):
-        build_plan(path, "fp16", BATCHES, PlanOptions())
-    machine("10.16")
-    build_plan(path, "fp16", BATCHES, PlanOptions())
+def test_8_6_refuses_later_opsets_because_it_would_misread_reductions(machine: MachineFactory, tmp_path: Path) -> None:
+    for opset, precision in ((18, "fp16"), (19, "int8+fp16")):
+        path = typed_graph(tmp_path / "typed.onnx", opset=opset)
+        machine("8.6")
+        with pytest.raises(InputError, match=rf"opset {opset}, TensorRT 8.6.0 reads up to 17; .* with --opset 17"):
+            build_plan(path, precision, BATCHES, PlanOptions())
+        machine("10.16")
+        build_plan(path, precision, BATCHES, PlanOptions())
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -115,11 +165,11 @@ def test_a_node_that_tensorrt_cannot_read_is_traced_to_its_module(
     machine: MachineFactory, tmp_path: Path, release: str
 ) -> None:
     machine(release)
-    path = mixed_graph(tmp_path / "mixed.onnx", operator="NonZero")
+    path = typed_graph(tmp_path / "typed.onnx", operator="NonZero")
     with pytest.raises(InputError) as caught:
         build_plan(path, "fp16", BATCHES, PlanOptions())
     assert str(caught.value) == (
-        f"mixed.onnx: TensorRT {VERSIONS[release]} cannot read this graph:\n"
+        f"typed.onnx: TensorRT {VERSIONS[release]} cannot read this graph:\n"
         "  module enc1.sa, node enc1.sa/NonZero_3 (NonZero): No importer registered for op: NonZero"
     )
 
@@ -132,7 +182,7 @@ def test_a_file_that_is_no_onnx_model_is_named(machine: MachineFactory, tmp_path
 
 
 def test_the_outline_of_a_graph_is_read_without_onnx(tmp_path: Path) -> None:
-    outline = read_outline(mixed_graph(tmp_path / "mixed.onnx").read_bytes())
+    outline = read_outline(typed_graph(tmp_path / "typed.onnx").read_bytes())
     assert outline.opset == 17
     assert outline.nodes[3] == Node("enc1.sa/Sqrt_3", "Sqrt")
     assert [node.module for node in outline.nodes] == ["", "enc1.conv", "enc1.sa", "enc1.sa", ""]

@@ -29,6 +29,7 @@ from tests.fakes.cuda import Cuda
 CONTEXT_BYTES = 1 << 20
 CACHE_HEADER = b"timings:"
 UNSUPPORTED = "NonZero"
+KINDS = {"Cast": "CAST", "QuantizeLinear": "QUANTIZE", "DequantizeLinear": "DEQUANTIZE"}
 LISTENERS = ("ILogger", "IProfiler", "IProgressMonitor")
 
 
@@ -155,8 +156,12 @@ def make(release: str, cuda: Cuda) -> types.ModuleType:
             kinds = enums["LayerType"].__members__
             for node in graph.node:
                 outputs = [ITensor(name, dtype_of(types_by_name.get(name, 0)), ()) for name in node.output]
-                kind = kinds["CAST"] if node.op_type == "Cast" else kinds["ELEMENTWISE"]
-                self._layers.append(ILayer(node.name, kind, outputs))
+                if node.op_type == "Softmax":  # the parser flattens its input, in a layer that it gives no name
+                    self._add(f"(Unnamed Layer* {len(self._layers)}) [Shuffle]", kinds["SHUFFLE"], outputs)
+                self._add(node.name, kinds[KINDS.get(node.op_type, "ELEMENTWISE")], outputs)
+
+        def _add(self, name: str, kind: Any, outputs: list[Any]) -> None:
+            self._layers.append(ILayer(name, kind, outputs))
 
     class ParserError(_Strict):
         def __init__(self, node: int, desc: str) -> None:

@@ -2,8 +2,11 @@
 
 Every engine reads the pairs the same way: a convolution between a DequantizeLinear of its input and one of its weights
 is an INT8 convolution. Symmetric, zero point 0, one scale per tensor and per output channel of the weights, which is
-all that TensorRT takes. A pair serves the convolutions that read a tensor; everybody else keeps the float tensor. The
-scales have the type of the float graph, FP32 or FP16, because strongly typed TensorRT computes what the types say.
+all that TensorRT takes. The scales have the type of the float graph, FP32 or FP16, because strongly typed TensorRT
+computes what the types say. A pair serves the convolutions that read a tensor; everybody else keeps the float tensor.
+
+ONNX Runtime gets weights of 8 bits. TensorRT 8.4 refused such constants ("invalid weights type of Int8", NVIDIA's issue
+2163): its weights are floats that a pair of their own turns into the same 8 bits exactly, as NVIDIA's tools write them.
 """
 
 from __future__ import annotations
@@ -16,9 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from fsr_deploy.export.int8.sites import Site
-
-LEVELS = 127
+from fsr_deploy.export.int8.sites import LEVELS, Site
 
 
 def insert(
@@ -41,10 +42,13 @@ def insert(
     return writer.finish()
 
 
-def weight_scales(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the scale of each output channel, (cout,), of weights (cout, cin, h, w); 1 for a channel of zeros."""
+def weight_scales(weights: NDArray[np.float32], levels: int = LEVELS) -> NDArray[np.float32]:
+    """Return the scale of each output channel, (cout,), of weights (cout, cin, h, w); 1 for a channel of zeros.
+
+    The largest weight of a channel becomes ``levels``.
+    """
     largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
-    return np.where(largest > 0, largest / LEVELS, 1.0).astype(np.float32)
+    return np.where(largest > 0, largest / levels, 1.0).astype(np.float32)
 
 
 def scales_in(scales: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[np.floating[Any]]:
@@ -77,7 +81,7 @@ class _Writer:
         pair = self._pair(site.module, node.input[0], site.source, weights.dtype)
         self.before.setdefault(site.node, []).extend(pair)
         node.input[0] = pair[-1].output[0]
-        self._quantise_weights(site.module, node, weights)
+        self._quantise_weights(site, node, weights)
         if self.results and site.private:
             pair = self.after[site.node] = self._pair(site.module, site.result, site.result, weights.dtype)
             for reader in self.nodes.values():
@@ -121,20 +125,25 @@ class _Writer:
             self.readers[tensor] += 1
         return np.asarray(scale)
 
-    def _quantise_weights(self, module: str, node: NodeProto, given: NDArray[np.floating[Any]]) -> None:
+    def _quantise_weights(self, site: Site, node: NodeProto, given: NDArray[np.floating[Any]]) -> None:
         name = node.input[1]
         weights = self.exact.get(name, given).astype(np.float32)
-        scales = scales_in(weight_scales(weights), given.dtype)
+        scales = scales_in(weight_scales(weights, site.weight_levels), given.dtype)
         steps = weights / scales.astype(np.float32)[:, None, None, None]
-        integers = np.clip(np.round(steps), -LEVELS, LEVELS).astype(np.int8)
-        inputs = [
-            self._constant(f"{name}/int8", integers),
+        integers = np.clip(np.round(steps), -site.weight_levels, site.weight_levels).astype(np.int8)
+        step = [
             self._constant(f"{name}/scale", scales),
             self._constant(f"{name}/zero", np.zeros(len(scales), np.int8)),
         ]
-        rounded = self._name(module, "DequantizeLinear")
-        self.before.setdefault(node.name, []).append(
-            helper.make_node("DequantizeLinear", inputs, [rounded], rounded, axis=0)
+        if self.results:
+            quantised = self._constant(f"{name}/int8", integers)
+        else:
+            quantised = self._name(site.module, "QuantizeLinear")
+            inputs = [self._constant(f"{name}/rounded", _values(integers, scales)), *step]
+            self.before[node.name].append(helper.make_node("QuantizeLinear", inputs, [quantised], quantised, axis=0))
+        rounded = self._name(site.module, "DequantizeLinear")
+        self.before[node.name].append(
+            helper.make_node("DequantizeLinear", [quantised, *step], [rounded], rounded, axis=0)
         )
         node.input[1] = rounded
 
@@ -148,6 +157,13 @@ class _Writer:
     def _name(self, module: str, operation: str) -> str:
         self.count += 1
         return f"{module}/{operation}_{self.count}"
+
+
+def _values(integers: NDArray[np.int8], scales: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Return what 8-bit weights stand for, finite in the type of their scales, which quantises to the same again."""
+    values = integers * scales.astype(np.float32)[:, None, None, None]
+    largest = np.float32(np.finfo(scales.dtype).max)
+    return np.clip(values, -largest, largest).astype(scales.dtype)
 
 
 def _copy(node: NodeProto) -> NodeProto:
