@@ -18,6 +18,9 @@ from fsr_deploy.export.int8.wiring import Wiring
 MEETINGS = {"Add", "Sub", "Mul", "Div", "MatMul", "Max", "Min"}
 SHAPES = {"Reshape", "Transpose", "Split", "Concat", "Flatten", "Squeeze", "Unsqueeze", "Slice"}
 
+LEVELS = 127  # the largest 8-bit value, of activations and weights alike
+NARROW_LEVELS = 63  # the largest 7-bit value
+
 DEPTHWISE = "depthwise and grouped convolutions are slower in INT8"
 RIM = "the first and the last convolutions touch the picture itself"
 ATTENTION = "inside attention, where rounding turns the weights of whole channels or positions"
@@ -29,7 +32,7 @@ class Site:
 
     ``private`` tells that its result has one reader and meets no other activation before the next operation: it may be
     rounded to 8 bits without touching a residual, skip or gate. (With two readers, ONNX Runtime leaves the convolution
-    in float.)
+    in float.) ``weight_levels`` is the largest value that its weights take: LEVELS or NARROW_LEVELS.
     """
 
     module: str
@@ -37,6 +40,7 @@ class Site:
     source: str
     result: str
     private: bool
+    weight_levels: int = LEVELS
 
 
 def find_sites(model: ModelProto, float_modules: Mapping[str, str]) -> tuple[list[Site], dict[str, str]]:
