@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -189,7 +190,7 @@ def test_a_network_that_tensorrt_would_not_take_is_refused_with_its_module(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-SMALL_OPTIONS = ({"channels": 8, "mid": 8}, {"width": 8, "blocks": 1})
+SMALL = {"channels": 8, "mid": 8, "width": 8, "blocks": 1, "lr_size": LR_SIZE}
 
 
 @pytest.mark.slow
@@ -197,9 +198,8 @@ SMALL_OPTIONS = ({"channels": 8, "mid": 8}, {"width": 8, "blocks": 1})
 @pytest.mark.parametrize("name", registry.names())
 def test_every_registered_network_exports_and_matches_eager(tmp_path: Path, name: str, target: str) -> None:
     torch.manual_seed(0)
-    options = SMALL_OPTIONS[0] if name.startswith("aminet") else SMALL_OPTIONS[1]
-    lr_size = {} if name.startswith("aminet") else {"lr_size": LR_SIZE}
-    network = registry.build(name, **options, **lr_size).eval()
+    options = inspect.signature(registry.find(name).builder).parameters
+    network = registry.build(name, **{key: value for key, value in SMALL.items() if key in options}).eval()
     path = export(network, tmp_path / "model.onnx", target=target)
     check_operators(onnx.load(path))
     assert compare(run(path, faces(2)), eager(network, faces(2))).max_error <= 1
