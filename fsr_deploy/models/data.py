@@ -17,7 +17,7 @@ from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.faces import draw_face
 from fsr_deploy.images import read_frame
 from fsr_deploy.models.degradation import Face, resize, to_pair
-from fsr_deploy.models.layouts import FaceFile, find_faces
+from fsr_deploy.models.layouts import FaceFile, find_faces, refuse_unknown_layout
 
 DRAWN = "faces:"
 SPLITS = ("train", "val", "test")
@@ -82,9 +82,10 @@ class FolderFaces:
 def open_faces(spec: str, split: str, size: int = 128, layout: str = "auto", limit: int | None = None) -> FaceSource:
     """Open ``faces:COUNT`` or a folder, its faces ``size`` x ``size``, for "train", "val" or "test".
 
-    ``limit`` keeps the first so many. Raises UsageError for a wrong count, InputError for a folder that is missing,
-    has no faces or has unreadable ones. Faces of less than half the size are left out with a warning.
+    ``limit`` keeps the first so many. Raises UsageError for a wrong count or layout, InputError for a folder that is
+    missing, has no faces or has unreadable ones. Faces of less than half the size are left out with a warning.
     """
+    refuse_unknown_layout(layout)
     if spec.startswith(DRAWN):
         count = spec.removeprefix(DRAWN)
         if not count.isdecimal() or int(count) == 0:

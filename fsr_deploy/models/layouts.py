@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsr_deploy.errors import InputError
+from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.images import SUFFIXES
 
 Box = tuple[float, float, float, float]
@@ -92,7 +92,7 @@ def people(root: Path, split: str) -> list[FaceFile] | None:
 
 
 def folder(root: Path, split: str) -> list[FaceFile]:
-    """Any folder of faces, searched recursively; ``train``, ``val`` and ``test`` sub-folders are its splits."""
+    """A folder of faces, searched recursively; ``train``, ``val`` and ``test`` sub-folders are its splits."""
     if (root / "train").is_dir():
         chosen = root / split if (root / split).is_dir() else root / ("val" if split == "test" else "test")
         return [FaceFile(path) for path in _pictures(chosen, "**/*")]
@@ -112,8 +112,10 @@ LAYOUTS: dict[str, Callable[[Path, str], list[FaceFile] | None]] = {
 def find_faces(root: Path, split: str, layout: str = "auto") -> tuple[str, list[FaceFile]]:
     """Return the layout's name and its faces, in a fixed order; "auto" takes the first layout that fits.
 
-    Raises InputError where the folder is missing, has no faces or is not of the layout asked for.
+    Raises UsageError for an unknown layout, InputError where the folder is missing, has no faces or is not of the
+    layout asked for.
     """
+    refuse_unknown_layout(layout)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; name a folder of faces, or faces:COUNT for drawn ones")
     for name in LAYOUTS if layout == "auto" else (layout,):
@@ -121,12 +123,20 @@ def find_faces(root: Path, split: str, layout: str = "auto") -> tuple[str, list[
         if files:
             return name, sorted(files, key=lambda file: (str(file.path), file.box or ()))
         if files is not None:
-            raise InputError(f"{root}: no faces for {split!r} ({name} layout); it needs {_needs(name)}")
+            other = "; --val names other faces to validate on" if split == "val" else ""
+            raise InputError(f"{root}: no faces for {split!r} ({name} layout); it needs {_needs(name)}{other}")
     raise InputError(f"{root}: not laid out like {layout}; it needs {_needs(layout)}")
 
 
+def refuse_unknown_layout(layout: str) -> None:
+    """Raise UsageError for a layout that is neither "auto" nor one of LAYOUTS."""
+    if layout not in ("auto", *LAYOUTS):
+        raise UsageError(f"no layout is called {layout!r}; there are {', '.join(('auto', *LAYOUTS))}")
+
+
 def _needs(layout: str) -> str:
-    return (LAYOUTS[layout].__doc__ or "").splitlines()[0].rstrip(".")
+    """Return a layout's docstring as part of a sentence."""
+    return (LAYOUTS[layout].__doc__ or "").splitlines()[0].rstrip(".").replace("``", "")
 
 
 def _pictures(root: Path, pattern: str) -> list[Path]:

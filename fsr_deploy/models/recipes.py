@@ -39,6 +39,11 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise UsageError("a recipe needs at least one step and a batch of at least one face")
+        floors = ("lr", "discriminator_lr", "pixel", "perceptual", "adversarial", "warmup", "clip")
+        if wrong := [name for name in floors if not 0 <= getattr(self, name) < math.inf]:
+            raise UsageError(f"{wrong[0]} {getattr(self, wrong[0])}: give a number that is not below 0")
+        if wrong := [name for name in ("beta1", "beta2") if not 0 <= getattr(self, name) < 1]:
+            raise UsageError(f"{wrong[0]} {getattr(self, wrong[0])}: Adam's betas are at least 0 and below 1")
         if self.schedule not in ("constant", "cosine"):
             raise UsageError(f"no schedule is called {self.schedule!r}; there are constant and cosine")
         if self.precision not in PRECISIONS:

@@ -85,7 +85,8 @@ def test_a_folder_of_faces_trains_too():
 
 def test_training_begins_from_a_checkpoint():
     save_safetensors(weights(), Path("start.safetensors"), Metadata("pixel"))
-    assert train("pixel", "--data", "faces:4", "-o", "run", "--lr", "0", "--checkpoint", "start.safetensors", *SHORT)
+    result = train("pixel", "--data", "faces:4", "-o", "run", "--lr", "0", "--checkpoint", "start.safetensors", *SHORT)
+    assert result.exit_code == 0, result.output
     trained = load_model(Path("run/last.safetensors"))[0].state_dict()
     assert all(torch.equal(trained[name], tensor) for name, tensor in weights().items())
 
@@ -107,6 +108,10 @@ def test_amigan_trains_with_perceptual_and_adversarial_losses_from_a_file_of_vgg
         (("pixel", "--data", "faces:4", "--schedule", "linear"), 2, "no schedule is called 'linear'"),
         (("pixel", "--data", "faces:4", "--augment", "blur"), 2, "no augmentation is called 'blur'"),
         (("pixel", "--data", "faces:4", "--pixel", "0"), 2, "all three loss weights are 0"),
+        (("pixel", "--data", "faces:4", "--lr", "-1"), 2, "lr -1.0: give a number that is not below 0"),
+        (("pixel", "--data", "faces:4", "--lr", "nan"), 2, "lr nan: give a number that is not below 0"),
+        (("pixel", "--data", "faces:4", "--beta2", "1"), 2, "beta2 1.0: Adam's betas are at least 0 and below 1"),
+        (("pixel", "--data", "faces:4", "--layout", "celebra"), 2, "no layout is called 'celebra'; there are auto, "),
         (("pixel", "--data", "faces:4", "--option", "padding"), 2, "--option padding: write NAME=VALUE"),
         (("pixel", "--data", "faces:4", "--option", "depth=3"), 2, "pixel has no option 'depth'"),
         (("pixel", "--data", "faces:4", "--recipe", "amigan"), 2, "vgg19-dcbb9e9d.pth"),

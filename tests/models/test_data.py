@@ -180,9 +180,22 @@ def test_a_count_that_is_none_is_a_usage_error(spec):
         open_faces(spec, "train")
 
 
+def test_a_folder_too_small_to_hold_a_face_back_asks_for_others(tmp_path):
+    (face,) = write_faces(tmp_path, 1)
+    assert open_faces(str(tmp_path), "train").name.startswith("1 faces"), f"{face.name} is not held back"
+    with pytest.raises(InputError, match=r"no faces for 'val' .*; --val names other faces to validate on"):
+        open_faces(str(tmp_path), "val")
+
+
+@pytest.mark.parametrize("spec", ["faces:4", "."])
+def test_a_layout_that_does_not_exist_is_a_usage_error(spec):
+    with pytest.raises(UsageError, match="no layout is called 'celebra'; there are auto, celeba, "):
+        open_faces(spec, "train", layout="celebra")
+
+
 def test_a_layout_that_does_not_fit_says_what_it_needs(tmp_path):
     write_faces(tmp_path, 1)
-    with pytest.raises(InputError, match=r"not laid out like celeba; it needs CelebA, aligned: ``img_align_celeba``"):
+    with pytest.raises(InputError, match=r"not laid out like celeba; it needs CelebA, aligned: img_align_celeba"):
         open_faces(str(tmp_path), "train", layout="celeba")
 
 
