@@ -61,6 +61,10 @@ def main(
     budget_levels: Annotated[
         float | None, typer.Option(help="Largest error in 8-bit levels.", show_default="fp32 1")
     ] = None,
+    budget_loss: Annotated[
+        float | None,
+        typer.Option(help="Most PSNR in dB lost against the truth, where it is known.", show_default="int8 0.1"),
+    ] = None,
     rebuild: Annotated[
         Path | None,
         typer.Option("--rebuild", metavar="DIR", help="Build the plan of a bundle on this machine; needs no PyTorch."),
@@ -111,8 +115,10 @@ def main(
     if model is None:
         raise UsageError("name a MODEL or a CHECKPOINT to export; --list shows the models")
     precision = _precision(fp16=fp16, bf16=bf16, int8=int8)
-    if precision != "int8" and (analyze or calib or not repair):
-        raise UsageError("--calib, --analyze and --no-repair say how INT8 is made; give --int8 too")
+    if precision != "int8" and calib:
+        raise UsageError("--calib says how INT8 is made; give --int8 too")
+    if precision == "fp32" and (analyze or not repair):
+        raise UsageError("--analyze and --no-repair are about a reduced precision; give --fp16, --bf16 or --int8 too")
     batches = _batches("--batch", batch)
     refuse_unknown("--target", target, ("auto", "onnx", "trt"))
     refuse_unknown("--io", io, ("uint8", "float"))
@@ -132,9 +138,10 @@ def main(
             io="float" if io == "float" else "uint8",
             opset=opset,
             faces=faces,
-            budget=budget_for(precision, budget_db, budget_levels),
+            budget=budget_for(precision, budget_db, budget_levels, budget_loss),
             plan=plan,
-            int8=Int8Options(calib=calib, calibrator=calibrator, images=calib_images, repair=repair),
+            int8=Int8Options(calib=calib, calibrator=calibrator, images=calib_images),
+            repair=repair,
             analyze=analyze,
             force=force,
             output=output,

@@ -13,6 +13,7 @@ from fsr_deploy.export.latency import Run, milliseconds
 from fsr_deploy.export.quality import Judge
 
 TURNS = 9
+JUDGED = 16  # faces
 NOISE = 0.03  # of the time, by which two engines may differ and still be equally fast
 
 
@@ -39,7 +40,8 @@ def compare_precisions(graphs: Mapping[str, ModelProto], judge: Judge, batch: in
     """Time graphs of one network, by precision, on this CPU, turn by turn."""
     inputs = judge.inputs[np.arange(batch) % len(judge.inputs)]
     runs: dict[str, Run] = {precision: _runner(graph) for precision, graph in graphs.items()}
-    quality = {precision: judge(_in_batches(run, judge)).psnr_db for precision, run in runs.items()}
+    few = judge.first(JUDGED)
+    quality = {precision: few(_in_batches(run, few)).psnr_db for precision, run in runs.items()}
     turns = [[milliseconds(run, inputs) for run in runs.values()] for _ in range(TURNS)]
     return [
         Offer(precision, batch, float(ms), None if np.isinf(quality[precision]) else quality[precision])

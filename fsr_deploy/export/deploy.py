@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -44,14 +44,15 @@ def prepare(
     io: Io = "uint8",
     target: Target = "cpu",
     keep: Iterable[str] | Mapping[str, str] = (),
+    blocks: Collection[str] = (),
 ) -> tuple[nn.Module, PrecisionMap]:
     """Return the deployable form of a trained network, and which of its modules stay in FP32 and why.
 
     The network itself is left as it is; a copy in eval mode is rewritten for the target and cast to the precision.
     ``io`` "uint8" gives a Deployable, "float" the bare network: (N, 3, H, W) float32 in [-1, 1] to the same, also in
-    FP16. ``keep`` is precision.cast's. Raises UsageError for names that do not exist.
+    FP16. ``keep`` and ``blocks`` are precision.cast's. Raises UsageError for names that do not exist.
     """
     rewritten = rewrite(network, target)
-    kept = precision_map(rewritten, precision, keep)
-    deployed = cast(rewritten, precision, keep)
+    kept = precision_map(rewritten, precision, keep, blocks)
+    deployed = cast(rewritten, precision, keep, blocks)
     return (Deployable(deployed, lr_size, scale).eval() if io == "uint8" else deployed), kept

@@ -21,8 +21,9 @@ class ExportOptions:
     ``model`` is a registered name or a checkpoint, ``batches`` are (min, opt, max). ``lr_size`` None is the size that
     the network is made for, or 16; ``opset`` None that of DEFAULT_OPSETS. ``target`` "onnx" writes the graph for CPUs,
     "trt" also builds the plan, "auto" builds it where there are a GPU and TensorRT. ``faces`` is a folder to prove
-    with, None for drawn faces. ``plan`` is how a plan is built, ``int8`` how INT8 is calibrated. ``analyze`` ranks the
-    modules by what the precision does to each.
+    with, None for drawn faces. ``plan`` is how a plan is built, ``int8`` how INT8 is calibrated. ``repair`` returns
+    the fewest modules to float where the precision is over its budget; without, such an export is refused. ``analyze``
+    ranks the modules by what the precision does to each.
     """
 
     model: str
@@ -37,6 +38,7 @@ class ExportOptions:
     budget: Budget = BUDGETS["fp32"]
     plan: PlanOptions = field(default_factory=PlanOptions)
     int8: Int8Options = field(default_factory=Int8Options)
+    repair: bool = True
     analyze: bool = False
     force: bool = False
     output: Path | None = None

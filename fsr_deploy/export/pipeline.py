@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 
 from fsr_deploy.bundle import (
-    LAYERS_NAME,
     ONNX_NAME,
     PICTURE_NAME,
     PLAN_NAME,
@@ -25,24 +22,26 @@ from fsr_deploy.bundle import (
     write_info,
 )
 from fsr_deploy.console import progress, say, warn
-from fsr_deploy.errors import MissingError, ParityError
-from fsr_deploy.export.bargain import compare_precisions, no_bargain
-from fsr_deploy.export.costs import write_layers
-from fsr_deploy.export.deploy import prepare
+from fsr_deploy.errors import MissingError
 from fsr_deploy.export.describe import describe
 from fsr_deploy.export.engine import Engine, open_engines, open_plan
-from fsr_deploy.export.graph import INPUT, OUTPUT, export_onnx
-from fsr_deploy.export.int8.step import prepare_int8
+from fsr_deploy.export.graph import INPUT, OUTPUT
+from fsr_deploy.export.half import Half
 from fsr_deploy.export.latency import measure, slower_note
-from fsr_deploy.export.options import DEFAULT_OPSETS, ExportOptions
-from fsr_deploy.export.parity import Row, gate, prove
+from fsr_deploy.export.options import ExportOptions
+from fsr_deploy.export.parity import Row, gate, prove, shortfalls
 from fsr_deploy.export.pictures import MAX_ROWS, parity_picture
-from fsr_deploy.export.precision import PrecisionMap
-from fsr_deploy.export.reference import MAX_FACES, Eager, Reference, as_faces, lr_faces, make_reference
+from fsr_deploy.export.quality import Judge
+from fsr_deploy.export.reduction import Reduced, repair_half, to_int8
+from fsr_deploy.export.reference import MAX_FACES, Eager, Reference, as_faces, lr_faces, make_reference, true_faces
 from fsr_deploy.export.report import report_page
 from fsr_deploy.export.rewrites import Target
+from fsr_deploy.export.rounding import TYPES
+from fsr_deploy.export.sensitivity import Damage, as_table
+from fsr_deploy.export.shares import add_shares, record_on_cpu
 from fsr_deploy.export.source import Source, load_source
 from fsr_deploy.export.tensorrt import add_plan, why_no_plan
+from fsr_deploy.export.writing import write_graph
 from fsr_deploy.images import encode_frame
 from fsr_deploy.runtime.session import OutOfMemory
 from fsr_deploy.staging import staged_directory
@@ -69,15 +68,27 @@ def export(options: ExportOptions) -> Bundle:
         step("run the eager FP32 module")
         reference = run_eager(options, source, faces)
         reference.save(directory, INPUT, OUTPUT)
-        offers: list[dict[str, Any]] = []
-        analysis: list[dict[str, Any]] = []
+        reduced = Reduced(kept)
         if options.precision == "int8":
             step("calibrate and write the graph in INT8")
-            kept, offers, analysis = to_int8(options, source, graph_target, directory, reference)
+            reduced = to_int8(options, source, graph_target, directory, reference)
         step("run the engine and compare")
-        engines = open_engines(directory / ONNX_NAME, options.precision, options.io)
-        rows = compare_engines(options, engines, reference)
-        info = replace(describe(options, source, graph_target, kept, rows), precisions=offers, analysis=analysis)
+        engines, rows = compare_engines(options, directory / ONNX_NAME, reference)
+        if options.precision in TYPES:
+            half = Half(options, source, graph_target, Judge(reference.inputs, reference.outputs, reference.truth))
+            if options.repair and shortfalls(rows, options.budget):
+                step(f"over budget: find the fewest blocks to return from {options.precision} to FP32")
+                kept = repair_half(options, half, directory, kept)
+                engines, rows = compare_engines(options, directory / ONNX_NAME, reference)
+            reduced = Reduced(kept, half.damages if options.analyze else [])
+        damages = analyse(options, reduced, engines[0], graph_target, directory / ONNX_NAME)
+        if not options.force:
+            gate(rows, options.budget)
+        info = replace(
+            describe(options, source, graph_target, reduced.kept, rows),
+            precisions=reduced.offers,
+            analysis=[damage.as_dict() for damage in damages],
+        )
         if builds_plan:
             step("build and prove the TensorRT plan")
             info = add_plan(directory, info, options.plan, force=options.force)
@@ -113,95 +124,44 @@ def written_for(options: ExportOptions, builds_plan: bool) -> Target:
     return "trt" if builds_plan or options.precision in ("fp16", "bf16") else "cpu"
 
 
-def write_graph(options: ExportOptions, source: Source, target: Target, path: Path) -> PrecisionMap:
-    """Write the typed ONNX graph and what its modules cost; returns which modules stay in FP32, and why."""
-    deployable, kept = prepare(
-        source.network,
-        lr_size=source.lr_size,
-        scale=source.scale,
-        precision="fp32" if options.precision == "int8" else options.precision,
-        io=options.io,
-        target=target,
-    )
-    export_onnx(
-        deployable,
-        path,
-        lr_size=source.lr_size,
-        batches=options.batches,
-        precision=options.precision,
-        opset=options.opset or DEFAULT_OPSETS[options.precision],
-        metadata={"model": source.name, "trained": str(source.trained).lower()},
-        scale=source.scale,
-    )
-    write_layers(path, deployable, source.network, path.with_name(LAYERS_NAME))
-    return kept
-
-
-def to_int8(
-    options: ExportOptions, source: Source, target: Target, directory: Path, reference: Reference
-) -> tuple[PrecisionMap, list[dict[str, Any]], list[dict[str, Any]]]:
-    """Turn the FP32 graph that was written into INT8.
-
-    Returns what stays in float and why, and the bundle's ``precisions`` and ``analysis``. Raises ParityError, unless
-    forced, for an engine that loses to a better one on this machine.
-    """
-    path = directory / ONNX_NAME
-    quantisation = prepare_int8(
-        path,
-        source,
-        reference,
-        options.int8,
-        io=options.io,
-        target=target,
-        faces=options.faces,
-    )
-    analysis = [damage.as_dict() for damage in quantisation.damages()] if options.analyze else []
-    kept = quantisation.write(path, options.budget, repaired=options.int8.repair)
-    if target != "cpu":
-        return kept, [], analysis
-    graphs = {"fp32": quantisation.plan.model, "fp16": half(options, source, target), "int8": onnx.load(path)}
-    offers = compare_precisions(graphs, quantisation.judge, options.batches[0])
-    for offer in offers:
-        say(f"    {offer}")
-    if (note := no_bargain(offers, "int8")) and not options.force:
-        raise ParityError(f"{note}; --force publishes it all the same")
-    return kept, [asdict(offer) for offer in offers], analysis
-
-
-def half(options: ExportOptions, source: Source, target: Target) -> onnx.ModelProto:
-    """Return the FP16 graph of the same network."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / ONNX_NAME
-        write_graph(replace(options, precision="fp16"), source, target, path)
-        return onnx.load(path)
-
-
 def run_eager(options: ExportOptions, source: Source, faces: NDArray[np.uint8]) -> Reference:
     """Run the network as it was trained over LR faces, (N, h, w, 3) uint8 RGB."""
+    knows_truth = source.trained and options.faces is None
+    truth = true_faces(len(faces), source.lr_size * source.scale) if knows_truth else None
     with progress("eager", len(faces)) as advance:
-        return make_reference(Eager(source.network, source.scale), faces, options.io, advance)
+        return make_reference(Eager(source.network, source.scale), faces, options.io, advance, truth)
 
 
-def compare_engines(options: ExportOptions, engines: Sequence[Engine], reference: Reference) -> list[Row]:
-    """Run the engines at the min, opt and max batch; raises ParityError over budget unless forced."""
+def compare_engines(options: ExportOptions, path: Path, reference: Reference) -> tuple[list[Engine], list[Row]]:
+    """Run a written graph in each way that it has to be proven, at the min, opt and max batch."""
+    engines = open_engines(path, options.precision, options.io)
     rows: list[Row] = []
     for engine in engines:
         say(f"  {engine.name}")
         rows += _compare(options, engine, reference)
-    if not options.force:
-        gate(rows, options.budget)
-    return rows
+    return engines, rows
 
 
 def _compare(options: ExportOptions, engine: Engine, reference: Reference) -> list[Row]:
     try:
         with progress("engine", sum(set(options.batches))) as advance:
-            rows = prove(engine.run, engine.name, (reference.inputs, reference.outputs), options.batches, advance)
+            faces = (reference.inputs, reference.outputs)
+            rows = prove(engine.run, engine.name, faces, options.batches, advance, reference.truth)
     except OutOfMemory as error:
         raise MissingError(f"not enough memory to prove the engine: {error}; take a smaller --batch") from error
     for row in rows:
         say(f"    {row}")
     return rows
+
+
+def analyse(options: ExportOptions, reduced: Reduced, engine: Engine, target: Target, path: Path) -> list[Damage]:
+    """Return what --analyze found, with each block's share of the engine's time where this machine can tell."""
+    damages = reduced.damages
+    if damages and target == "cpu" and engine.device == "cpu" and not engine.emulated and options.io == "uint8":
+        damages = add_shares(damages, record_on_cpu(path, options.batches[0]), path)
+    for line in as_table(damages) if damages else ():
+        say(f"    {line}")
+    return damages
 
 
 def time_both(options: ExportOptions, source: Source, engine: Engine, reference: Reference) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 A module class whose arithmetic needs FP32 carries ``fp32_reason``, one sentence; anyone may keep more modules by name.
 Each kept module is bracketed by casts, so the graph that is exported has the precision of every node in it, and any
-engine, strongly typed or not, computes the same thing.
+engine, strongly typed or not, computes the same thing. A block inside a kept module may be reduced all the same: the
+sums of a residual trunk then stay in FP32, and what they add up does not.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -22,44 +23,67 @@ ASKED = "kept on request"
 PrecisionMap = dict[str, dict[str, str]]
 
 
-def cast(network: nn.Module, precision: str, keep: Iterable[str] | Mapping[str, str] = ()) -> nn.Module:
+def cast(
+    network: nn.Module, precision: str, keep: Iterable[str] | Mapping[str, str] = (), blocks: Collection[str] = ()
+) -> nn.Module:
     """Return a copy of the network that computes in ``precision`` ("fp32", "fp16", "bf16") and takes and gives FP32.
 
-    ``keep`` names modules (dotted, as in ``named_modules``) that stay in FP32 beside those with an ``fp32_reason``; as
-    a mapping it gives the reason of each. Raises UsageError for a precision or a module that does not exist.
+    ``keep`` names modules (dotted, as in ``named_modules``, "" for the network) that stay in FP32 beside those with an
+    ``fp32_reason``; as a mapping it gives the reason of each. ``blocks`` are precision_map's. Raises UsageError for a
+    precision or a module that does not exist.
     """
     if precision not in DTYPES:
         raise UsageError(f"no precision is called {precision!r}; there are {', '.join(DTYPES)}")
-    full = copy.deepcopy(network)
+    kept = precision_map(network, precision, keep, blocks)
+    network = copy.deepcopy(network)
     if precision == "fp32":
-        return full
-    dtype = DTYPES[precision]
-    reduced = copy.deepcopy(network).to(dtype)
-    for name in precision_map(network, precision, keep):
-        module = full.get_submodule(name)
-        _bracket(module, torch.float32, dtype)
-        reduced.set_submodule(name, module)
-    _bracket(reduced, dtype, torch.float32)
-    return reduced
+        return network
+    for name, module in network.named_modules():
+        inside = DTYPES[_precision_at(name, kept, precision)]
+        outside = DTYPES[_precision_at(_outer(name), kept, precision)] if name else torch.float32
+        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            if tensor.is_floating_point():
+                tensor.data = tensor.data.to(inside)
+        if inside != outside:
+            _bracket(module, inside, outside)
+    return network
 
 
-def precision_map(network: nn.Module, precision: str, keep: Iterable[str] | Mapping[str, str] = ()) -> PrecisionMap:
-    """Return {module name: {"precision": "fp32", "reason": ...}} of what stays in FP32 in a cast to ``precision``.
+def precision_map(
+    network: nn.Module, precision: str, keep: Iterable[str] | Mapping[str, str] = (), blocks: Collection[str] = ()
+) -> PrecisionMap:
+    """Return {module name: {"precision": ..., "reason": ...}} of what stays in FP32 in a cast to ``precision``.
 
-    A kept module covers those inside it. Empty for "fp32". Raises UsageError where ``keep`` names no module.
+    A kept module covers those inside it, but for ``blocks``, modules that are decided on one by one: a block inside a
+    kept module is listed with the reduced precision where it is not kept itself. Empty for "fp32". Raises UsageError
+    where ``keep`` names no module.
     """
     reasons = dict(keep) if isinstance(keep, Mapping) else dict.fromkeys(keep, ASKED)
-    modules = {name: module for name, module in network.named_modules() if name}
+    modules = dict(network.named_modules())
     if unknown := sorted(set(reasons) - set(modules)):
         raise UsageError(f"the network has no module called {', '.join(unknown)}")
     if precision == "fp32":
         return {}
-    kept: PrecisionMap = {}
+    found: PrecisionMap = {}
     for name, module in modules.items():
+        around = _precision_at(name, found, precision)
         reason = reasons.get(name) or getattr(module, "fp32_reason", None)
-        if reason and not any(name.startswith(f"{parent}.") for parent in kept):
-            kept[name] = {"precision": "fp32", "reason": reason}
-    return kept
+        if reason and (around != "fp32" or name in blocks):
+            found[name] = {"precision": "fp32", "reason": reason}
+        elif not reason and name in blocks and around == "fp32":
+            found[name] = {"precision": precision, "reason": f"harmless in {precision}, unlike what is around it"}
+    return found
+
+
+def _precision_at(name: str, found: PrecisionMap, precision: str) -> str:
+    """Return the precision of a module: that of the innermost listed one that is or holds it."""
+    while name and name not in found:
+        name = _outer(name)
+    return found[name]["precision"] if name in found else precision
+
+
+def _outer(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _bracket(module: nn.Module, inside: torch.dtype, outside: torch.dtype) -> None:

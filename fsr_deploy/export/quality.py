@@ -9,9 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsr_deploy.export.parity import Budget, compare
-from fsr_deploy.export.reference import as_faces
-
-MAX_LOSS_DB = 0.1
 
 
 @dataclass(frozen=True)
@@ -19,16 +16,22 @@ class Quality:
     """``psnr_db`` against eager in the worst face, infinite where equal; ``loss_db`` is the PSNR lost on the truth.
 
     ``loss_db`` is the mean over the faces, None where the truth is not known. ``finite`` is False for NaN or Inf.
+    ``max_error`` is the largest error in 8-bit levels.
     """
 
     psnr_db: float
     loss_db: float | None = None
     finite: bool = True
+    max_error: float = 0.0
 
     def within(self, budget: Budget) -> bool:
         """Whether this is good enough to be published."""
-        enough = self.psnr_db >= (budget.min_psnr_db or 0.0)
-        return self.finite and enough and (self.loss_db is None or self.loss_db <= MAX_LOSS_DB)
+        return (
+            self.finite
+            and (budget.min_psnr_db is None or self.psnr_db >= budget.min_psnr_db)
+            and (budget.max_levels is None or self.max_error <= budget.max_levels)
+            and (budget.max_loss_db is None or self.loss_db is None or self.loss_db <= budget.max_loss_db)
+        )
 
     @property
     def error(self) -> float:
@@ -52,14 +55,10 @@ class Judge:
 
     def __call__(self, outputs: NDArray[Any]) -> Quality:
         """Return the quality of an engine's outputs."""
-        parity = compare(outputs, self.eager)
-        loss = None
-        if self.truth is not None and parity.finite:
-            loss = _psnr(as_faces(self.eager), self.truth) - _psnr(as_faces(outputs), self.truth)
-        return Quality(parity.psnr_db if parity.psnr_db is not None else float("inf"), loss, parity.finite)
+        parity = compare(outputs, self.eager, self.truth)
+        psnr_db = parity.psnr_db if parity.psnr_db is not None else float("inf")
+        return Quality(psnr_db, parity.loss_db, parity.finite, parity.max_error)
 
-
-def _psnr(faces: NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:
-    """Return the mean PSNR of faces in dB; equal faces count as 99 dB."""
-    errors = np.square(faces.astype(np.float64) - truth).mean(axis=(1, 2, 3))
-    return float(np.mean(10 * np.log10(255.0**2 / np.maximum(errors, 255.0**2 / 10**9.9))))
+    def first(self, count: int) -> Judge:
+        """Return a judge of the first faces only."""
+        return Judge(self.inputs[:count], self.eager[:count], None if self.truth is None else self.truth[:count])

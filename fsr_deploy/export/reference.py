@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fsr_deploy.bundle import REFERENCE_NAME
+from fsr_deploy.bundle import REFERENCE_NAME, TRUTH_NAME
 from fsr_deploy.faces import faces
 from fsr_deploy.images import RGB, list_frames, read_frame
 from fsr_deploy.models.degradation import resize, to_faces, to_tensor
@@ -49,11 +49,15 @@ class Eager:
 
 @dataclass(frozen=True)
 class Reference:
-    """Some LR faces, (K, h, w, 3) uint8 RGB; an engine's input made of them; and eager's output for it."""
+    """Some LR faces, (K, h, w, 3) uint8 RGB; an engine's input made of them; and eager's output for it.
+
+    ``truth`` are the faces that they were reduced from, (K, H, W, 3) uint8 RGB, None where nobody knows.
+    """
 
     lr: NDArray[np.uint8]
     inputs: NDArray[Any]
     outputs: NDArray[Any]
+    truth: NDArray[np.uint8] | None = None
 
     @property
     def upsampled(self) -> NDArray[np.uint8]:
@@ -64,17 +68,25 @@ class Reference:
     def save(self, directory: Path, input_name: str, output_name: str) -> None:
         """Write the first faces for whoever proves a plan on another machine, under the graph's tensor names."""
         carried: dict[str, Any] = {input_name: self.inputs[:CARRIED_FACES], output_name: self.outputs[:CARRIED_FACES]}
+        if self.truth is not None:
+            carried[TRUTH_NAME] = self.truth[:CARRIED_FACES]
         np.savez_compressed(directory / REFERENCE_NAME, **carried)
 
 
-def make_reference(eager: Eager, lr: NDArray[np.uint8], io: str, advance: Callable[[int], None]) -> Reference:
-    """Run eager over LR faces; ``advance`` is told the faces done."""
+def make_reference(
+    eager: Eager,
+    lr: NDArray[np.uint8],
+    io: str,
+    advance: Callable[[int], None],
+    truth: NDArray[np.uint8] | None = None,
+) -> Reference:
+    """Run eager over LR faces; ``advance`` is told the faces done. ``truth`` is the reference's."""
     inputs = lr if io == "uint8" else network_input(lr, eager.scale).numpy()
     outputs = []
     for start in range(0, len(lr), CHUNK):
         outputs.append(eager.run(inputs[start : start + CHUNK]))
         advance(len(outputs[-1]))
-    return Reference(lr, inputs, np.concatenate(outputs))
+    return Reference(lr, inputs, np.concatenate(outputs), truth)
 
 
 def lr_faces(folder: Path | None, count: int, lr_size: int, scale: int) -> NDArray[np.uint8]:

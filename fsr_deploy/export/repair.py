@@ -20,20 +20,20 @@ def repair(
 
     ``damages`` ranks the modules; it is asked for only over budget. Errors of different modules add up, which tells
     how many of the worst have to go; the result is measured, and one more goes until the budget holds. Raises
-    ParityError where it does not even hold with all of them in float.
+    ParityError where none could stay: then nothing is left of the reduced precision.
     """
     quality = measure(modules)
     if quality.within(budget):
         return {}, quality
     ranking = list(damages())
     count = _predicted(ranking, budget)
-    while count <= len(ranking):
+    while count < len(ranking):
         returned = {damage.module: _reason(damage) for damage in ranking[:count]}
         quality = measure([module for module in modules if module not in returned])
         if quality.within(budget):
             return returned, quality
         count += 1
-    raise ParityError(f"over budget with every module in float ({quality}): the graph itself is at fault")
+    raise ParityError(f"over budget ({quality}) until every module is back in float; export it without this precision")
 
 
 def _predicted(ranking: Sequence[Damage], budget: Budget) -> int:

@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsr_deploy.bundle import ONNX_NAME, PLAN_NAME, REFERENCE_NAME, Bundle, BundleInfo, read_bundle, write_info
+from fsr_deploy.bundle import (
+    ONNX_NAME,
+    PLAN_NAME,
+    REFERENCE_NAME,
+    TRUTH_NAME,
+    Bundle,
+    BundleInfo,
+    read_bundle,
+    write_info,
+)
 from fsr_deploy.console import say
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.export.parity import Row, budget_for, forced_notes, gate, prove, shortfalls
@@ -72,11 +81,12 @@ def prove_plan(directory: Path, info: BundleInfo, *, device: int = 0) -> list[Ro
     content = (directory / PLAN_NAME).read_bytes()
     file = EngineFile(Path(PLAN_NAME), content, hashlib.sha256(content).hexdigest(), info)
     reference = read_reference(directory / REFERENCE_NAME, info)
+    truth = read_truth(directory / REFERENCE_NAME)
     assert info.plan is not None
     session = TensorRTSession(file, f"cuda:{device}", trust=True)
     try:
         batches = {batch for profile in info.plan.profiles for batch in profile}
-        return prove(lambda batch: session.submit(batch).result(), session.info.engine, reference, batches)
+        return prove(lambda batch: session.submit(batch).result(), session.info.engine, reference, batches, truth=truth)
     except OutOfMemory as error:
         raise MissingError(f"{file.path}: the GPU has too little memory to prove it: {error}") from error
     finally:
@@ -90,6 +100,12 @@ def read_reference(path: Path, info: BundleInfo) -> tuple[NDArray[Any], NDArray[
             return arrays[info.inputs[0].name], arrays[info.outputs[0].name]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path.name}: not the reference faces of this bundle ({error}); export it again") from error
+
+
+def read_truth(path: Path) -> NDArray[np.uint8] | None:
+    """Return the true faces, (N, H, W, 3) uint8 RGB, beside those of ``read_reference``; None where none are known."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays.get(TRUTH_NAME)
 
 
 def rebuild(directory: Path, options: PlanOptions, *, force: bool = False) -> BundleInfo:

@@ -186,7 +186,7 @@ def test_a_folder_of_faces_is_what_the_engine_is_proven_with(tmp_path: Path) -> 
 def test_an_engine_over_budget_is_not_published_and_the_old_bundle_stays(tmp_path: Path) -> None:
     succeed("coarse", "-o", "engine", *SMALL)
     before = {path.name: path.read_bytes() for path in Path("engine").iterdir()}
-    result = export("coarse", "--fp16", "-o", "engine", *SMALL)
+    result = export("coarse", "--fp16", "--no-repair", "-o", "engine", *SMALL)
     assert result.exit_code == 5
     message = error(result).splitlines()
     assert message[0] == "the engine differs from the eager module by more than its budget:"
@@ -197,7 +197,7 @@ def test_an_engine_over_budget_is_not_published_and_the_old_bundle_stays(tmp_pat
 
 
 def test_force_publishes_an_engine_over_budget_and_says_so_everywhere() -> None:
-    result = succeed("coarse", "--fp16", "--force", *SMALL)
+    result = succeed("coarse", "--fp16", "--no-repair", "--force", *SMALL)
     info = read_bundle(Path("coarse-fp16")).info
     assert all(f"warning: {note}" in result.stderr for note in info.notes)
     assert not info.parity_passed and len(info.notes) == 3
@@ -210,12 +210,14 @@ def test_force_publishes_an_engine_over_budget_and_says_so_everywhere() -> None:
 
 def test_a_budget_may_be_loosened_and_tightened() -> None:
     succeed("coarse", "--fp16", "--budget-db", 10, *SMALL)
-    assert read_bundle(Path("coarse-fp16")).info.budget == {"min_psnr_db": 10, "max_levels": None}
-    assert export("coarse", "--fp16", "--budget-db", 10, "--budget-levels", 3, *SMALL).exit_code == 5
+    info = read_bundle(Path("coarse-fp16")).info
+    assert info.budget == {"min_psnr_db": 10, "max_levels": None, "max_loss_db": None}
+    assert not info.precision_map
+    assert export("coarse", "--fp16", "--budget-db", 10, "--budget-levels", 3, "--no-repair", *SMALL).exit_code == 5
 
 
 def test_an_engine_that_overflows_is_caught() -> None:
-    result = export("overflowing", "--fp16", "--io", "float", *SMALL)
+    result = export("overflowing", "--fp16", "--io", "float", "--no-repair", *SMALL)
     assert result.exit_code == 5
     lines = [line for line in error(result).splitlines() if line.endswith(": NaN or Inf in its output")]
     assert sum("rounded to fp16" in line for line in lines) == 3

@@ -316,13 +316,19 @@ def test_a_channel_far_louder_than_the_others_is_repaired(tmp_path: Path, loud: 
     assert all("alone it leaves" in reason for reason in reasons.values())
 
 
-def test_without_repair_an_engine_over_budget_is_refused(tmp_path: Path) -> None:
+def test_without_repair_the_quality_is_told_for_the_gate_to_refuse(tmp_path: Path) -> None:
     plan, judge = planned(Chain(1000.0), tmp_path)
-    with pytest.raises(ParityError, match="over its budget"):
-        quantise(plan, table_of(plan), judge, Budget(min_psnr_db=40.0), repaired=False)
+    _, reasons, quality = quantise(plan, table_of(plan), judge, Budget(min_psnr_db=40.0), repaired=False)
+    assert not reasons and not quality.within(Budget(min_psnr_db=40.0))
 
 
-def test_options_of_int8_are_refused_without_it() -> None:
-    result = CliRunner().invoke(main, ["aminet-tiny", "--analyze"])
+def test_a_network_whose_every_block_would_have_to_go_back_is_refused(tmp_path: Path) -> None:
+    plan, judge = planned(Chain(), tmp_path)
+    with pytest.raises(ParityError, match="until every module is back in float"):
+        quantise(plan, table_of(plan), judge, Budget(min_psnr_db=500.0), repaired=True)
+
+
+def test_calibration_is_refused_without_int8() -> None:
+    result = CliRunner().invoke(main, ["aminet-tiny", "--fp16", "--calib", "photos"])
     assert result.exit_code == 2
     assert "give --int8 too" in result.stderr

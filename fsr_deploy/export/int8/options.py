@@ -10,11 +10,9 @@ from pathlib import Path
 class Int8Options:
     """``calib`` is a folder of faces to calibrate on, None for drawn ones, ``images`` how many of them.
 
-    ``calibrator`` is "max", "percentile" or "entropy". ``repair`` returns the fewest modules to float where INT8 is
-    over its budget; without, such an export is refused.
+    ``calibrator`` is "max", "percentile" or "entropy".
     """
 
     calib: Path | None = None
     calibrator: str = "max"
     images: int = 64
-    repair: bool = True

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 
 from fsr_deploy.bundle import LAYERS_NAME
 from fsr_deploy.errors import UsageError
+from fsr_deploy.export.blocks import in_network
 from fsr_deploy.export.deploy import Io
 from fsr_deploy.export.graph import check_operators
 from fsr_deploy.export.int8.faces import calibration_faces
@@ -18,14 +19,12 @@ from fsr_deploy.export.int8.thresholds import CALIBRATORS
 from fsr_deploy.export.parity import Budget
 from fsr_deploy.export.precision import PrecisionMap, precision_map
 from fsr_deploy.export.quality import Judge
-from fsr_deploy.export.reference import Reference, true_faces
+from fsr_deploy.export.reference import Reference
 from fsr_deploy.export.rewrites import Target, rewrite
 from fsr_deploy.export.sensitivity import Damage
 from fsr_deploy.export.source import Source
 from fsr_deploy.runtime.profiling.modules import ModuleTable
 from fsr_deploy.schema import decode, read_json
-
-JUDGED = 16  # faces that decide what goes back to float; the parity gate sees all of them
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Quantisation:
     plan: Plan
     table: ModuleTable
     judge: Judge
+    io: Io = "uint8"
 
     def write(self, path: Path, budget: Budget, *, repaired: bool) -> PrecisionMap:
         """Write the INT8 graph; returns what stays in float and why. Raises ParityError over the budget."""
@@ -42,14 +42,17 @@ class Quantisation:
         onnx.checker.check_model(graph, full_check=True)
         check_operators(graph)
         path.write_bytes(graph.SerializeToString(deterministic=True))
-        return {
-            module.removeprefix("network."): {"precision": "fp32", "reason": reason}
-            for module, reason in reasons.items()
-        }
+        return {self._name(module): {"precision": "fp32", "reason": reason} for module, reason in reasons.items()}
 
     def damages(self) -> list[Damage]:
         """Return what each block does to the faces when it alone is in INT8, the worst first."""
-        return damages(self.plan, self.judge, self.table)
+        found = damages(self.plan, self.judge, self.table)
+        return [replace(damage, module=self._name(damage.module)) for damage in found]
+
+    def _name(self, module: str) -> str:
+        """Return a module's name in the network; what lies around it keeps its path."""
+        name = in_network(module, self.io)
+        return module if name is None else name
 
 
 def prepare_int8(
@@ -60,12 +63,8 @@ def prepare_int8(
     *,
     io: Io,
     target: Target,
-    faces: Path | None,
 ) -> Quantisation:
-    """Choose the convolutions of an FP32 graph that was written with its layers.json, and calibrate them.
-
-    The truth is judged by where it is known: for a trained network on drawn faces, ``faces`` None.
-    """
+    """Choose the convolutions of an FP32 graph that was written with its layers.json, and calibrate them."""
     if options.calibrator not in CALIBRATORS:
         raise UsageError(f"--calibrator {options.calibrator}: not one of {', '.join(CALIBRATORS)}")
     prefix = "network." if io == "uint8" else ""
@@ -74,6 +73,4 @@ def prepare_int8(
     calibration = calibration_faces(options.calib, options.images, source.lr_size, source.scale, io)
     table: ModuleTable = decode(ModuleTable, read_json(path.with_name(LAYERS_NAME)), "")
     plan = make_plan(onnx.load(path), table, float_modules, target, calibration, options.calibrator)
-    count = min(JUDGED, len(reference.inputs))
-    truth = true_faces(count, source.lr_size * source.scale) if source.trained and faces is None else None
-    return Quantisation(plan, table, Judge(reference.inputs[:count], reference.outputs[:count], truth))
+    return Quantisation(plan, table, Judge(reference.inputs, reference.outputs, reference.truth), io)

@@ -1,0 +1,86 @@
+"""The step of an export that brings the written graph to its precision: what stays in float, and what that is worth."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from fsr_deploy.bundle import ONNX_NAME
+from fsr_deploy.console import say, warn
+from fsr_deploy.errors import ParityError
+from fsr_deploy.export.bargain import compare_precisions, no_bargain
+from fsr_deploy.export.half import Half
+from fsr_deploy.export.int8.step import Quantisation, prepare_int8
+from fsr_deploy.export.options import ExportOptions
+from fsr_deploy.export.precision import PrecisionMap
+from fsr_deploy.export.reference import Reference
+from fsr_deploy.export.rewrites import Target
+from fsr_deploy.export.sensitivity import Damage
+from fsr_deploy.export.source import Source
+from fsr_deploy.export.writing import graph_in
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What a graph in reduced precision became: ``kept`` are the modules in float, ``damages`` those of --analyze.
+
+    ``offers`` are the precisions that were measured side by side.
+    """
+
+    kept: PrecisionMap
+    damages: list[Damage] = field(default_factory=list)
+    offers: list[dict[str, Any]] = field(default_factory=list)
+
+
+def to_int8(options: ExportOptions, source: Source, target: Target, directory: Path, reference: Reference) -> Reduced:
+    """Turn the FP32 graph that was written into INT8.
+
+    Raises ParityError, unless forced, for an engine that loses to a better one on this machine, or over its budget with
+    every module in float.
+    """
+    path = directory / ONNX_NAME
+    quantisation = prepare_int8(path, source, reference, options.int8, io=options.io, target=target)
+    damages = quantisation.damages() if options.analyze else []
+    try:
+        kept = quantisation.write(path, options.budget, repaired=options.repair)
+    except ParityError as error:
+        _refuse_unless_forced(options, error)
+        kept = quantisation.write(path, options.budget, repaired=False)
+    offers = _compare(options, source, path, quantisation) if target == "cpu" else []
+    return Reduced(kept, damages, offers)
+
+
+def repair_half(options: ExportOptions, half: Half, directory: Path, kept: PrecisionMap) -> PrecisionMap:
+    """Return the fewest blocks of a graph in half precision to FP32; returns what is kept now, and was kept before.
+
+    Raises ParityError, unless forced, where the budget cannot be kept.
+    """
+    try:
+        return half.repair(directory / ONNX_NAME)
+    except ParityError as error:
+        _refuse_unless_forced(options, error)
+        return kept
+
+
+def _compare(options: ExportOptions, source: Source, path: Path, quantisation: Quantisation) -> list[dict[str, Any]]:
+    """Return the bundle's ``precisions``: this INT8 graph beside FP32 and FP16 on this CPU."""
+    graphs = {
+        "fp32": quantisation.plan.model,
+        "fp16": graph_in("fp16", options, source, "cpu"),
+        "int8": onnx.load(path),
+    }
+    offers = compare_precisions(graphs, quantisation.judge, options.batches[0])
+    for offer in offers:
+        say(f"    {offer}")
+    if note := no_bargain(offers, "int8"):
+        _refuse_unless_forced(options, ParityError(f"{note}; --force publishes it all the same"))
+    return [asdict(offer) for offer in offers]
+
+
+def _refuse_unless_forced(options: ExportOptions, error: ParityError) -> None:
+    if not options.force:
+        raise error
+    warn(str(error))
