@@ -43,6 +43,30 @@ def test_each_result_is_rounded_as_pytorch_rounds_it(precision: str) -> None:
     assert np.array_equal(session.run(None, {"x": X})[0], expected)
 
 
+def test_pairs_of_quantize_and_dequantize_keep_their_fp16_scales() -> None:
+    scale, zero = np.array(0.0371, np.float16), np.array(0, np.int8)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["a"], to=TensorProto.FLOAT16),
+        helper.make_node("QuantizeLinear", ["a", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["b"]),
+        helper.make_node("Cast", ["b"], ["y"], to=TensorProto.FLOAT),
+    ]
+    rim = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in "xy"]
+    constants = [numpy_helper.from_array(scale, "scale"), numpy_helper.from_array(zero, "zero")]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", rim[:1], rim[1:], constants),
+        opset_imports=[helper.make_opsetid("", 19)],
+        ir_version=9,
+    )
+    x = np.random.default_rng(0).uniform(-6, 6, 1000).astype(np.float32)
+    steps = np.clip(np.rint(x.astype(np.float16) / scale.astype(np.float32)), -128, 127)
+    session = onnxruntime.InferenceSession(
+        rounded(model, "fp16").SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    expected = (steps * scale.astype(np.float32)).astype(np.float16)
+    assert np.array_equal(session.run(None, {"x": x})[0], expected.astype(np.float32))
+
+
 def test_an_overflow_happens_as_it_would_on_a_gpu() -> None:
     session = onnxruntime.InferenceSession(
         rounded(graph("fp16"), "fp16").SerializeToString(), providers=["CPUExecutionProvider"]

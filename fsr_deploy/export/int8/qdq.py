@@ -55,7 +55,8 @@ def scales_in(scales: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[np.f
     """Return scales in a float type: none smaller than it was, so that nothing is clipped, above 0 and finite."""
     wide = np.minimum(scales, np.float32(np.finfo(dtype).max))
     narrow = wide.astype(dtype)
-    return np.where(narrow < wide, np.nextafter(narrow, dtype.type(np.inf)), narrow)
+    with np.errstate(over="ignore"):
+        return np.where(narrow < wide, np.nextafter(narrow, dtype.type(np.inf)), narrow)
 
 
 class _Writer:
