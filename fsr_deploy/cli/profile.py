@@ -91,6 +91,7 @@ def _measure(
     from fsr_deploy.runtime.profiling.collect import Request, collect
     from fsr_deploy.runtime.profiling.subjects import open_subjects
 
+    say("starting each engine afresh, three times: cold start and memory")
     subjects = open_subjects(engines, device, trust=trust)
     subjects += [_baseline(name, engines[0], subjects[0]) for name in against]
     for subject in subjects:
@@ -156,15 +157,24 @@ def _report(profile: Profile, output: Path | None, json: bool) -> None:
 
 def _compare(old: Path, new: Path, *, json: bool) -> ExitCode:
     """Say what changed; a regression ends with the code of a measured figure that is over its bounds."""
-    from fsr_deploy.runtime.profiling.compare import compare
+    from fsr_deploy.runtime.profiling.compare import compare, differences
     from fsr_deploy.runtime.profiling.record import read_profile
 
-    changes = compare(read_profile(old), read_profile(new))
+    profiles = read_profile(old), read_profile(new)
+    changes = compare(*profiles)
+    circumstances = list(differences(*profiles))
+    for line in circumstances:
+        warn(f"not measured under the same circumstances: {line}")
     slower = [change for change in changes if change.regressed]
     faster = [change for change in changes if change.improved]
     if json:
         print_json(
-            {"regressed": list(map(asdict, slower)), "improved": list(map(asdict, faster)), "compared": len(changes)}
+            {
+                "regressed": list(map(asdict, slower)),
+                "improved": list(map(asdict, faster)),
+                "compared": len(changes),
+                "circumstances": circumstances,
+            }
         )
     else:
         _print_changes("slower", slower)

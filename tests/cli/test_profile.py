@@ -67,8 +67,13 @@ def test_it_says_what_runs_before_it_measures(here: Path) -> None:
     result = fsr_profile("tiny-fp32", "other.onnx", *QUICK, "--json")
     assert result.exit_code == 0
     lines = result.stderr.splitlines()
-    assert lines[0].startswith("tiny-fp32: ONNX Runtime ") and lines[0].endswith(", device cpu, precision fp32")
-    assert lines[1].startswith("other.onnx: ONNX Runtime ")
+    assert lines[0] == "starting each engine afresh, three times: cold start and memory"
+    assert lines[1].startswith("tiny-fp32: ONNX Runtime ") and lines[1].endswith(", device cpu, precision fp32")
+    assert lines[2].startswith("other.onnx: ONNX Runtime ")
+    assert lines[3] == (
+        "2 engines x 2 batch sizes x 0.1 s: about 0 s, and before it the warm-up, 6 to 9 runs of each engine and size"
+    )
+    assert lines[4].startswith("warmed up in ") and "; measuring takes about 0 s" in lines[4]
     assert json.loads(result.stdout)["engines"][1]["name"] == "other.onnx"
 
 
@@ -118,6 +123,16 @@ def _quiet(report: Path) -> Any:
 
     engines = [replace(engine, batches=[exact(one) for one in engine.batches]) for engine in profile.engines]
     return replace(profile, engines=engines)
+
+
+def test_a_change_of_circumstances_is_told(report: Path, tmp_path: Path) -> None:
+    profile = read_profile(report)
+    versions = {**profile.machine.versions, "onnxruntime": "9.9"}
+    other = tmp_path / "other.json"
+    other.write_text(to_json(replace(profile, machine=replace(profile.machine, cpu="Abacus", versions=versions))))
+    result = fsr_profile("--compare", report, other, "--json")
+    assert f"not measured under the same circumstances: CPU: {profile.machine.cpu}, then Abacus" in result.stderr
+    assert json.loads(result.stdout)["circumstances"][1].endswith(", then 9.9")
 
 
 def test_a_regression_can_be_read_by_a_program(report: Path, slower: Path, tmp_path: Path) -> None:

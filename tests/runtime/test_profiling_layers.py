@@ -172,6 +172,38 @@ def test_two_layer_profiles_of_one_engine_agree(seed: int) -> None:
     assert slower(old.modules, new.modules) == slower(old.kinds, new.kinds) == set()
 
 
+class DisturbedRecorder(SimulatedRecorder):
+    """Runs up to three times as slow as usual for a while, all modules alike, as beside other processes."""
+
+    def run(self) -> None:
+        super().run()
+        last, factor = self._runs[-1], 2 + np.sin(len(self._runs) / 10)
+        self._runs[-1] = Run([(name, factor * seconds) for name, seconds in last.kernels], factor * last.seconds)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_slows_all_modules_alike_neither_hides_a_slower_one_nor_is_blamed_on_any(seed: int) -> None:
+    old, new = (
+        watched(recorder(seed + i, "network.encoders.0.fusion.branches.0", factor))
+        for i, (recorder, factor) in enumerate(((SimulatedRecorder, 1.0), (DisturbedRecorder, 1.1)))
+    )
+    ratios = {
+        after.module: change(before.beside_others, after.beside_others)
+        for before in old.modules
+        for after in new.modules
+        if before.module == after.module and before.beside_others and after.beside_others
+    }
+    usual = np.median([ratio.value for ratio in ratios.values()])
+    assert {module for module, ratio in ratios.items() if ratio.low > usual} == {"network.encoders.0.fusion"}
+    disturbed = next(entry for entry in new.modules if entry.module == "network.encoders.0.fusion")
+    assert disturbed.time.high / disturbed.time.low > 1.5  # as a time it is as unsure as it looks
+
+
+def test_of_few_modules_none_is_judged_beside_the_others() -> None:
+    profile = layer_profile([[Run([("network.encoders.0.local/Conv_3", 0.004)], 0.004)]] * 8, TABLE, 2)
+    assert profile.modules[0].beside_others is None
+
+
 def test_a_batch_size_that_was_never_visited_has_no_layers() -> None:
     watch = LayerWatch(SimulatedRecorder(0), TABLE, 4, 1.0, SimulatedClock())
     watch.visit(8)

@@ -94,12 +94,13 @@ def collect(subjects: Sequence[Subject], request: Request) -> Profile:
 
 
 def _announcement(engines: int, plan: Plan) -> str:
-    """Say how long it will take, at most but for the warm-up."""
+    """Say how long it will take; fast engines are done sooner with their layers."""
     sizes = len(set(plan.batches))
     seconds = plan.seconds * engines * sizes + plan.beside_seconds
     layers = f" and {plan.beside_seconds:g} s for layers" if plan.beside_seconds else ""
     what = f"{engines} engine{'s' * (engines > 1)} x {sizes} batch size{'s' * (sizes > 1)} x {plan.seconds:g} s{layers}"
-    return f"{what}: about {duration(seconds)}, and before it the warm-up, 6 to 9 runs of each"
+    how_long = f"{'at most' if layers else 'about'} {duration(seconds)}"
+    return f"{what}: {how_long}, and before it the warm-up, 6 to 9 runs of each engine and size"
 
 
 def _watch(subjects: Sequence[Subject], request: Request, cores: int) -> _Watches:

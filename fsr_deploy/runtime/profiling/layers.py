@@ -16,9 +16,10 @@ from fsr_deploy.runtime.profiling.statistics import Estimate, typical
 from fsr_deploy.runtime.profiling.timing import Clock
 
 BETWEEN = "(between kernels)"
+FEWEST_PEERS = 5  # modules of which the median tells how slow a run was as a whole
 Times = NDArray[np.float64]
 RESOLUTION_MS = 1e-3  # of ONNX Runtime's profile
-MIN_RUNS, MAX_RUNS = 2, 13  # per visit; the first, after other engines have run, is not counted
+MIN_RUNS, MAX_RUNS = 2, 25  # per visit; the first, after other engines have run, is not counted
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class ModuleTime:
 
     ``share`` is of the whole run. ``gflops`` (two per multiply-accumulate) and ``gbytes`` per second follow from the
     costs of the exported graph; None where it has none. Kernel fusion moves fewer bytes than counted here.
+    ``beside_others`` is the time after each run's times were divided by how much slower than usual its modules were in
+    the median: what disturbs all modules alike is gone from it. None where there are too few modules.
     """
 
     module: str
@@ -55,6 +58,7 @@ class ModuleTime:
     share: float
     gflops: float | None
     gbytes: float | None
+    beside_others: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,7 @@ def layer_profile(passes: Sequence[Sequence[Run]], table: ModuleTable, batch: in
     for module in by_module:
         by_kind[table.kind(module)].append(module)
     total = np.array([run.seconds for run in runs])
+    slowness = _slowness(by_module)
 
     def milliseconds(seconds: Times) -> Estimate:
         parts = np.split(np.maximum(1e3 * seconds, RESOLUTION_MS), ends)
@@ -124,6 +129,7 @@ def layer_profile(passes: Sequence[Sequence[Run]], table: ModuleTable, batch: in
             share=seconds / float(np.median(total)),
             gflops=1e-9 * operations / seconds if operations else None,
             gbytes=1e-9 * moved / seconds if moved else None,
+            beside_others=None if slowness is None else milliseconds(times / slowness),
         )
 
     modules = [entry(module, table.kind(module), [module]) for module in by_module]
@@ -143,6 +149,14 @@ def _by_module(runs: Sequence[Run], table: ModuleTable) -> dict[str, Times]:
             times[module][index] += seconds
         times[BETWEEN][index] += run.seconds - sum(seconds for _, seconds in run.kernels)
     return {module: values for module, values in times.items() if np.median(values) > 0}
+
+
+def _slowness(by_module: dict[str, Times]) -> Times | None:
+    """Return by what factor each run's modules were slower than usual, in the median over the modules."""
+    peers = [times / np.median(times) for module, times in by_module.items() if module != BETWEEN]
+    if len(peers) < FEWEST_PEERS:
+        return None
+    return np.maximum(np.median(peers, axis=0), np.finfo(float).tiny)
 
 
 def _by_time(entries: list[ModuleTime]) -> tuple[ModuleTime, ...]:
