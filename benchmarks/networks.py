@@ -45,13 +45,12 @@ def main(
     output: Annotated[Path, typer.Option("--output", "-o", help="the JSON file to write")] = RESULT,
 ) -> None:
     """Export every registered network."""
-    rows = json.loads(output.read_text())["rows"] if output.exists() else []
+    rows = written(output)
     for name in chosen(patterns or ["*"]):
         for precision in precisions.split(","):
             with tempfile.TemporaryDirectory() as folder:
                 row = export(name, precision, batch, Path(folder))
-            rows = [other for other in rows if key(other) != key(row)] + [row]
-            rows.sort(key=key)
+            rows = sorted([*(other for other in written(output) if key(other) != key(row)), row], key=key)
             write_file(output, (json.dumps({"trained": False, "rows": rows}, indent=2) + "\n").encode())
             print(json.dumps(row), flush=True)
     print(markdown(rows))
@@ -65,6 +64,12 @@ def chosen(patterns: list[str]) -> list[str]:
     """Return the names to export, in the order asked for; with zeros for padding where a network offers them."""
     names = [name for pattern in patterns for name in registry.names(pattern)]
     return [name + kind for name in dict.fromkeys(names) for kind in ("", ZEROS) if not kind or name in WITH_ZEROS]
+
+
+def written(path: Path) -> list[dict[str, Any]]:
+    """Return the rows that a file holds already."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
+    return rows
 
 
 def key(row: dict[str, Any]) -> tuple[str, str]:
