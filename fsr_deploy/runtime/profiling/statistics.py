@@ -6,7 +6,8 @@ all engines take turns, once per *round*. From that follow two kinds of interval
 - of a latency (``typical``): where the median of another, equally long run is expected. With K passes, s the standard
   deviation of their medians in log time and t Student's quantile for K - 1 degrees of freedom, it is
   median * exp(+- t s sqrt(2 / K)), this run's error and the other's, and no narrower than the range of the passes'
-  medians: a machine that is slow for a while has no normal distribution. The passes are seconds to minutes apart, so
+  medians and a quarter of it on either side: a machine that is slow for a while has no normal distribution, and of 8
+  passes that know two states another run may see one only. The passes are seconds to minutes apart, so
   they hold the machine's drift. Drift slower than a whole run cannot show: ``change``, which compares two runs, adds
   what a yardstick, fixed work timed in both, and the load by others say of the machine.
 - of a ratio of two engines in one run (``paired_ratio``): the rounds pair the engines, so drift and disturbances that
@@ -26,6 +27,7 @@ import numpy as np
 PASSES = 8
 RESAMPLES = 1000
 P99_SAMPLES = 100
+BEYOND_RANGE = 0.25  # of the range of the passes' medians: another run lies outside the range itself too often
 
 Passes = Sequence[Sequence[float]]
 
@@ -69,7 +71,9 @@ def typical(passes: Passes) -> Estimate:
     medians = np.array([np.median(part) for part in passes])
     spread = np.log(medians).std(ddof=1).item()
     reach = math.exp(student_t(0.975) * spread * math.sqrt(2 / len(passes)))
-    return Estimate(median, min(median / reach, medians.min().item()), max(median * reach, medians.max().item()))
+    low, high = medians.min().item(), medians.max().item()
+    beyond = (high / low) ** BEYOND_RANGE
+    return Estimate(median, min(median / reach, low / beyond), max(median * reach, high * beyond))
 
 
 def change(old: Estimate, new: Estimate, drift: float = 1.0, looks: int = 1) -> Estimate:
