@@ -22,7 +22,7 @@ def main(
     ] = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="Measure on the first so many faces.")] = None,
     lr_size: Annotated[
-        int | None, typer.Option(min=8, help="Side of the LR faces.", show_default="the engine's, otherwise 16")
+        int | None, typer.Option(min=8, help="Side of the LR faces.", show_default="the engine's or checkpoint's")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder with the weights of LPIPS, FID, NIQE ...")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

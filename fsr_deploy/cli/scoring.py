@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from fsr_deploy.bundle import ONNX_NAME, PLAN_NAME, read_bundle
-from fsr_deploy.errors import MissingError, UsageError
+from fsr_deploy.errors import InputError, MissingError, UsageError
 from fsr_deploy.files import write_file
 from fsr_deploy.models import registry
-from fsr_deploy.models.checkpoints import PICKLED, load_into, load_model
+from fsr_deploy.models.checkpoints import PICKLED, Metadata, load_into, load_model, read_metadata
 from fsr_deploy.models.data import FaceSource
 from fsr_deploy.models.degradation import Face
 from fsr_deploy.models.measure_set import find_measures
@@ -24,6 +25,7 @@ from fsr_deploy.runtime.engines import open_session, parse_device
 from fsr_deploy.runtime.session import Session
 
 BATCH = 8
+LR_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -86,18 +88,21 @@ def open_systems(
 ) -> tuple[list[System], dict[str, str]]:
     """Open what a user names, and return with it what this machine cannot run and why.
 
-    ``trust`` allows plans without a bundle. Raises UsageError for a MODEL without --checkpoint and for systems that
-    take LR faces of different sizes, MissingError where nothing can be run.
+    ``lr_size`` None stands for the engines' size, or else the one that a checkpoint was trained at. ``trust`` allows
+    plans without a bundle. Raises UsageError for a MODEL without --checkpoint and for systems that take LR faces of
+    different sizes or of another than ``lr_size``, MissingError where nothing can be run.
     """
     engines, left_out = _open_engines([path for name in names for path in _engine_files(Path(name))], device, trust)
-    lr_size = lr_size or (engines[0].lr_size if engines else 16)
-    eager = [_open_eager(name, checkpoint, lr_size, device) for name in names if not _engine_files(Path(name))]
+    wanted = lr_size or (engines[0].lr_size if engines else None)
+    eager = [_open_eager(name, checkpoint, wanted, device) for name in names if not _engine_files(Path(name))]
     systems = [*eager, *engines]
     if not systems:
         raise MissingError("; ".join(left_out.values()))
-    if len({(system.lr_size, system.size) for system in systems}) > 1:
+    sizes = {(system.lr_size, system.size) for system in systems}
+    if len(sizes) > 1 or systems[0].lr_size != (lr_size or systems[0].lr_size):
         sides = ", ".join(f"{system.name} {system.lr_size} to {system.size}" for system in systems)
-        raise UsageError(f"one table needs one size of LR faces and of SR faces: {sides}")
+        asked = f"--lr-size {lr_size}: " if lr_size else ""
+        raise UsageError(f"{asked}one table needs one size of LR faces and of SR faces: {sides}")
     return systems, left_out
 
 
@@ -157,18 +162,35 @@ def _engine_system(path: Path, session: Session) -> System:
     return System(name, info.lr_shape[0], info.sr_shape[0], run)
 
 
-def _open_eager(name: str, checkpoint: Path | None, lr_size: int, device: str) -> System:
-    path = Path(name)
-    if path.suffix in (".safetensors", *PICKLED):
-        network, metadata = load_model(path)
-        model = metadata.model
-    elif checkpoint is None:
-        registry.find(name)
-        raise UsageError(f"{name}: name its weights with --checkpoint FILE; untrained ones measure nothing")
-    else:
-        model, network = name, registry.build(name, **registry.size_options(name, lr_size))
-        load_into(network, checkpoint, name)
+def _open_eager(name: str, checkpoint: Path | None, lr_size: int | None, device: str) -> System:
+    network, metadata = _load_eager(name, checkpoint, lr_size)
+    lr_size = registry.made_for(metadata.model, metadata.options) or lr_size or _trained_at(metadata)
     place = torch_device(device)
     network.to(place)
-    size = lr_size * registry.find(model).scale
+    size = lr_size * registry.find(metadata.model).scale
     return System(f"{name} (eager fp32 on {place})", lr_size, size, lambda lr: upscale(network, lr, size, place))
+
+
+def _load_eager(name: str, checkpoint: Path | None, lr_size: int | None) -> tuple[nn.Module, Metadata]:
+    """Load a checkpoint, or a registered model with the weights and, where the file tells them, the options of one."""
+    path = Path(name)
+    if path.suffix in (".safetensors", *PICKLED):
+        return load_model(path)
+    if path.is_file():
+        raise InputError(f"{name}: neither an engine nor a checkpoint; expected a bundle, .onnx, .plan or .safetensors")
+    registry.find(name)
+    if checkpoint is None:
+        raise UsageError(f"{name}: name its weights with --checkpoint FILE; untrained ones measure nothing")
+    known = read_metadata(checkpoint)
+    if known is not None and known.model == name:
+        return load_model(checkpoint)
+    options = registry.size_options(name, lr_size or LR_SIZE)
+    network = registry.build(name, **options)
+    load_into(network, checkpoint, name)
+    return network, Metadata(name, dict(options))
+
+
+def _trained_at(metadata: Metadata) -> int:
+    """Return the side of the LR faces that a network was trained on, 16 where its checkpoint does not tell."""
+    found = metadata.training.get("lr_size")
+    return found if type(found) is int and found > 0 else LR_SIZE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from fsr_deploy.errors import MissingError
+from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.models import fid, identity, lpips, niqe
 from fsr_deploy.models.measures import Measure, basic_measures
 
@@ -24,8 +24,11 @@ OPTIONAL: dict[str, tuple[tuple[str, ...], Loader]] = {
 def find_measures(folder: Path | None, size: int, device: torch.device) -> tuple[list[Measure], dict[str, str]]:
     """Return the measures that can be taken of ``size`` x ``size`` faces with the weights of a folder.
 
-    Beside them, what each of the others wants. Raises InputError for weights of something else.
+    Beside them, what each of the others wants. Raises InputError for weights of something else and for a folder that
+    is not there.
     """
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; --weights names the one with the weights of LPIPS, FID ...")
     measures, wanted = basic_measures(), {}
     for name, (files, load) in OPTIONAL.items():
         missing = [file for file in files if folder is None or not (folder / file).is_file()]

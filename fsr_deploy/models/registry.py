@@ -78,6 +78,13 @@ def size_options(name: str, lr_size: int) -> dict[str, int]:
     return {"lr_size": lr_size} if "lr_size" in inspect.signature(find(name).builder).parameters else {}
 
 
+def made_for(name: str, options: Mapping[str, Any]) -> int | None:
+    """Return the side of the LR faces that a network with these options takes, None where it takes any."""
+    record = find(name)
+    parameter = inspect.signature(record.builder).parameters.get("lr_size")
+    return None if parameter is None else {**record.options, **options}.get("lr_size", parameter.default)
+
+
 def markdown(pattern: str = "*") -> str:
     """Return a Markdown table of the models that match a shell pattern, our figures beside the published ones.
 

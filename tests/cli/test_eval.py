@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from fsr_deploy.bundle import write_info
 from fsr_deploy.cli.eval import main
 from fsr_deploy.faces import write_faces
+from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import Metadata, save_safetensors
 from tests.engines import write_onnx
 from tests.fakes.plans import plan_info, write_bundle
@@ -75,6 +76,29 @@ def test_the_table_is_written_as_markdown_and_json():
         assert f"| {row['system']} | {row['PSNR Y (dB)']:.2f} | {row['SSIM Y']:.4f} |" in text
 
 
+def test_a_checkpoint_is_measured_at_the_size_it_was_trained_at_unless_another_is_asked_for():
+    save_safetensors(weights(), Path("small.safetensors"), Metadata("pixel", training={"lr_size": 8}))
+    assert scores("small.safetensors", "--data", "faces:1")["lr_size"] == 8
+    assert scores("small.safetensors", "--data", "faces:1", "--lr-size", "16")["lr_size"] == 16
+
+
+def test_a_network_made_for_one_size_is_measured_at_that_size():
+    network = registry.build("sized", channels=3)
+    save_safetensors(network.state_dict(), Path("sized.safetensors"), Metadata("sized", {"channels": 3}))
+    assert scores("sized.safetensors", "--data", "faces:1")["lr_size"] == 8
+    result = evaluate("sized.safetensors", "--data", "faces:1", "--lr-size", "16")
+    assert result.exit_code == 2
+    assert "--lr-size 16: one table needs one size of LR faces" in result.stderr
+
+
+def test_a_model_with_a_checkpoint_takes_the_options_that_the_checkpoint_tells():
+    network = registry.build("pixel", channels=3)
+    save_safetensors(network.state_dict(), Path("narrow.safetensors"), Metadata("pixel", {"channels": 3}))
+    by_file = scores("narrow.safetensors", "--data", "faces:1")["rows"][1]
+    by_name = scores("pixel", "--checkpoint", "narrow.safetensors", "--data", "faces:1")["rows"][1]
+    assert {**by_file, "system": ""} == {**by_name, "system": ""}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -84,10 +108,15 @@ def test_the_table_is_written_as_markdown_and_json():
         (("none.onnx", "--data", "faces:1"), 4, "none.onnx"),
         (("pixel.safetensors", "--data", "nowhere"), 4, "nowhere: no such folder"),
         (("pixel.safetensors", "small.onnx", "--data", "faces:1", "--lr-size", "16"), 2, "one table needs one size"),
+        (("small.onnx", "--data", "faces:1", "--lr-size", "16"), 2, "--lr-size 16: one table needs one size"),
+        (("notes.txt", "--data", "faces:1"), 4, "notes.txt: neither an engine nor a checkpoint; expected a bundle"),
+        (("pixel.safetensors", "--data", "faces:1", "--weights", "nowhere"), 4, "nowhere: no such folder; --weights"),
+        (("pixel.safetensors", "--data", "faces:1", "--layout", "celebra"), 2, "no layout is called 'celebra'"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(arguments, code, message):
     write_onnx(Path("small.onnx"), lr_size=4)
+    Path("notes.txt").write_text("no weights")
     result = evaluate(*arguments)
     assert result.exit_code == code, result.output
     assert message in result.stderr
