@@ -124,8 +124,8 @@ def find_faces(root: Path, split: str, layout: str = "auto") -> tuple[str, list[
             return name, sorted(files, key=lambda file: (str(file.path), file.box or ()))
         if files is not None:
             other = "; --val names other faces to validate on" if split == "val" else ""
-            raise InputError(f"{root}: no faces for {split!r} ({name} layout); it needs {_needs(name)}{other}")
-    raise InputError(f"{root}: not laid out like {layout}; it needs {_needs(layout)}")
+            raise InputError(f"{root}: no faces for {split!r} ({name} layout); it needs: {_needs(name)}{other}")
+    raise InputError(f"{root}: not laid out like {layout}; it needs: {_needs(layout)}")
 
 
 def refuse_unknown_layout(layout: str) -> None:

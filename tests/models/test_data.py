@@ -195,7 +195,7 @@ def test_a_layout_that_does_not_exist_is_a_usage_error(spec):
 
 def test_a_layout_that_does_not_fit_says_what_it_needs(tmp_path):
     write_faces(tmp_path, 1)
-    with pytest.raises(InputError, match=r"not laid out like celeba; it needs CelebA, aligned: img_align_celeba"):
+    with pytest.raises(InputError, match=r"not laid out like celeba; it needs: CelebA, aligned: img_align_celeba"):
         open_faces(str(tmp_path), "train", layout="celeba")
 
 
