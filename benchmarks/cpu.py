@@ -2,12 +2,14 @@
 
     python benchmarks/cpu.py export aminet work
     python benchmarks/cpu.py measure aminet work
+    python benchmarks/cpu.py files aminet work
     python benchmarks/cpu.py table
 
 Everything goes through the installed commands: fsr-export proves the engines, fsr-profile lets them and PyTorch take
 turns in one run, fsr-run upscales folders of drawn LR faces. ``export`` writes bundles into a folder and leaves those
-that are there as they are; ``measure`` needs the machine to itself for three to five minutes a model and puts its
-results beside those of other models in ``results/cpu.json``; ``table`` writes ``results/cpu.md`` from them. Models are
+that are there as they are. ``measure`` and ``files`` need the machine to themselves for a few minutes a model, most of
+it for torch.compile, and put their results beside those of other models in ``results/cpu.json``; ``table`` writes
+``results/cpu.md`` from them. Models are
 named as for fsr-export; all but aminet-tiny have untrained weights, on which latency does not depend.
 """
 
@@ -62,9 +64,8 @@ def measure(
         str, typer.Option(help="as for fsr-profile; OpenVINO comes in where installed")
     ] = "eager,compile",
     seconds: Annotated[float, typer.Option(help="time for each engine and batch size")] = 12.0,
-    files: Annotated[bool, typer.Option(help="run fsr-run from files to files too")] = True,
 ) -> None:
-    """Measure a model's engines in one run, and fsr-run with it."""
+    """Measure a model's engines in one run."""
     bundles = [path for precision in TIMED if (path := work / f"{model}-{precision}").is_dir()]
     if importlib.util.find_spec("openvino"):
         against += ",openvino"
@@ -72,17 +73,25 @@ def measure(
     options = ("--against", against, "--batches", BATCHES, "--seconds", seconds)
     call("fsr-profile", *bundles, *options, "-o", report)
     profile = read_profile(report)
-    entry = {
-        "measured": profile.measured,
-        "machine": vars(profile.machine),
-        "load": vars(profile.load),
-        "rows": [*rows(profile), *unmeasured(model, work)],
-        "fsr-run": from_files(model, bundles[0]) if files else None,
-    }
+    found = list(rows(profile))
+    facts = {"measured": profile.measured, "machine": vars(profile.machine), "load": vars(profile.load)}
+    keep(model, {**facts, "seconds": seconds, "rows": [*found, *unmeasured(model, work)]})
+    print(json.dumps(found, indent=2))
+
+
+@app.command()
+def files(model: Model, work: Work) -> None:
+    """Run fsr-run from files to files, and watch its memory in a long run of a small network."""
+    found = from_files(model, work / f"{model}-fp32")
+    keep(model, {"fsr-run": found})
+    print(json.dumps(found, indent=2))
+
+
+def keep(model: str, entry: dict[str, Any]) -> None:
+    """Write what was measured of a model beside what is known of it and of the others."""
     known = results()
-    known[model] = entry
+    known[model] = {**known.get(model, {}), **entry}
     (RESULTS / "cpu.json").write_text(json.dumps({"models": known}, indent=2) + "\n")
-    print(json.dumps({"rows": entry["rows"], "fsr-run": entry["fsr-run"]}, indent=2))
 
 
 def results() -> dict[str, Any]:
@@ -191,7 +200,7 @@ def worst(parity: dict[str, Any] | None) -> str:
 
 
 def about(model: str, entry: dict[str, Any]) -> str:
-    machine, run = entry["machine"], entry["fsr-run"]
+    machine, run = entry["machine"], entry.get("fsr-run")
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     text = f"{model}: {machine['cpu']}, {machine['cores']} cores, {', '.join(machine['instructions'])}; {versions}"
     text += f"; {entry['measured'][:10]}, {entry['load']['others']:.0%} of the CPU taken by other processes."

@@ -22,7 +22,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,7 +41,8 @@ from fsr_deploy.runtime.profiling.record import Profile, read_profile
 RESULT = Path(__file__).parent / "results" / "planted.json"
 BRANCH = "{module}.branches.0/Conv_"
 PROFILES = {"before": False, "planted": False, "again": False, "noisy": True, "noisy-again": True}
-PAIRS = (("before", "planted"), ("before", "again"), ("noisy", "noisy-again"), ("before", "noisy"))
+UNCHANGED = ("before", "again", "noisy", "noisy-again")
+PAIRS = (("before", "planted"), ("again", "planted"), *combinations(UNCHANGED, 2))
 BURST = "import time\nend = time.perf_counter() + {seconds}\nwhile time.perf_counter() < end: pass"
 BURST_SECONDS = 1.5  # the longest; as long a pause follows
 
@@ -106,19 +108,9 @@ def measure(
     """Profile copies, each in a process of its own."""
     for name in names:
         (bundle,) = (work / ("planted" if name == "planted" else "before")).iterdir()
-        command = [
-            "fsr-profile",
-            bundle,
-            "--batches",
-            "1",
-            "--seconds",
-            seconds,
-            "--layers",
-            "-o",
-            work / f"profile-{name}",
-        ]
-        with bursts() if PROFILES[name] else contextmanager(lambda: iter([None]))():
-            run(*command)
+        options = ("--batches", "1", "--seconds", seconds, "--layers")
+        with bursts() if PROFILES[name] else nullcontext():
+            run("fsr-profile", bundle, *options, "-o", work / f"profile-{name}")
 
 
 @contextmanager
@@ -175,16 +167,10 @@ def circumstances(profile: Profile, module: str) -> dict[str, Any]:
 
 
 def comparison(work: Path, old: str, new: str) -> dict[str, Any]:
-    code, text = run(
-        "fsr-profile", "--compare", work / f"profile-{old}", work / f"profile-{new}", "--json", check=False
-    )
+    command = ("fsr-profile", "--compare", work / f"profile-{old}", work / f"profile-{new}", "--json")
+    code, text = run(*command, check=False)
     found = json.loads(text)
-    words = {
-        key: [f"{change['what']}: {change['times']['value']:.3f}" for change in found[key]]
-        for key in found
-        if key != "compared"
-    }
-    return {"old": old, "new": new, "exit": code, "compared": found["compared"], **words}
+    return {"old": old, "new": new, "exit": code, **found}
 
 
 def run(name: str, *arguments: object, check: bool = True) -> tuple[int, str]:

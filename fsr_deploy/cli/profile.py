@@ -186,3 +186,7 @@ def _compare(old: Path, new: Path, *, json: bool) -> ExitCode:
 def _print_changes(what: str, changes: Sequence[Change]) -> None:
     for change in sorted(changes, key=lambda change: -abs(change.new_ms - change.old_ms)):
         print(f"{what}: {change}")
+
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ import pytest
 from fsr_deploy.bundle import write_info
 from fsr_deploy.errors import InputError
 from fsr_deploy.runtime import cuda
+from fsr_deploy.runtime.profiling import machine as facts_of_machine
 from fsr_deploy.runtime.profiling import subjects as opening
 from fsr_deploy.runtime.profiling.cold import ColdStart, cold_start
 from fsr_deploy.runtime.profiling.layers import LayerProfile
@@ -144,6 +145,24 @@ def test_the_machine_tells_its_cpu_cores_and_versions() -> None:
     facts = this_machine()
     assert facts.cpu and facts.cores >= 1 and facts.memory_gib
     assert {"fsr-deploy", "numpy", "onnxruntime"} <= set(facts.versions)
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (
+            "flags\t\t: fpu sse2 avx2 avx512f avx512_vnni avx512vbmi amx_int8\n",
+            ("avx2", "avx512f", "avx512_vnni", "amx_int8"),
+        ),
+        ("Features\t: fp asimd evtstrm asimddp\n", ("asimd", "asimddp")),
+        ("", ()),
+    ],
+)
+def test_the_machine_tells_what_int8_depends_on(
+    monkeypatch: pytest.MonkeyPatch, line: str, found: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(facts_of_machine, "_text", lambda path: line * 2 if path == "/proc/cpuinfo" else "")
+    assert this_machine().instructions == found
 
 
 def test_work_of_this_process_is_not_taken_for_someone_elses() -> None:
