@@ -34,7 +34,7 @@ from fsr_deploy.export.sensitivity import Damage, rank
 from fsr_deploy.export.source import Source
 from fsr_deploy.export.writing import graph_in, write_graph
 
-RANKED = 4  # faces that rank the blocks; what is decided on is proven with all
+RANKED = 4  # faces, the hardest, that rank the blocks; what is decided on is proven with all
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,8 @@ class Half:
             return rank(self.blocks, self.estimate, self.blocks.__getitem__, advance)
 
     def estimate(self, reduced: Collection[str]) -> Quality:
-        """Return the quality of the faces with these blocks alone in half precision, on a few faces."""
-        judge = self.judge.first(RANKED)
-        return judge(run_graph(self.partly(reduced), judge.inputs))
+        """Return the quality of the hardest faces with these blocks alone in half precision."""
+        return self._hardest(run_graph(self.partly(reduced), self._hardest.inputs))
 
     def partly(self, reduced: Collection[str]) -> ModelProto:
         """Return the FP32 graph with the operations of these blocks alone rounded to half precision."""
@@ -97,6 +96,10 @@ class Half:
         engines = open_engines(path, self.options.precision, self.options.io)
         found = [self.judge(np.concatenate([engine.run(chunk) for chunk in chunks])) for engine in engines]
         return max(found, key=lambda quality: (not quality.within(budget), quality.error))
+
+    @cached_property
+    def _hardest(self) -> Judge:
+        return self.judge.hardest(run_graph(self.partly(self.blocks), self.judge.inputs), RANKED)
 
     @cached_property
     def _rewritten(self) -> nn.Module:

@@ -62,3 +62,13 @@ class Judge:
     def first(self, count: int) -> Judge:
         """Return a judge of the first faces only."""
         return Judge(self.inputs[:count], self.eager[:count], None if self.truth is None else self.truth[:count])
+
+    def hardest(self, outputs: NDArray[Any], count: int) -> Judge:
+        """Return a judge of the faces that these outputs are furthest from eager on, without their truth.
+
+        What is lost against the truth holds in the mean over all faces only.
+        """
+        with np.errstate(invalid="ignore"):
+            errors = np.square(outputs.astype(np.float64) - self.eager).mean(axis=(1, 2, 3))
+        worst = np.argsort(-np.nan_to_num(errors, nan=np.inf), kind="stable")[:count]
+        return Judge(self.inputs[worst], self.eager[worst])

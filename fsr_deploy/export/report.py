@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
 from fsr_deploy.bundle import BundleInfo
+from fsr_deploy.export.sensitivity import ITSELF
 from fsr_deploy.page import Cell, document, notes, pairs, section, table, tiles
 
 
@@ -59,17 +60,21 @@ def _notes(info: BundleInfo) -> Iterable[str]:
 
 
 def _budget(info: BundleInfo) -> str:
-    least, most = info.budget.get("min_psnr_db"), info.budget.get("max_levels")
+    least, most, loss = (info.budget.get(name) for name in ("min_psnr_db", "max_levels", "max_loss_db"))
     parts = [f"at least {least:g} dB in the worst face" if least is not None else ""]
     parts.append(f"no value more than {most:g} of 255 levels off" if most is not None else "")
+    parts.append(f"at most {loss:g} dB lost against the truth" if loss is not None else "")
     text = f"Budget: {' and '.join(filter(None, parts)) or 'finite values'}. PSNR and SSIM are those of the worst face."
+    if _knows_truth(info):
+        text += " What is lost against the truth is the mean over the faces of the largest batch."
     if any(", rounded to " in row["engine"] for row in info.parity):
         text += f" A CPU leaves roundings to {info.precision} out that a GPU makes; the rounded rows have them all."
     return text
 
 
 def _parity(info: BundleInfo) -> str:
-    headers = ("Engine", "Batch", "PSNR, dB", "SSIM", "Largest error", "Mean error", "Off by > 1 level")
+    headers = ["Engine", "Batch", "PSNR, dB", "SSIM", "Largest error", "Mean error", "Off by > 1 level"]
+    headers += ["Lost on the truth, dB"] if _knows_truth(info) else []
     rows = [
         (
             row["engine"],
@@ -79,10 +84,15 @@ def _parity(info: BundleInfo) -> str:
             f"{row['max_error']:.2f}" if row["finite"] else "NaN or Inf",
             f"{row['mean_error']:.4f}",
             f"{100 * row['share_off']:.3f} %",
-        )
+            "" if row.get("loss_db") is None else f"{row['loss_db']:+.3f}",
+        )[: len(headers)]
         for row in info.parity
     ]
     return table(headers, rows)
+
+
+def _knows_truth(info: BundleInfo) -> bool:
+    return any(row.get("loss_db") is not None for row in info.parity)
 
 
 def _latency_lead(info: BundleInfo) -> str:
@@ -123,17 +133,20 @@ def _precisions(info: BundleInfo) -> str:
 
 
 def _analysis(info: BundleInfo) -> str:
-    """Return the modules by damage, each with a bar, empty where they were not analysed."""
+    """Return the modules by damage, each with a bar and its share of time, empty where they were not analysed."""
     if not info.analysis:
         return ""
-    lead = f"Each block alone in {escape(info.precision)}, the most damaging first; a longer bar is a larger error."
+    lead = f"Each block alone in {info.precision}, the most damaging first; a longer bar is a larger error."
+    if any(row["share"] is not None for row in info.analysis):
+        lead += " On the right its share of the engine's time on this machine, without that of the blocks inside it."
     errors = [0.0 if row["psnr_db"] is None else 10 ** (-row["psnr_db"] / 20) for row in info.analysis]
     largest = max(errors) or 1.0
-    step, width = 20, 760
+    step, width = 20, 820
     bars = "".join(
-        f'<text x="0" y="{step * index + 14}">{escape(row["module"] or "(outermost)")} ({escape(row["kind"])})</text>'
+        f'<text x="0" y="{step * index + 14}">{escape(row["module"] or ITSELF)} ({escape(row["kind"])})</text>'
         f'<rect x="420" y="{step * index + 4}" width="{240 * error / largest:.1f}" height="12"/>'
-        f'<text x="{426 + 240 * error / largest:.1f}" y="{step * index + 14}">{_decibels(row["psnr_db"])}</text>'
+        f'<text x="{426 + 240 * error / largest:.1f}" y="{step * index + 14}">{_decibels(row)}</text>'
+        f'<text x="{width}" y="{step * index + 14}" text-anchor="end">{_share(row["share"])}</text>'
         for index, (row, error) in enumerate(zip(info.analysis, errors, strict=True))
     )
     height = step * len(info.analysis)
@@ -141,8 +154,14 @@ def _analysis(info: BundleInfo) -> str:
     return section("What the precision does to each block", lead, plot)
 
 
-def _decibels(psnr_db: float | None) -> str:
-    return "equal" if psnr_db is None else f"{psnr_db:.1f} dB"
+def _decibels(row: Mapping[str, Any]) -> str:
+    if not row.get("finite", True):
+        return "NaN or Inf"
+    return "equal" if row["psnr_db"] is None else f"{row['psnr_db']:.1f} dB"
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
 
 
 def _how_to(info: BundleInfo, name: str) -> str:
@@ -173,14 +192,16 @@ def _facts(info: BundleInfo) -> Iterable[tuple[str, Cell]]:
 def _precision_lead(info: BundleInfo) -> str:
     if not info.precision_map:
         return f"Every module computes in {info.precision}."
-    return f"All modules compute in {info.precision}, except these."
+    nested = any(kept["precision"] == info.precision for kept in info.precision_map.values())
+    inside = " A module inside another one has a precision of its own where it is listed too." if nested else ""
+    return f"All modules compute in {info.precision}, except these.{inside}"
 
 
 def _precision(info: BundleInfo) -> str:
     """Return a table with one row for each reason, so that a long map stays readable."""
     groups: dict[tuple[str, str], list[str]] = {}
     for module, kept in info.precision_map.items():
-        groups.setdefault((kept["precision"], kept["reason"]), []).append(module)
+        groups.setdefault((kept["precision"], kept["reason"]), []).append(module or ITSELF)
     rows = [(precision, reason, ", ".join(modules)) for (precision, reason), modules in groups.items()]
     return table(("Precision", "Why", "Modules"), rows) if rows else ""
 

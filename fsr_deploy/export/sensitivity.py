@@ -11,6 +11,7 @@ from fsr_deploy.export.blocks import holds
 from fsr_deploy.export.quality import Quality
 from fsr_deploy.runtime.profiling.modules import ModuleTable
 
+ITSELF = "(the network itself)"  # what it does between its blocks
 # From the modules that are reduced to the quality of the faces.
 Measure = Callable[[Collection[str]], Quality]
 
@@ -50,7 +51,7 @@ def as_table(damages: Sequence[Damage]) -> list[str]:
     rows = [("block", "class", "PSNR alone", "time")]
     for damage in damages:
         share = "" if damage.share is None else f"{100 * damage.share:.1f} %"
-        rows.append((damage.module or "(the network itself)", damage.kind, _decibels(damage.quality), share))
+        rows.append((damage.module or ITSELF, damage.kind, _decibels(damage.quality), share))
     name, kind, psnr, time = (max(map(len, column)) for column in zip(*rows, strict=True))
     return [f"{a:<{name}}  {b:<{kind}}  {c:>{psnr}}  {d:>{time}}".rstrip() for a, b, c, d in rows]
 
