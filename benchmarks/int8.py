@@ -70,7 +70,7 @@ def main() -> None:
         model = onnx.load(path)
         table = module_table(model, deployable, source.network)
         reasons = {name: kept["reason"] for name, kept in precision_map(deployable, "fp16").items()}
-        plan = make_plan(model, table, reasons, "cpu", calibration, arguments.calibrator)
+        plan = make_plan(model, table, reasons, calibration, arguments.calibrator, timed=True)
         ours, _, _ = quantise(plan, table, judge, BUDGETS["int8"], repaired=True)
         quantize_static(str(path), str(naive_path), Reader(calibration), op_types_to_quantize=["Conv"])
         engines = {"FP32": model, "INT8, ours": ours, "INT8, ONNX Runtime's recipe": onnx.load(naive_path)}

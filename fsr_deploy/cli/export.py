@@ -29,7 +29,10 @@ def main(
     fp16: Annotated[bool, typer.Option("--fp16", help="Compute in FP16 where that is harmless.")] = False,
     bf16: Annotated[bool, typer.Option("--bf16", help="Compute in BF16 where that is harmless.")] = False,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Convolutions in INT8 where that is harmless and faster.")
+        bool,
+        typer.Option(
+            "--int8", help="Convolutions in INT8 where that is harmless and faster; with --fp16 the rest in FP16."
+        ),
     ] = False,
     calib: Annotated[
         Path | None, typer.Option(help="Folder of faces to calibrate INT8 on.", show_default="drawn ones")
@@ -53,7 +56,8 @@ def main(
     target: Annotated[str, typer.Option(help="auto: a TensorRT plan too, where it can be built; onnx; trt.")] = "auto",
     io: Annotated[str, typer.Option(help="uint8: faces in and out; float: the bare network.")] = "uint8",
     opset: Annotated[
-        int | None, typer.Option(help="ONNX opset; TensorRT 8.6 reads 17.", show_default="17, bf16 22")
+        int | None,
+        typer.Option(help="ONNX opset; TensorRT 8.6 reads 17.", show_default="17, --int8 --fp16 19, bf16 22"),
     ] = None,
     budget_db: Annotated[
         float | None, typer.Option(help="Least PSNR against eager in dB.", show_default="fp16 50, bf16 and int8 40")
@@ -115,7 +119,7 @@ def main(
     if model is None:
         raise UsageError("name a MODEL or a CHECKPOINT to export; --list shows the models")
     precision = _precision(fp16=fp16, bf16=bf16, int8=int8)
-    if precision != "int8" and calib:
+    if not int8 and calib:
         raise UsageError("--calib says how INT8 is made; give --int8 too")
     if precision == "fp32" and (analyze or not repair):
         raise UsageError("--analyze and --no-repair are about a reduced precision; give --fp16, --bf16 or --int8 too")
@@ -153,9 +157,13 @@ def main(
 
 
 def _precision(**flags: bool) -> str:
+    from fsr_deploy.bundle import MIXED
+
     chosen = [name for name, given in flags.items() if given]
+    if chosen == ["fp16", "int8"]:
+        return MIXED
     if len(chosen) > 1:
-        raise UsageError(f"--{' and --'.join(chosen)} exclude each other; an engine has one precision")
+        raise UsageError(f"--{' and --'.join(chosen)} exclude each other; only --int8 and --fp16 go together")
     return chosen[0] if chosen else "fp32"
 
 

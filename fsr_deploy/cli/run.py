@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fsr_deploy.bundle import MIXED
 from fsr_deploy.console import command, finish_on_interrupt, print_json, progress, refuse_unknown, say, warn
 from fsr_deploy.errors import ExitCode, UsageError
 
@@ -95,7 +96,7 @@ def _parse_batch(text: str) -> int | None:
 def _introduce(engine: str, info: EngineInfo, batch: int) -> None:
     sizes = " -> ".join(f"{width}x{height}" for height, width in (info.lr_shape, info.sr_shape))
     say(f"{engine}: {info.engine}, device {info.device}, precision {info.precision}, {sizes}, batch {batch}")
-    if info.device == "cpu" and info.precision in ("fp16", "bf16"):
+    if info.device == "cpu" and info.precision in ("fp16", "bf16", MIXED):
         say(f"a CPU computes {info.precision} in fp32 and converts in between; an fp32 engine is faster here")
     for note in info.notes:
         warn(note)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def find_blocks(network: nn.Module, rewritten: nn.Module, islands: Collection[str]) -> dict[str, str]:

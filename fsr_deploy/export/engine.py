@@ -12,11 +12,15 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from fsr_deploy.bundle import BundleInfo
+from fsr_deploy.bundle import MIXED, BundleInfo
+from fsr_deploy.export.int8.mixed import as_typed_by_8_6
+from fsr_deploy.export.islands import fp32_modules
+from fsr_deploy.export.options import TYPED_OPSET
+from fsr_deploy.export.precision import PrecisionMap
 from fsr_deploy.export.rounding import TYPES, rounded
 from fsr_deploy.runtime.enginefile import EngineFile
 from fsr_deploy.runtime.engines import open_session
-from fsr_deploy.runtime.onnx import OnnxSession
+from fsr_deploy.runtime.onnx import OnnxSession, rounds_fp16
 from fsr_deploy.runtime.session import Session
 from fsr_deploy.runtime.tensorrt import TensorRTSession
 
@@ -34,15 +38,16 @@ class Engine:
     emulated: bool = False
 
 
-def open_engines(path: Path, precision: str, io: str) -> list[Engine]:
-    """Load a written graph in each way that it has to be proven.
+def open_engines(path: Path, precision: str, io: str, kept: PrecisionMap | None = None) -> list[Engine]:
+    """Load a written graph in each way that it has to be proven; ``kept`` are the modules that differ in precision.
 
-    As the runtime runs it here, which a CPU does not with BF16; and, on a CPU, a graph of reduced precision also with
+    As the runtime runs it here, which a CPU does not with BF16; and, on a CPU, a graph of half precision also with
     every result rounded, because the CPU leaves roundings out that a GPU makes.
     """
-    engines = [] if precision == "bf16" else [_as_it_is(path, io)]
-    if precision in TYPES and not any(engine.device.startswith("cuda") for engine in engines):
-        engines.append(_with_roundings(path, precision, io))
+    runs_here = precision != "bf16" and (precision != MIXED or rounds_fp16(onnxruntime.__version__))
+    engines = [_as_it_is(path, io)] if runs_here else []
+    if precision in (*TYPES, MIXED) and not any(engine.device.startswith("cuda") for engine in engines):
+        engines.append(_with_roundings(path, precision, io, kept or {}))
     return engines
 
 
@@ -61,14 +66,18 @@ def _as_it_is(path: Path, io: str) -> Engine:
     return Engine(session.info.engine, session.info.device, session.upscale)
 
 
-def _with_roundings(path: Path, precision: str, io: str) -> Engine:
-    content = rounded(onnx.load(path), precision).SerializeToString()
+def _with_roundings(path: Path, precision: str, io: str, kept: PrecisionMap) -> Engine:
+    model, half = onnx.load(path), "fp16" if precision == MIXED else precision
+    is_typed = precision != MIXED or model.opset_import[0].version >= TYPED_OPSET
+    model = rounded(model, half) if is_typed else as_typed_by_8_6(model, fp32_modules(kept, io))
+    del model.metadata_props[:]  # they name the precision of a graph that this is not
+    content = model.SerializeToString()
     if io == "float":
         engine = _open_float(content)
     else:
         session: Session = OnnxSession(EngineFile(path, content, hashlib.sha256(content).hexdigest(), None), "cpu")
         engine = Engine(session.info.engine, "cpu", session.upscale)
-    return Engine(f"{engine.name}, rounded to {precision}", "cpu", engine.run, emulated=True)
+    return Engine(f"{engine.name}, rounded to {half}", "cpu", engine.run, emulated=True)
 
 
 def _open_float(content: bytes) -> Engine:

@@ -14,7 +14,6 @@ from onnx import ModelProto, NodeProto, helper
 from torch import nn
 
 from fsr_deploy import __version__
-from fsr_deploy.bundle import MIXED
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.export import opset17
 from fsr_deploy.export.deploy import Deployable
@@ -43,10 +42,10 @@ def export_onnx(
 
     ``batches`` (min, opt, max) are recorded for those who size batches, with ``precision`` and ``metadata``
     ("model", "trained", ...), in the file's metadata under ``fsr.``. ``opset`` 17 is for TensorRT 8.6, which ignores
-    the axes input that reductions have since 18; "bf16" is always written with 22, the first whose Conv takes it, and
-    the FP16 graph of "int8+fp16" needs 19, the first whose QuantizeLinear takes it. The same weights give the same
-    bytes. Raises UsageError for an opset that does not exist or does not go with the precision, and InputError for a
-    network that TensorRT's parser would not take.
+    the axes input that reductions have since 18; 19 is the first whose QuantizeLinear takes FP16; "bf16" is always
+    written with 22, the first whose Conv takes it. The same weights give the same bytes. Raises UsageError for an opset
+    that does not exist or does not go with the precision, and InputError for a network that TensorRT's parser would
+    not take.
     """
     if opset not in OPSETS:
         raise UsageError(f"opset {opset} cannot be written; there are {', '.join(map(str, OPSETS))}")
@@ -56,8 +55,6 @@ def export_onnx(
                 f"bf16 needs opset {BF16_OPSET} or newer and TensorRT 10: leave opset {opset} out or take fp16"
             )
         opset = BF16_OPSET
-    if precision == MIXED and opset == EXPORT_OPSET:
-        raise UsageError(f"int8+fp16 needs opset {MIXED_OPSET}, or {opset17.OPSET} for TensorRT 8.6; not {opset}")
     model = _trace(deployable, lr_size, scale, max(opset, EXPORT_OPSET))
     _name_nodes(model)
     _name_tensors(model)

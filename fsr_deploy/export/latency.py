@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fsr_deploy.bundle import MIXED
+
 MIN_TURNS, MAX_TURNS = 3, 9
 SECONDS = (
     8.0  # after this long a batch size gets no further turns than MIN_TURNS, so that a slow machine is not kept busy
@@ -54,7 +56,7 @@ def slower_note(timings: Iterable[Timing], precision: str, device: str) -> str |
     slow = ", ".join(f"{timing.speedup:.2f}x at batch {timing.batch}" for timing in timings if timing.speedup < 1)
     if not slow:
         return None
-    if device == "cpu" and precision in ("fp16", "bf16"):
+    if device == "cpu" and precision in ("fp16", "bf16", MIXED):
         return f"slower than eager FP32 here, as expected ({slow}): {precision} pays on a GPU, a CPU computes in FP32"
     return f"slower than eager here ({slow}); the engine is only worth its place where it is faster"
 

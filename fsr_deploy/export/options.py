@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fsr_deploy.bundle import MIXED
+from fsr_deploy.errors import UsageError
 from fsr_deploy.export.deploy import Io
 from fsr_deploy.export.int8.options import Int8Options
 from fsr_deploy.export.parity import BUDGETS, Budget
 from fsr_deploy.export.tensorrt_config import PlanOptions
 
-# 17 is the newest that every supported TensorRT reads, 22 the first whose convolution takes BF16.
-DEFAULT_OPSETS = {"fp32": 17, "fp16": 17, "bf16": 22, "int8": 17}
+# 17 is the newest that every supported TensorRT reads, 19 the first whose QuantizeLinear takes FP16, 22 the first whose
+# convolution takes BF16.
+UNTYPED_OPSET, TYPED_OPSET = 17, 19
+DEFAULT_OPSETS = {"fp32": 17, "fp16": 17, "bf16": 22, "int8": 17, MIXED: TYPED_OPSET}
 
 
 @dataclass(frozen=True)
@@ -42,3 +46,17 @@ class ExportOptions:
     analyze: bool = False
     force: bool = False
     output: Path | None = None
+
+
+def fp16_part(options: ExportOptions) -> ExportOptions:
+    """Return the options of the FP16 graph that an engine of INT8 and FP16 is made from.
+
+    Raises UsageError for an opset that such an engine cannot have.
+    """
+    opset = options.opset or TYPED_OPSET
+    if UNTYPED_OPSET < opset < TYPED_OPSET:
+        raise UsageError(
+            f"--opset {opset} has no INT8 and FP16 in one graph: leave it out, which is {TYPED_OPSET}, "
+            f"or take {UNTYPED_OPSET} for TensorRT 8.6"
+        )
+    return replace(options, precision="fp16", opset=opset)

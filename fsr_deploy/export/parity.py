@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fsr_deploy.bundle import MIXED
 from fsr_deploy.errors import ParityError
 
 Array = NDArray[Any]
@@ -39,6 +40,7 @@ BUDGETS = {
     "fp16": Budget(min_psnr_db=50.0),
     "bf16": Budget(min_psnr_db=40.0),
     "int8": Budget(min_psnr_db=40.0, max_loss_db=0.1),
+    MIXED: Budget(min_psnr_db=40.0, max_loss_db=0.1),
 }
 
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from fsr_deploy.bundle import (
+    MIXED,
     ONNX_NAME,
     PICTURE_NAME,
     PLAN_NAME,
@@ -28,11 +29,12 @@ from fsr_deploy.export.engine import Engine, open_engines, open_plan
 from fsr_deploy.export.graph import INPUT, OUTPUT
 from fsr_deploy.export.half import Half
 from fsr_deploy.export.latency import measure, slower_note
-from fsr_deploy.export.options import ExportOptions
+from fsr_deploy.export.options import ExportOptions, fp16_part
 from fsr_deploy.export.parity import Row, gate, prove, shortfalls
 from fsr_deploy.export.pictures import MAX_ROWS, parity_picture
+from fsr_deploy.export.precision import PrecisionMap
 from fsr_deploy.export.quality import Judge
-from fsr_deploy.export.reduction import Reduced, repair_half, to_int8
+from fsr_deploy.export.reduction import Reduced, repair_half, to_int8, to_mixed
 from fsr_deploy.export.reference import MAX_FACES, Eager, Reference, as_faces, lr_faces, make_reference, true_faces
 from fsr_deploy.export.report import report_page
 from fsr_deploy.export.rewrites import Target
@@ -60,11 +62,12 @@ def export(options: ExportOptions) -> Bundle:
     if not source.trained:
         warn(f"{source.name} has untrained weights, its faces mean nothing; give --checkpoint for real ones")
     faces = lr_faces(options.faces, min(options.batches[2], MAX_FACES), source.lr_size, source.scale)
-    destination = options.output or Path(f"{source.name}-{options.precision}")
+    destination = options.output or Path(f"{source.name}-{options.precision.replace('+', '-')}")
     with staged_directory(destination) as directory:
         step(f"write the {options.precision} graph")
         graph_target = written_for(options, builds_plan)
-        kept = write_graph(options, source, graph_target, directory / ONNX_NAME)
+        first = fp16_part(options) if options.precision == MIXED else options
+        kept = write_graph(first, source, graph_target, directory / ONNX_NAME)
         step("run the eager FP32 module")
         reference = run_eager(options, source, faces)
         reference.save(directory, INPUT, OUTPUT)
@@ -72,14 +75,17 @@ def export(options: ExportOptions) -> Bundle:
         if options.precision == "int8":
             step("calibrate and write the graph in INT8")
             reduced = to_int8(options, source, graph_target, directory, reference)
+        elif options.precision == MIXED:
+            step("calibrate and write the graph in INT8 and FP16")
+            reduced = to_mixed(options, source, graph_target, directory, reference, kept)
         step("run the engine and compare")
-        engines, rows = compare_engines(options, directory / ONNX_NAME, reference)
+        engines, rows = compare_engines(options, directory / ONNX_NAME, reference, reduced.kept)
         if options.precision in TYPES:
             half = Half(options, source, graph_target, Judge(reference.inputs, reference.outputs, reference.truth))
             if options.repair and shortfalls(rows, options.budget):
                 step(f"over budget: find the fewest blocks to return from {options.precision} to FP32")
                 kept = repair_half(options, half, directory, kept)
-                engines, rows = compare_engines(options, directory / ONNX_NAME, reference)
+                engines, rows = compare_engines(options, directory / ONNX_NAME, reference, kept)
             reduced = Reduced(kept, half.damages if options.analyze else [])
         damages = analyse(options, reduced, engines[0], graph_target, directory / ONNX_NAME)
         if not options.force:
@@ -117,11 +123,12 @@ def wants_plan(options: ExportOptions) -> bool:
 def written_for(options: ExportOptions, builds_plan: bool) -> Target:
     """Return what the graph is rewritten for: where it will run.
 
-    Without a plan, that is the CPU, except for FP16 and BF16, which are worth their name on a GPU only.
+    Without a plan, that is the CPU, except for FP16 and BF16, alone or with INT8, which are worth their name on a GPU
+    only.
     """
     if options.target == "onnx":
         return "cpu"
-    return "trt" if builds_plan or options.precision in ("fp16", "bf16") else "cpu"
+    return "trt" if builds_plan or options.precision in ("fp16", "bf16", MIXED) else "cpu"
 
 
 def run_eager(options: ExportOptions, source: Source, faces: NDArray[np.uint8]) -> Reference:
@@ -132,9 +139,11 @@ def run_eager(options: ExportOptions, source: Source, faces: NDArray[np.uint8]) 
         return make_reference(Eager(source.network, source.scale), faces, options.io, advance, truth)
 
 
-def compare_engines(options: ExportOptions, path: Path, reference: Reference) -> tuple[list[Engine], list[Row]]:
+def compare_engines(
+    options: ExportOptions, path: Path, reference: Reference, kept: PrecisionMap
+) -> tuple[list[Engine], list[Row]]:
     """Run a written graph in each way that it has to be proven, at the min, opt and max batch."""
-    engines = open_engines(path, options.precision, options.io)
+    engines = open_engines(path, options.precision, options.io, kept)
     rows: list[Row] = []
     for engine in engines:
         say(f"  {engine.name}")

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import tempfile
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 
-from fsr_deploy.bundle import ONNX_NAME
+from fsr_deploy.bundle import MIXED, ONNX_NAME
 from fsr_deploy.console import say, warn
 from fsr_deploy.errors import ParityError
 from fsr_deploy.export.bargain import compare_precisions, no_bargain
 from fsr_deploy.export.half import Half
+from fsr_deploy.export.int8.mixed import typed_plan, untyped_plan
+from fsr_deploy.export.int8.post_training import Plan
+from fsr_deploy.export.int8.running import run_graph
 from fsr_deploy.export.int8.step import Quantisation, prepare_int8
-from fsr_deploy.export.options import ExportOptions
+from fsr_deploy.export.islands import fp32_modules
+from fsr_deploy.export.options import UNTYPED_OPSET, ExportOptions, fp16_part
 from fsr_deploy.export.precision import PrecisionMap
+from fsr_deploy.export.quality import Judge
 from fsr_deploy.export.reference import Reference
 from fsr_deploy.export.rewrites import Target
+from fsr_deploy.export.rounding import rounded
 from fsr_deploy.export.sensitivity import Damage
 from fsr_deploy.export.source import Source
-from fsr_deploy.export.writing import graph_in
+from fsr_deploy.export.writing import graph_in, write_graph
 
 
 @dataclass(frozen=True)
@@ -42,15 +49,47 @@ def to_int8(options: ExportOptions, source: Source, target: Target, directory: P
     every module in float.
     """
     path = directory / ONNX_NAME
-    quantisation = prepare_int8(path, source, reference, options.int8, io=options.io, target=target)
+    quantisation = prepare_int8(
+        path, source, reference, options.int8, io=options.io, target=target, timed=target == "cpu"
+    )
+    reduced = _write(options, quantisation, path)
+    offers = _compare(options, source, path, quantisation) if target == "cpu" else []
+    return replace(reduced, offers=offers)
+
+
+def to_mixed(
+    options: ExportOptions, source: Source, target: Target, directory: Path, reference: Reference, kept: PrecisionMap
+) -> Reduced:
+    """Turn the FP16 graph that was written, with the modules ``kept`` in FP32, into INT8 and FP16.
+
+    Where FP16 alone is over the budget, it is repaired first. Raises ParityError, unless forced, where the budget
+    cannot be kept.
+    """
+    path = directory / ONNX_NAME
+    judge = Judge(reference.inputs, reference.outputs, reference.truth)
+    half = judge(run_graph(rounded(onnx.load(path), "fp16"), judge.inputs))
+    say(f"    FP16 alone: {half}")
+    if options.repair and not half.within(options.budget):
+        kept = repair_half(options, Half(fp16_part(options), source, target, judge), directory, kept)
+    with tempfile.TemporaryDirectory() as folder:
+        full = Path(folder) / ONNX_NAME
+        write_graph(replace(options, precision="int8", opset=None), source, target, full)
+        found = prepare_int8(full, source, reference, options.int8, io=options.io, target=target, timed=False)
+    if options.opset == UNTYPED_OPSET:
+        plan: Plan = untyped_plan(found.plan, fp32_modules(kept, options.io))
+    else:
+        plan = typed_plan(found.plan, onnx.load(path))
+    return _write(options, replace(found, plan=plan, precision=MIXED, islands=kept), path)
+
+
+def _write(options: ExportOptions, quantisation: Quantisation, path: Path) -> Reduced:
     damages = quantisation.damages() if options.analyze else []
     try:
         kept = quantisation.write(path, options.budget, repaired=options.repair)
     except ParityError as error:
         _refuse_unless_forced(options, error)
         kept = quantisation.write(path, options.budget, repaired=False)
-    offers = _compare(options, source, path, quantisation) if target == "cpu" else []
-    return Reduced(kept, damages, offers)
+    return Reduced(kept, damages)
 
 
 def repair_half(options: ExportOptions, half: Half, directory: Path, kept: PrecisionMap) -> PrecisionMap:

@@ -27,6 +27,7 @@ from fsr_deploy.bundle import (
 )
 from fsr_deploy.console import say
 from fsr_deploy.errors import InputError, MissingError
+from fsr_deploy.export.islands import fp32_modules
 from fsr_deploy.export.parity import Row, budget_for, forced_notes, gate, prove, shortfalls
 from fsr_deploy.export.tensorrt_build import build_plan
 from fsr_deploy.export.tensorrt_config import PlanOptions
@@ -59,7 +60,9 @@ def add_plan(directory: Path, info: BundleInfo, options: PlanOptions, *, force: 
     ``info.budget`` at every batch size of its profiles, or ParityError is raised, unless ``force``. Other errors are
     those of ``build_plan`` and of running the plan.
     """
-    built = build_plan(directory / ONNX_NAME, info.precision, info.batches, options)
+    built = build_plan(
+        directory / ONNX_NAME, info.precision, info.batches, options, fp32_modules(info.precision_map, info.io)
+    )
     (directory / PLAN_NAME).write_bytes(built.content)
     say(f"built {PLAN_NAME}: {len(built.content) / 2**20:.1f} MiB in {built.seconds:.0f} s")
     info = replace(info, plan=built.info)

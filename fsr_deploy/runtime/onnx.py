@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fsr_deploy.bundle import MIXED
 from fsr_deploy.console import warn
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.runtime.cores import physical_cores
@@ -37,6 +38,12 @@ class OnnxSession:
         options = _options(ort, 1 if throughput else physical_cores(), profile)
         session, provider, device = _create(ort, file, device, options)
         lr_shape, sr_shape = _face_shapes(session, file.path)
+        facts = _facts(session, file, device)
+        if device == "cpu" and facts["precision"] == MIXED and not rounds_fp16(ort.__version__):
+            raise MissingError(
+                f"{file.path}: ONNX Runtime {ort.__version__} cuts FP16 values off where they have to be rounded to "
+                "INT8; upgrade it with: pip install 'onnxruntime>=1.30' (or run the plan of this bundle on a GPU)"
+            )
         self._session = session
         self._input = session.get_inputs()[0].name
         self.in_flight = physical_cores() if throughput and device == "cpu" else 1
@@ -47,7 +54,7 @@ class OnnxSession:
             lr_shape=lr_shape,
             sr_shape=sr_shape,
             max_batch=1 if session.get_inputs()[0].shape[0] == 1 else None,
-            **_facts(session, file, device),
+            **facts,
         )
 
     def upscale(self, batch: Batch) -> Batch:
@@ -115,6 +122,12 @@ def _create(ort: ModuleType, file: EngineFile, device: str, options: Any) -> tup
         f"--device {device}: the CUDA provider of ONNX Runtime does not start here (no such GPU, or its driver, CUDA"
         " or cuDNN do not fit); check with nvidia-smi, or run with --device cpu"
     )
+
+
+def rounds_fp16(version: str) -> bool:
+    """Tell whether an ONNX Runtime rounds FP16 values to INT8 on a CPU; 1.23 to 1.29 were seen to cut them off."""
+    major, minor = version.split(".")[:2]
+    return (int(major), int(minor)) >= (1, 30)
 
 
 def cuda_options(index: str) -> dict[str, str]:

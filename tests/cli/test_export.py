@@ -301,7 +301,7 @@ USAGE = {
     "unknown model": (("aminett",), "no model is called 'aminett'; the models are: "),
     "two precisions": (
         ("pixel", "--fp16", "--bf16"),
-        "--fp16 and --bf16 exclude each other; an engine has one precision",
+        "--fp16 and --bf16 exclude each other; only --int8 and --fp16 go together",
     ),
     "falling batches": (
         ("pixel", "--batch", "8,1,32"),
@@ -312,7 +312,7 @@ USAGE = {
     "zero batch": (("pixel", "--batch", "0"), "--batch 0: not MIN,OPT,MAX in rising order from 1 to 4096"),
     "target": (("pixel", "--target", "cuda"), "--target cuda: not one of auto, onnx, trt"),
     "io": (("pixel", "--io", "int8"), "--io int8: not one of uint8, float"),
-    "opset": (("pixel", "--opset", "9", *SMALL), "opset 9 cannot be written; there are 17, 18, 22"),
+    "opset": (("pixel", "--opset", "9", *SMALL), "opset 9 cannot be written; there are 17, 18, 19, 22"),
     "two checkpoints": (("a.pth", "--checkpoint", "b.pth"), "a.pth is a checkpoint already; name a model with "),
 }
 

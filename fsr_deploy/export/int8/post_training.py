@@ -20,7 +20,6 @@ from fsr_deploy.export.int8.thresholds import CALIBRATORS
 from fsr_deploy.export.parity import Budget
 from fsr_deploy.export.quality import Judge, Quality
 from fsr_deploy.export.repair import repair
-from fsr_deploy.export.rewrites import Target
 from fsr_deploy.export.sensitivity import Damage, group, rank
 from fsr_deploy.runtime.profiling.modules import ModuleTable
 
@@ -58,15 +57,21 @@ class Plan:
 
 
 def make_plan(
-    model: ModelProto, table: ModuleTable, float_modules: dict[str, str], target: Target, faces: Faces, calibrator: str
+    model: ModelProto,
+    table: ModuleTable,
+    float_modules: dict[str, str],
+    faces: Faces,
+    calibrator: str,
+    *,
+    timed: bool,
 ) -> Plan:
     """Choose the convolutions and measure their ranges.
 
-    For "cpu" those that measure faster here; for "trt", where this machine cannot measure, every dense convolution
-    outside attention and norms but the first and the last, rounded at its input only.
+    ``timed`` for a CPU, those that measure faster here; for a GPU, which cannot be measured here, every dense
+    convolution outside attention and norms but the first and the last, rounded at its input only.
     """
     sites, reasons = find_sites(model, float_modules)
-    if target == "cpu":
+    if timed:
         with progress("time convolutions", len(sites)) as advance:
             sites, slower = choose(model, sites, advance)
         reasons |= slower
@@ -75,7 +80,7 @@ def make_plan(
     say(f"    {len(sites)} convolutions in INT8{of_them}, {len(reasons)} in float")
     groups = group([site.module for site in sites], table)
     blocks = {block: [site for site in sites if site.module in members] for block, members in groups.items()}
-    return Plan(model, blocks, find_ranges(model, sites, faces, calibrator), reasons, target == "cpu")
+    return Plan(model, blocks, find_ranges(model, sites, faces, calibrator), reasons, timed)
 
 
 def find_ranges(model: ModelProto, sites: Sequence[Site], faces: Faces, calibrator: str) -> dict[str, float]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
 
 from fsr_deploy.bundle import LAYERS_NAME
 from fsr_deploy.errors import UsageError
-from fsr_deploy.export.blocks import in_network
+from fsr_deploy.export.blocks import in_network, innermost
 from fsr_deploy.export.deploy import Io
 from fsr_deploy.export.graph import check_operators
 from fsr_deploy.export.int8.faces import calibration_faces
@@ -29,25 +29,40 @@ from fsr_deploy.schema import decode, read_json
 
 @dataclass(frozen=True)
 class Quantisation:
-    """A graph that can be written in INT8: ``plan`` says how, ``table`` lists its modules, ``judge`` rates faces."""
+    """A graph that can be written in INT8: ``plan`` says how, ``table`` lists its modules, ``judge`` rates faces.
+
+    ``precision`` is "int8", or "int8+fp16" with the ``islands`` of the FP16 graph, what stays in FP32 there.
+    """
 
     plan: Plan
     table: ModuleTable
     judge: Judge
     io: Io = "uint8"
+    precision: str = "int8"
+    islands: PrecisionMap = field(default_factory=dict)
 
     def write(self, path: Path, budget: Budget, *, repaired: bool) -> PrecisionMap:
         """Write the INT8 graph; returns what stays in float and why. Raises ParityError over the budget."""
         graph, reasons, _ = quantise(self.plan, self.table, self.judge, budget, repaired=repaired)
         onnx.checker.check_model(graph, full_check=True)
         check_operators(graph)
+        for entry in graph.metadata_props:
+            entry.value = self.precision if entry.key == "fsr.precision" else entry.value
         path.write_bytes(graph.SerializeToString(deterministic=True))
-        return {self._name(module): {"precision": "fp32", "reason": reason} for module, reason in reasons.items()}
+        named = {self._name(module): reason for module, reason in reasons.items()}
+        rest = "fp32" if self.precision == "int8" else "fp16"
+        in_float = {name: {"precision": rest, "reason": named[name]} for name in named if not self._in_fp32(name)}
+        return {**in_float, **self.islands}
 
     def damages(self) -> list[Damage]:
         """Return what each block does to the faces when it alone is in INT8, the worst first."""
         found = damages(self.plan, self.judge, self.table)
         return [replace(damage, module=self._name(damage.module)) for damage in found]
+
+    def _in_fp32(self, name: str) -> bool:
+        """Tell whether a module of the network is in an island, whose own entry then says why."""
+        island = innermost(name, self.islands)
+        return island is not None and self.islands[island]["precision"] == "fp32"
 
     def _name(self, module: str) -> str:
         """Return a module's name in the network; what lies around it keeps its path."""
@@ -63,8 +78,12 @@ def prepare_int8(
     *,
     io: Io,
     target: Target,
+    timed: bool,
 ) -> Quantisation:
-    """Choose the convolutions of an FP32 graph that was written with its layers.json, and calibrate them."""
+    """Choose the convolutions of an FP32 graph that was written with its layers.json, and calibrate them.
+
+    ``timed`` chooses those that are faster in INT8 on this CPU.
+    """
     if options.calibrator not in CALIBRATORS:
         raise UsageError(f"--calibrator {options.calibrator}: not one of {', '.join(CALIBRATORS)}")
     prefix = "network." if io == "uint8" else ""
@@ -72,5 +91,5 @@ def prepare_int8(
     float_modules = {f"{prefix}{name}": entry["reason"] for name, entry in kept.items()}
     calibration = calibration_faces(options.calib, options.images, source.lr_size, source.scale, io)
     table: ModuleTable = decode(ModuleTable, read_json(path.with_name(LAYERS_NAME)), "")
-    plan = make_plan(onnx.load(path), table, float_modules, target, calibration, options.calibrator)
+    plan = make_plan(onnx.load(path), table, float_modules, calibration, options.calibrator, timed=timed)
     return Quantisation(plan, table, Judge(reference.inputs, reference.outputs, reference.truth), io)
