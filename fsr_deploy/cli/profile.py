@@ -127,6 +127,8 @@ def _open_torch(name: str, engine: Path, first: Subject) -> Session:
         raise MissingError(
             f"--against {name} runs the network in PyTorch ({error}); install it with: pip install 'fsr-deploy[export]'"
         ) from None
+    if name == "compile":
+        say("compile: torch.compile makes its kernels, for each batch size anew; that can take minutes")
     return open_baseline(bundle, name, first.session.info.device)
 
 
