@@ -5,7 +5,8 @@
 
 Each export is proven and timed by the command itself. A row is written as soon as its export ends, in place of an
 earlier one of the same network and precision, so that the run may be stopped and continued; a network that fails is a
-row that says why. MFSPNet and SPARNet are exported with ``padding=zeros`` too. The weights are untrained.
+row that says why. MFSPNet and SPARNet are exported with ``padding=zeros`` too, and the demonstration network with its
+trained weights; all other weights are untrained.
 On a machine that others use too, one core is the fairer judge of a speed-up: PyTorch's threads wait for each other.
 """
 
@@ -33,8 +34,9 @@ from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import Metadata, save_safetensors
 
 RESULT = Path(__file__).parent / "results" / "networks.json"
-ZEROS = " padding=zeros"
-WITH_ZEROS = ("mfspnet", "sparnet")
+WEIGHTS = Path(__file__).parents[1] / "weights" / "aminet-tiny-faces.safetensors"
+ZEROS, TRAINED = " padding=zeros", " trained"
+VARIANTS = {"mfspnet": ZEROS, "sparnet": ZEROS, "aminet-tiny": TRAINED}
 MAX_PADS = 10
 
 
@@ -51,7 +53,7 @@ def main(
             with tempfile.TemporaryDirectory() as folder:
                 row = export(name, precision, batch, Path(folder))
             rows = sorted([*(other for other in written(output) if key(other) != key(row)), row], key=key)
-            write_file(output, (json.dumps({"trained": False, "rows": rows}, indent=2) + "\n").encode())
+            write_file(output, (json.dumps({"rows": rows}, indent=2) + "\n").encode())
             print(json.dumps(row), flush=True)
     print(markdown(rows))
     if padded := [row["model"] for row in rows if row["model"].endswith(ZEROS) and row.get("pads", 0) > MAX_PADS]:
@@ -61,9 +63,9 @@ def main(
 
 
 def chosen(patterns: list[str]) -> list[str]:
-    """Return the names to export, in the order asked for; with zeros for padding where a network offers them."""
-    names = [name for pattern in patterns for name in registry.names(pattern)]
-    return [name + kind for name in dict.fromkeys(names) for kind in ("", ZEROS) if not kind or name in WITH_ZEROS]
+    """Return the names to export, in the order asked for, each with its variant."""
+    names = dict.fromkeys(name for pattern in patterns for name in registry.names(pattern))
+    return [variant for name in names for variant in dict.fromkeys((name, name + VARIANTS.get(name, "")))]
 
 
 def written(path: Path) -> list[dict[str, Any]]:
@@ -82,7 +84,11 @@ def export(name: str, precision: str, batch: str, folder: Path) -> dict[str, Any
     start = time.monotonic()
     done = call(arguments, folder / "bundle")
     row = {"model": name, "precision": precision, "exit_code": done.returncode, "batches": batch, **machine()}
-    row |= {"cores": len(os.sched_getaffinity(0)), "seconds": round(time.monotonic() - start, 1)}
+    row |= {
+        "trained": name.endswith(TRAINED),
+        "cores": len(os.sched_getaffinity(0)),
+        "seconds": round(time.monotonic() - start, 1),
+    }
     if done.returncode:
         row["error"] = done.stderr.strip().splitlines()[-4:]
     if done.returncode == ExitCode.PARITY:
@@ -91,7 +97,9 @@ def export(name: str, precision: str, batch: str, folder: Path) -> dict[str, Any
 
 
 def source(name: str, folder: Path) -> str:
-    """Return what to export: a name, or a checkpoint of fresh weights that holds the option."""
+    """Return what to export: a name, a trained checkpoint, or one of fresh weights that holds the option."""
+    if name.endswith(TRAINED):
+        return str(WEIGHTS)
     if not name.endswith(ZEROS):
         return name
     model, path = name.removesuffix(ZEROS), folder / "zeros.safetensors"
