@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from fsr_deploy.bundle import BundleInfo
+from fsr_deploy.bundle import MIXED, BundleInfo
 from fsr_deploy.export.sensitivity import ITSELF
 from fsr_deploy.page import Cell, document, notes, pairs, section, table, tiles
 
@@ -68,7 +68,8 @@ def _budget(info: BundleInfo) -> str:
     if _knows_truth(info):
         text += " What is lost against the truth is the mean over the faces of the largest batch."
     if any(", rounded to " in row["engine"] for row in info.parity):
-        text += f" A CPU leaves roundings to {info.precision} out that a GPU makes; the rounded rows have them all."
+        half = "fp16" if info.precision == MIXED else info.precision
+        text += f" A CPU leaves roundings to {half} out that a GPU makes; the rounded rows have them all."
     return text
 
 
@@ -190,6 +191,8 @@ def _facts(info: BundleInfo) -> Iterable[tuple[str, Cell]]:
 
 
 def _precision_lead(info: BundleInfo) -> str:
+    if info.precision == MIXED:
+        return "Convolutions compute in INT8 and everything else in FP16, except these."
     if not info.precision_map:
         return f"Every module computes in {info.precision}."
     nested = any(kept["precision"] == info.precision for kept in info.precision_map.values())
