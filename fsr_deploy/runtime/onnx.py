@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +20,8 @@ from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"
+EXACT_PRODUCTS = "session.x64quantprecision"
+SHARED_WEIGHTS = "Attempt to replace the existing tensor"  # how ONNX Runtime 1.32 fails to copy them for exact products
 
 
 class OnnxSession:
@@ -35,7 +39,7 @@ class OnnxSession:
     ) -> None:
         ort = _import_onnxruntime()
         _refuse_external_data(file)
-        options = _options(ort, 1 if throughput else physical_cores(), profile)
+        options = partial(_options, ort, 1 if throughput else physical_cores(), profile)
         session, provider, device = _create(ort, file, device, options)
         lr_shape, sr_shape = _face_shapes(session, file.path)
         facts = _facts(session, file, device)
@@ -101,7 +105,7 @@ def _refuse_external_data(file: EngineFile) -> None:
         )
 
 
-def _create(ort: ModuleType, file: EngineFile, device: str, options: Any) -> tuple[Any, str, str]:
+def _create(ort: ModuleType, file: EngineFile, device: str, options: Callable[..., Any]) -> tuple[Any, str, str]:
     """Return the session, the provider that really runs and its device."""
     cuda_listed = CUDA_PROVIDER in ort.get_available_providers()
     if device.startswith("cuda") and not cuda_listed:
@@ -135,7 +139,7 @@ def cuda_options(index: str) -> dict[str, str]:
     return {"device_id": index, "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
 
 
-def _options(ort: ModuleType, threads: int, profile: Path | None) -> Any:
+def _options(ort: ModuleType, threads: int, profile: Path | None, *, exact: bool = True) -> Any:
     """Return session options; each that is not the library's own choice was measured, or is there for safety."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -144,7 +148,7 @@ def _options(ort: ModuleType, threads: int, profile: Path | None) -> Any:
     options.add_session_config_entry("session.load_model_format", "ONNX")
     # Without VNNI the fastest 8-bit kernels add two products in 16 bits, which overflow: the faces become wrong without
     # an error. This has 8-bit weights multiplied exactly; weights of 7 bits cannot overflow and keep the fast kernels.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    options.add_session_config_entry(EXACT_PRODUCTS, "1" if exact else "0")
     # Threads that wait for work while a batch runs spin, which is faster; between batches they leave the cores alone.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if profile:
@@ -153,10 +157,17 @@ def _options(ort: ModuleType, threads: int, profile: Path | None) -> Any:
     return options
 
 
-def _start(ort: ModuleType, file: EngineFile, providers: list[Any], options: Any) -> Any:
+def _start(ort: ModuleType, file: EngineFile, providers: list[Any], options: Callable[..., Any]) -> Any:
     try:
-        return ort.InferenceSession(file.content, options, providers=providers)
+        return ort.InferenceSession(file.content, options(), providers=providers)
     except Exception as error:
+        if SHARED_WEIGHTS in str(error):
+            warn(
+                f"{file.path}: some of its convolutions share INT8 weights, which keeps ONNX Runtime {ort.__version__}"
+                " from multiplying them exactly on this CPU: sums may overflow and faces be wrong; quantise the network"
+                " with fsr-export --int8, or give each convolution a copy of its weights"
+            )
+            return ort.InferenceSession(file.content, options(exact=False), providers=providers)
         if _is_out_of_memory(error):
             raise MissingError(f"{file.path}: does not fit into the device's memory: {_first_line(error)}") from error
         raise InputError(f"{file.path}: ONNX Runtime {ort.__version__} refuses it: {_first_line(error)}") from error

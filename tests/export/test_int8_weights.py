@@ -42,6 +42,17 @@ def test_weights_use_all_of_their_levels_and_no_more(graph: tuple[ModelProto, li
     assert all((np.abs(value).reshape(len(value), -1).max(axis=1) == levels).all() for value in weights.values())
 
 
+def test_convolutions_with_the_same_weights_get_a_tensor_each(graph: tuple[ModelProto, list[Site]]) -> None:
+    """ONNX Runtime's exact products fail on INT8 weights that are shared."""
+    model, sites = graph
+    nodes = {node.name: node for node in model.graph.node}
+    one, other = sites[:2]
+    nodes[other.node].input[1] = nodes[one.node].input[1]
+    weights = list(integers(quantised(model, [one, other])).values())
+    assert len(weights) == 2
+    assert np.array_equal(*weights)
+
+
 def test_two_products_with_weights_of_7_bits_fit_into_16() -> None:
     assert 2 * 255 * NARROW_LEVELS <= np.iinfo(np.int16).max < 2 * 255 * LEVELS
 

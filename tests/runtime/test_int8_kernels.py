@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
+import pytest
 from onnx import TensorProto, helper
 
 from fsr_deploy.runtime.engines import open_session
+from fsr_deploy.runtime.onnx import EXACT_PRODUCTS, SHARED_WEIGHTS
 
 LEVELS = 127
 WIDTH = 64
@@ -60,3 +63,20 @@ def test_large_activations_times_large_weights_do_not_overflow(tmp_path: Path) -
     session = open_session(write_loud_graph(tmp_path / "loud.onnx"))
     face = session.upscale(np.full((1, 8, 8, 3), 255, np.uint8))[0, 4, 4]
     np.testing.assert_allclose(face, (0, 127.5 + 127.5 * (1 + 63 / 127) / 2, 255), atol=1)
+
+
+def test_a_graph_that_onnx_runtime_cannot_multiply_exactly_runs_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As with weights that two convolutions share, on a CPU without VNNI."""
+    real = onnxruntime.InferenceSession
+
+    def session(content: bytes, options: onnxruntime.SessionOptions, **others: object) -> onnxruntime.InferenceSession:
+        if options.get_session_config_entry(EXACT_PRODUCTS) == "1":
+            raise RuntimeError(f"Exception during initialization: {SHARED_WEIGHTS}")
+        return real(content, options, **others)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    engine = open_session(write_loud_graph(tmp_path / "loud.onnx"))
+    assert engine.upscale(np.zeros((1, 8, 8, 3), np.uint8)).shape == (1, 8, 8, 3)
+    assert "share INT8 weights" in capfd.readouterr().err

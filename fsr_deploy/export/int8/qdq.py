@@ -74,6 +74,7 @@ class _Writer:
         self.after: dict[str, list[NodeProto]] = {}
         self.count = len(self.nodes)
         self.readers: Counter[str] = Counter()
+        self.rounded: set[str] = set()
 
     def quantise(self, site: Site) -> None:
         """Put a convolution in INT8."""
@@ -127,8 +128,13 @@ class _Writer:
         return np.asarray(scale)
 
     def _quantise_weights(self, site: Site, node: NodeProto, given: NDArray[np.floating[Any]]) -> None:
-        name = node.input[1]
-        weights = self.exact.get(name, given).astype(np.float32)
+        """Round a convolution's weights, as a tensor of its own: ONNX Runtime fails where two share INT8 weights.
+
+        (Where a CPU needs its exact products, "Attempt to replace the existing tensor".)
+        """
+        name = node.input[1] if node.input[1] not in self.rounded else f"{node.name}/{node.input[1]}"
+        self.rounded.add(name)
+        weights = self.exact.get(node.input[1], given).astype(np.float32)
         scales = scales_in(weight_scales(weights, site.weight_levels), given.dtype)
         steps = weights / scales.astype(np.float32)[:, None, None, None]
         integers = np.clip(np.round(steps), -site.weight_levels, site.weight_levels).astype(np.int8)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from fsr_deploy.runtime.cores import physical_cores
+from fsr_deploy.runtime.onnx import EXACT_PRODUCTS
 
 CHUNK = 4
 
@@ -19,7 +20,7 @@ def open_graph(model: ModelProto, threads: int | None = None) -> onnxruntime.Inf
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or physical_cores()
     options.log_severity_level = 4
-    options.add_session_config_entry("session.x64quantprecision", "1")  # as the runtime's sessions
+    options.add_session_config_entry(EXACT_PRODUCTS, "1")  # as the runtime's sessions
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
