@@ -196,7 +196,8 @@ def worst(parity: dict[str, Any] | None) -> str:
     if parity is None:
         return ""
     quality = Quality(**parity)
-    return "equal" if quality.psnr_db is None else f"{quality.psnr_db:.1f} dB, {quality.max_error:.0f} levels"
+    levels = f"{quality.max_error:.0f} level{'s' * (quality.max_error > 1)}"
+    return "equal" if quality.psnr_db is None else f"{quality.psnr_db:.1f} dB, {levels}"
 
 
 def about(model: str, entry: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from fsr_deploy.runtime.profiling.machine import machine as this_machine
 from fsr_deploy.runtime.profiling.statistics import PASSES
 from fsr_deploy.runtime.profiling.subjects import Subject, open_subjects
 from fsr_deploy.runtime.profiling.timing import MonotonicClock
-from fsr_deploy.runtime.profiling.yardstick import Yardstick, ceilings
+from fsr_deploy.runtime.profiling.yardstick import Ceilings, Yardstick, ceilings, higher
 from tests.engines import write_onnx
 from tests.fakes.machine import MachineFactory
 from tests.fakes.plans import write_bundle, write_plan
@@ -178,3 +178,7 @@ def test_work_of_this_process_is_not_taken_for_someone_elses() -> None:
 def test_ceilings_are_figures_of_this_century() -> None:
     found = ceilings(MonotonicClock())
     assert 0.1 < found.gflops < 1e6 and 0.1 < found.gbytes < 1e5
+
+
+def test_a_disturbed_ceiling_gives_way_to_the_higher_one() -> None:
+    assert higher(Ceilings(90.0, 21.0), Ceilings(180.0, 20.0)) == Ceilings(180.0, 21.0)

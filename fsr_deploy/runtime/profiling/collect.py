@@ -15,7 +15,7 @@ from fsr_deploy.runtime.profiling.stages import StageWatch
 from fsr_deploy.runtime.profiling.statistics import PASSES, latency, paired_ratio, typical
 from fsr_deploy.runtime.profiling.subjects import Subject
 from fsr_deploy.runtime.profiling.timing import Clock, MonotonicClock
-from fsr_deploy.runtime.profiling.yardstick import Yardstick, ceilings
+from fsr_deploy.runtime.profiling.yardstick import Yardstick, ceilings, higher
 
 YARDSTICK_CALLS = 3  # at every visit
 BUSY = 0.1  # share of the CPU taken by others that is worth a note
@@ -64,6 +64,7 @@ def collect(subjects: Sequence[Subject], request: Request) -> Profile:
         notes.append(line)
         request.warn(line)
 
+    roof = [ceilings(request.clock)] if request.layers else []
     watches = _watch(subjects, request, facts.cores)
     plan = Plan(
         batches=request.batches,
@@ -87,7 +88,7 @@ def collect(subjects: Sequence[Subject], request: Request) -> Profile:
         yardstick=typical(_in_passes([1e3 * seconds for seconds in watches.yardstick.samples])),
         engines=[_engine(subject, series, watches) for subject in subjects],
         ratios=list(_ratios(series)),
-        ceilings=ceilings(request.clock) if request.layers else None,
+        ceilings=higher(*roof, ceilings(request.clock)) if roof else None,
         budget_ms=request.budget_ms,
         notes=[*notes, *_warnings(load, series)],
     )

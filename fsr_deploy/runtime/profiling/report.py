@@ -128,7 +128,10 @@ def _layers(profile: Profile, engine: EngineProfile, series: int) -> str:
 
 
 def _table(table: Table) -> str:
-    return page.table(table.headers, table.rows)
+    """Return the table for the page; no interval is broken over two lines."""
+    unbroken = ",\N{NO-BREAK SPACE}"
+    rows = [[cell.replace(", ", unbroken) if cell.endswith("]") else cell for cell in row] for row in table.rows]
+    return page.table(table.headers, rows)
 
 
 def _markdown(table: Table) -> str:
