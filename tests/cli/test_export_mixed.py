@@ -1,0 +1,156 @@
+"""fsr-export --int8 --fp16 as a user meets it, and what each TensorRT makes of the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from fsr_deploy.bundle import BundleInfo, read_bundle
+from fsr_deploy.cli.export import main
+from fsr_deploy.cli.run import main as run_main
+from fsr_deploy.errors import InputError
+from fsr_deploy.export.int8.sites import RIM
+from fsr_deploy.export.tensorrt import rebuild
+from fsr_deploy.export.tensorrt_config import PlanOptions
+from fsr_deploy.faces import write_faces
+from fsr_deploy.models import registry
+from fsr_deploy.models.registry import ModelRecord
+from fsr_deploy.runtime import onnx as runtime_onnx
+from tests.export.test_int8 import Chain
+from tests.export.test_int8_mixed import Attentive
+from tests.fakes.machine import MachineFactory
+
+OPTIONS = ("--int8", "--fp16", "--lr-size", "4", "--batch", "1,2,2", "--calib-images", "4")
+
+
+class Loud(Chain):
+    """The chain with one channel beyond what FP16 holds."""
+
+    def __init__(self) -> None:
+        super().__init__(loud=1e6)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for builder in (Attentive, Loud):
+            name = builder.__name__.lower()
+            patch.setitem(registry._RECORDS, name, ModelRecord(name, builder, "for tests", "none"))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.chdir(tmp_path_factory.mktemp("exports"))
+        yield
+
+
+def export(*arguments: str) -> Any:
+    return CliRunner().invoke(main, [*arguments])
+
+
+@pytest.fixture(scope="module")
+def typed(networks: None) -> tuple[Path, Any]:
+    """The bundle for strongly typed TensorRT, and what its export said."""
+    result = export("attentive", *OPTIONS)
+    assert result.exit_code == 0, result.output
+    return Path("attentive-int8-fp16").absolute(), result
+
+
+@pytest.fixture(scope="module")
+def untyped(networks: None) -> tuple[Path, Any]:
+    """The bundle for TensorRT 8.6, and what its export said."""
+    result = export("attentive", *OPTIONS, "--opset", "17", "-o", "attentive-8.6")
+    assert result.exit_code == 0, result.output
+    return Path("attentive-8.6").absolute(), result
+
+
+def facts(path: Path) -> tuple[BundleInfo, onnx.ModelProto]:
+    return read_bundle(path).info, onnx.load(path / "model.onnx")
+
+
+@pytest.mark.parametrize(("form", "opset"), [("typed", 19), ("untyped", 17)])
+def test_the_bundle_says_which_module_computes_in_what(request: Any, form: str, opset: int) -> None:
+    info, model = facts(request.getfixturevalue(form)[0])
+    assert (info.precision, info.graph_target, model.opset_import[0].version) == ("int8+fp16", "trt", opset)
+    assert {entry.value for entry in model.metadata_props if entry.key == "fsr.precision"} == {"int8+fp16"}
+    assert info.precision_map["head"] == {"precision": "fp16", "reason": RIM}
+    assert info.precision_map["attention.matrix"]["precision"] == "fp32"
+    assert not {"body.0", "body.2", "mend.0"} & set(info.precision_map)
+    assert "INT8" in request.getfixturevalue(form)[1].stderr
+
+
+@pytest.mark.parametrize("form", ["typed", "untyped"])
+def test_both_forms_are_proven_as_a_cpu_and_as_a_gpu_computes_them(request: Any, form: str) -> None:
+    info, _ = facts(request.getfixturevalue(form)[0])
+    rounded = [", rounded to fp16" in row["engine"] for row in info.parity]
+    assert sorted(rounded) == [False, False, True, True]
+    assert all(row["psnr_db"] > 40 for row in info.parity)
+    assert info.parity_passed
+
+
+def test_both_forms_are_calibrated_once(typed: tuple[Path, Any], untyped: tuple[Path, Any]) -> None:
+    assert sum("ranges of an earlier calibration" in said.stderr for _, said in (typed, untyped)) == 1
+
+
+def test_a_cpu_runs_it_and_says_that_it_is_for_gpus(typed: tuple[Path, Any], tmp_path: Path) -> None:
+    write_faces(tmp_path / "frames", 1, lr_size=4)
+    result = CliRunner().invoke(run_main, [str(typed[0]), str(tmp_path / "frames"), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0
+    assert "a CPU computes int8+fp16 in fp32 and converts in between" in result.stderr
+
+
+def test_an_onnx_runtime_that_would_cut_values_off_is_refused(
+    typed: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_onnx, "rounds_fp16", lambda version: False)
+    write_faces(tmp_path / "frames", 1, lr_size=4)
+    result = CliRunner().invoke(run_main, [str(typed[0]), str(tmp_path / "frames"), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 3
+    assert "pip install 'onnxruntime>=1.30'" in result.stderr
+
+
+@pytest.mark.parametrize(("version", "rounds"), [("1.23.2", False), ("1.29.0", False), ("1.30.0", True), ("2.0", True)])
+def test_which_onnx_runtime_rounds_is_told_by_its_version(version: str, rounds: bool) -> None:
+    assert runtime_onnx.rounds_fp16(version) is rounds
+
+
+@pytest.mark.parametrize("release", ["10.16", "11.4"])
+def test_strongly_typed_tensorrt_builds_the_typed_bundle_and_refuses_the_other(
+    machine: MachineFactory, typed: tuple[Path, Any], untyped: tuple[Path, Any], release: str
+) -> None:
+    gpu = machine(release)
+    assert rebuild(typed[0], PlanOptions()).plan is not None
+    assert not {flag.name for flag in gpu.tensorrt.builds[0][1]._flags}
+    with pytest.raises(InputError, match="export it again without --opset 17"):
+        rebuild(untyped[0], PlanOptions())
+
+
+def test_8_6_builds_the_other_bundle_with_the_island_held_to_fp32_and_refuses_the_typed_one(
+    machine: MachineFactory, typed: tuple[Path, Any], untyped: tuple[Path, Any]
+) -> None:
+    gpu = machine("8.6")
+    assert rebuild(untyped[0], PlanOptions()).plan is not None
+    network, config = gpu.tensorrt.builds[0]
+    assert {flag.name for flag in config._flags} == {"INT8", "FP16", "OBEY_PRECISION_CONSTRAINTS"}
+    pinned = {layer.name.rpartition("/")[0] for layer in network._layers if layer.precision and "/" in layer.name}
+    assert pinned == {"", "bicubic", "network.attention.matrix"}
+    with pytest.raises(InputError, match="export it again with --opset 17"):
+        rebuild(typed[0], PlanOptions())
+
+
+def test_opset_18_is_refused_with_what_to_do() -> None:
+    result = export("attentive", *OPTIONS, "--opset", "18")
+    assert result.exit_code == 2
+    assert "leave it out, which is 19, or take 17 for TensorRT 8.6" in result.stderr
+
+
+@pytest.mark.slow
+def test_where_fp16_alone_overflows_it_is_repaired_before_int8_is_chosen() -> None:
+    result = export("loud", *OPTIONS)
+    assert result.exit_code == 0, result.output
+    assert "back to FP32" in result.stderr
+    info, model = facts(Path("loud-int8-fp16"))
+    assert any(entry["precision"] == "fp32" for entry in info.precision_map.values())
+    assert "QuantizeLinear" in {node.op_type for node in model.graph.node}
