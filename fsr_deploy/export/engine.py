@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fsr_deploy.bundle import MIXED, BundleInfo
 from fsr_deploy.export.int8.mixed import as_typed_by_8_6
+from fsr_deploy.export.int8.running import open_graph
 from fsr_deploy.export.islands import fp32_modules
 from fsr_deploy.export.options import TYPED_OPSET
 from fsr_deploy.export.precision import PrecisionMap
@@ -81,7 +82,7 @@ def _with_roundings(path: Path, precision: str, io: str, kept: PrecisionMap) -> 
 
 
 def _open_float(content: bytes) -> Engine:
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = open_graph(onnx.load_from_string(content))
     name = session.get_inputs()[0].name
     title = f"ONNX Runtime {onnxruntime.__version__} (CPUExecutionProvider)"
     return Engine(title, "cpu", lambda batch: session.run(None, {name: batch})[0])
