@@ -60,11 +60,12 @@ class BundleInfo:
 
     ``batches`` is (min, opt, max). ``io`` is "uint8" (RGB faces, (N, h, w, 3)) or "float" (the bare network,
     (N, 3, H, W) in [-1, 1]); ``graph_target`` is what the graph was rewritten for, "cpu" or "trt". ``files`` maps a
-    file's name to its SHA-256. ``precision_map`` maps a module's name to {"precision", "reason"} where it differs from
-    ``precision``. ``parity`` and ``latency`` are the measured tables; ``parity_passed`` is False where an engine over
-    its ``budget`` (parity.Budget's figures) was published by force. ``precisions`` are those that were measured side by
-    side, ``analysis`` the modules by what the precision does to each. ``notes`` are sentences that whoever runs the
-    engine should read.
+    file's name to its SHA-256. ``precision_map`` maps a module's name in the network, "" for the network itself, to
+    {"precision", "reason"} where it differs from what is around it; the innermost entry that is or holds a module
+    counts, without any ``precision``. ``parity`` and ``latency`` are the measured tables; ``parity_passed`` is False
+    where an engine over its ``budget`` (parity.Budget's figures) was published by force. ``precisions`` are those that
+    were measured side by side, ``analysis`` the blocks by what the precision does to each (sensitivity.Damage).
+    ``notes`` are sentences that whoever runs the engine should read.
     """
 
     model: str

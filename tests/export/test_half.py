@@ -135,10 +135,10 @@ def test_without_repair_it_is_refused_and_nothing_is_published() -> None:
 
 
 def test_blocks_are_ranked_by_the_faces_that_suffer_most() -> None:
-    eager = np.zeros((6, 3, 4, 4), np.float32)
+    eager = np.zeros((6, 3, 16, 16), np.float32)
     outputs = eager.copy()
     outputs[2], outputs[4, 0, 0, 0], outputs[5, 0, 0, 0] = 1.0, np.nan, np.inf
-    judge = Judge(np.arange(6), eager, np.zeros((6, 4, 4, 3), np.uint8)).hardest(outputs, 3)
+    judge = Judge(np.arange(6), eager, np.zeros((6, 16, 16, 3), np.uint8)).hardest(outputs, 3)
     assert judge.inputs.tolist() == [4, 5, 2]
     assert not judge(outputs[judge.inputs]).finite
 

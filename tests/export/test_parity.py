@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from fsr_deploy.errors import ParityError
-from fsr_deploy.export.parity import Budget, budget_for, compare, gate, prove, shortfalls, ssim
+from fsr_deploy.export.parity import BUDGETS, Budget, budget_for, compare, gate, prove, shortfalls, ssim
 from fsr_deploy.faces import faces
 
 FACES = np.stack(list(faces(4, seed=5, size=64)))
@@ -74,6 +74,40 @@ def test_a_value_that_is_no_number_is_told_and_spoils_the_figures(bad: float) ->
     assert shortfalls(rows, Budget()) == ["engine, batch 2: NaN or Inf in its output"]
 
 
+def test_what_is_lost_against_the_truth_is_the_mean_over_the_faces_of_the_largest_batch() -> None:
+    eager, engine = noisy(FACES, 4), noisy(FACES, 5)
+    rows = prove(lambda batch: engine[: len(batch)], "engine", (eager, eager), [1, 4], truth=FACES)
+    psnrs = [
+        [peak_signal_noise_ratio(a, b, data_range=255) for a, b in zip(FACES, x, strict=True)] for x in (eager, engine)
+    ]
+    assert rows[0].parity.loss_db is None
+    assert rows[1].parity.loss_db == pytest.approx(np.mean(psnrs[0]) - np.mean(psnrs[1]))
+    as_floats = [(np.moveaxis(faces, -1, 1) / 127.5 - 1).astype(np.float32) for faces in (engine, eager)]
+    assert compare(*as_floats, FACES).loss_db == pytest.approx(rows[1].parity.loss_db)
+    assert f"{rows[1].parity.loss_db:+.3f} dB lost against the truth" in str(rows[1])
+
+
+@pytest.mark.parametrize(("budget", "passes"), [(0.1, False), (3.0, True), (None, True)])
+def test_an_int8_engine_may_lose_a_tenth_of_a_decibel_against_the_truth(budget: float | None, passes: bool) -> None:
+    eager, engine = noisy(FACES, 4), noisy(FACES, 5)
+    rows = prove(lambda batch: engine, "engine", (eager, eager), [4], truth=FACES)
+    loss = rows[0].parity.loss_db
+    assert BUDGETS["int8"].max_loss_db == 0.1
+    if passes:
+        gate(rows, Budget(max_loss_db=budget))
+        return
+    with pytest.raises(
+        ParityError, match=f"engine, batch 4: {loss:.3f} dB lost against the truth, the budget is at most"
+    ):
+        gate(rows, Budget(max_loss_db=budget))
+
+
+def test_nobody_is_held_to_a_truth_that_is_not_known() -> None:
+    rows = prove(lambda batch: noisy(batch, 1), "engine", (FACES, FACES), [4])
+    assert rows[0].as_dict()["loss_db"] is None
+    gate(rows, budget_for("int8"))
+
+
 def test_batches_of_another_shape_or_type_are_not_compared() -> None:
     with pytest.raises(ValueError, match="cannot be compared"):
         compare(FACES, FACES[:2])
@@ -124,6 +158,7 @@ def test_given_figures_take_the_place_of_the_precisions_own() -> None:
     assert budget_for("fp16", min_psnr_db=55) == Budget(min_psnr_db=55)
     assert budget_for("fp16", max_levels=4) == Budget(min_psnr_db=50, max_levels=4)
     assert budget_for("fp32", max_levels=0) == Budget(max_levels=0)
+    assert budget_for("int8", max_loss_db=0.5) == Budget(min_psnr_db=40, max_loss_db=0.5)
 
 
 def test_parity_needs_neither_torch_nor_onnx() -> None:

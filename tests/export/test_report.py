@@ -31,6 +31,8 @@ INFO = replace(
     versions={"torch": "2.13.0"},
     notes=(),
 )
+DAMAGE = {"module": "body.0", "kind": "LGFI", "psnr_db": 41.32, "finite": True, "share": 0.1251}
+KEPT = {"precision": "fp32", "reason": "overflows"}
 PICTURE = encode_frame(np.zeros((4, 4, 3), np.uint8), ".png")
 
 
@@ -103,6 +105,20 @@ def test_what_others_wrote_is_text_and_never_markup() -> None:
         ({"budget": {"min_psnr_db": None, "max_levels": 1.0}}, "no value more than 1 of 255 levels off"),
         ({"io": "float"}, "(N, 3, 128, 128) float32 RGB in [-1, 1]"),
         ({"checkpoint_sha256": "ab" * 32}, "SHA-256 " + "ab" * 32),
+        (
+            {"budget": {"min_psnr_db": 40.0, "max_loss_db": 0.1}},
+            "at least 40 dB in the worst face and at most 0.1 dB lost",
+        ),
+        ({"parity": [{**INFO.parity[0], "loss_db": 0.0421}]}, "+0.042"),
+        ({"analysis": [DAMAGE]}, "body.0 (LGFI)41.3 dB12.5 %"),
+        (
+            {"analysis": [{**DAMAGE, "share": None, "finite": False, "module": ""}]},
+            "(the network itself) (LGFI)NaN or Inf",
+        ),
+        (
+            {"precision_map": {"": KEPT, "body": {**KEPT, "precision": "fp16"}}},
+            "A module inside another one has a precision",
+        ),
         ({"precision_map": {}}, "Every module computes in fp16."),
         ({"parity": [{**INFO.parity[0], "finite": False}]}, "NaN or Inf"),
         ({"parity": [{**INFO.parity[0], "engine": "x, rounded to fp16"}]}, "the rounded rows have them all"),

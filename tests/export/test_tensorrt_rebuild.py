@@ -107,6 +107,29 @@ def test_a_plan_over_its_budget_is_published_by_force_and_marked(machine: Machin
     assert not info.parity_passed and any("published by force" in note for note in info.notes)
 
 
+def test_a_plan_is_held_to_the_truth_that_the_bundle_carries(machine: MachineFactory, tmp_path: Path) -> None:
+    machine("10.16")
+    directory = tmp_path / "bundle"
+    write_bundle(directory)
+    faces = lr_faces(8)
+    truth = repeat_pixels(faces)
+    eager = np.clip(truth.astype(int) + np.random.default_rng(0).integers(-1, 2, truth.shape), 0, 255).astype(np.uint8)
+    write_info(directory, replace(read_bundle(directory).info, precision="int8", budget={"min_psnr_db": 40.0}))
+    for known, lost in ((eager, True), (truth, False)):  # the plan gives `truth`: it loses where that is another face
+        np.savez_compressed(directory / REFERENCE_NAME, lr=faces, sr=eager, truth=known)
+        write_info(directory, read_bundle(directory).info)
+        before = contents(directory)
+        if lost:
+            with pytest.raises(
+                ParityError, match=r"batch \d+: .* dB lost against the truth, the budget is at most 0\.1 dB"
+            ):
+                rebuild(directory, PlanOptions())
+            assert contents(directory) == before
+        else:
+            rebuild(directory, PlanOptions())
+            assert read_bundle(directory).info.parity[-1]["loss_db"] < 0
+
+
 def test_the_plan_is_judged_by_the_budget_of_the_bundle(machine: MachineFactory, tmp_path: Path) -> None:
     machine("10.16")
     directory = tmp_path / "bundle"
