@@ -27,6 +27,7 @@ h2 { margin: 40px 0 10px; font-size: 18px; }
 .scroll { overflow-x: auto; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 7px 14px 7px 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+td:not(.number) { min-width: 9em; }
 th { color: var(--faint); font-size: 13px; font-weight: 600; }
 td.number, th.number { text-align: right; }
 img { display: block; width: 100%; border: 1px solid var(--line); border-radius: 6px; background: #fff; }
@@ -89,4 +90,4 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
 
 
 def _is_figure(cell: Cell) -> bool:
-    return not isinstance(cell, str) or cell[:1].isdigit() or cell == "equal"
+    return not isinstance(cell, str) or cell.lstrip("+-")[:1].isdigit() or cell in ("", "equal")
