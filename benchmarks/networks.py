@@ -6,9 +6,10 @@
 Each export is proven and timed by the command itself. A row is written as soon as its export ends, in place of an
 earlier one of the same network and precision, so that the run may be stopped and continued; a network that fails is a
 row that says why. MFSPNet and SPARNet are exported with ``padding=zeros`` too, and the demonstration network with its
-trained weights; all other weights are untrained. MFSPNet and SPARNet add nothing to their input, and make a flat grey of
-it as long as their batch norms have seen no face; theirs see drawn ones first, so that parity has something to judge.
-On a machine that others use too, one core is the fairer judge of a speed-up: PyTorch's threads wait for each other.
+trained weights; all other weights are untrained. MFSPNet and SPARNet add nothing to their input, and make a flat grey
+of it as long as their batch norms have seen no face; theirs see drawn ones first, so that parity has something to
+judge. On a machine that others use too, one core is the fairer judge of a speed-up: PyTorch's threads wait for each
+other.
 """
 
 from __future__ import annotations

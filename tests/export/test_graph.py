@@ -193,13 +193,25 @@ def test_a_network_that_tensorrt_would_not_take_is_refused_with_its_module(tmp_p
 SMALL = {"channels": 8, "mid": 8, "width": 8, "blocks": 1, "lr_size": LR_SIZE}
 
 
+def make_of_noise_what_varies(network: nn.Module) -> None:
+    """Let batch norms see noise once: MFSPNet and SPARNet make a flat grey before, which any engine gets right."""
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.momentum = None
+    x = torch.rand(4, 3, 8 * LR_SIZE, 8 * LR_SIZE) * 2 - 1
+    with torch.no_grad():
+        network.train()(x)
+        assert network.eval()(x).std() > 0.1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["cpu", "trt"])
 @pytest.mark.parametrize("name", registry.names())
 def test_every_registered_network_exports_and_matches_eager(tmp_path: Path, name: str, target: str) -> None:
     torch.manual_seed(0)
     options = inspect.signature(registry.find(name).builder).parameters
-    network = registry.build(name, **{key: value for key, value in SMALL.items() if key in options}).eval()
+    network = registry.build(name, **{key: value for key, value in SMALL.items() if key in options})
+    make_of_noise_what_varies(network)
     path = export(network, tmp_path / "model.onnx", target=target)
     check_operators(onnx.load(path))
     assert compare(run(path, faces(2)), eager(network, faces(2))).max_error <= 1
