@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from fsr_deploy.console import progress
 from fsr_deploy.errors import ParityError
 from fsr_deploy.export.parity import Budget
 from fsr_deploy.export.quality import Quality
@@ -18,31 +19,22 @@ def repair(
 ) -> tuple[dict[str, str], Quality]:
     """Return the modules that go back to float, each with its reason, and the quality that is left.
 
-    ``damages`` ranks the modules; it is asked for only over budget. Errors of different modules add up, which tells
-    how many of the worst have to go; the result is measured, and one more goes until the budget holds. Raises
+    ``damages`` ranks the modules; it is asked for only over budget. The worst goes back, then the two worst, and so on:
+    the result is measured each time, because what modules do alone does not add up to what they do together. Raises
     ParityError where none could stay: then nothing is left of the reduced precision.
     """
     quality = measure(modules)
     if quality.within(budget):
         return {}, quality
     ranking = list(damages())
-    count = _predicted(ranking, budget)
-    while count < len(ranking):
-        returned = {damage.module: _reason(damage) for damage in ranking[:count]}
-        quality = measure([module for module in modules if module not in returned])
-        if quality.within(budget):
-            return returned, quality
-        count += 1
+    with progress("blocks back to float", len(ranking)) as advance:
+        for count in range(1, len(ranking)):
+            returned = {damage.module: _reason(damage) for damage in ranking[:count]}
+            quality = measure([module for module in modules if module not in returned])
+            if quality.within(budget):
+                return returned, quality
+            advance(1)
     raise ParityError(f"over budget ({quality}) until every module is back in float; export it without this precision")
-
-
-def _predicted(ranking: Sequence[Damage], budget: Budget) -> int:
-    """Return how many of the worst modules have to go by their own errors, at least one."""
-    if budget.min_psnr_db is None:
-        return 1
-    allowed = Quality(budget.min_psnr_db).error
-    rest = [sum(damage.quality.error for damage in ranking[count:]) for count in range(len(ranking) + 1)]
-    return max(1, next(count for count, error in enumerate(rest) if error <= allowed))
 
 
 def _reason(damage: Damage) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,14 @@ from fsr_deploy.bundle import read_bundle
 from fsr_deploy.cli.export import main
 from fsr_deploy.export.blocks import find_blocks, innermost
 from fsr_deploy.export.int8.running import run_graph
+from fsr_deploy.export.parity import Budget
 from fsr_deploy.export.partial import round_nodes
 from fsr_deploy.export.precision import cast, precision_map
-from fsr_deploy.export.quality import Judge
+from fsr_deploy.export.quality import Judge, Quality
+from fsr_deploy.export.repair import repair
 from fsr_deploy.export.rewrites import rewrite
 from fsr_deploy.export.rounding import rounded
+from fsr_deploy.export.sensitivity import Damage
 from fsr_deploy.export.writing import pass_on
 from fsr_deploy.models import registry
 from fsr_deploy.models.aminet import AMINet
@@ -149,6 +154,19 @@ def test_a_value_beyond_fp16_that_two_modules_pass_on_stays_in_fp32() -> None:
     info = read_bundle(Path("trunk-fp16")).info
     assert set(info.precision_map) == {"head", "middle", "tail"} and info.parity_passed
     assert all(row["share"] is None for row in info.analysis)
+
+
+def test_no_more_goes_back_than_has_to_though_what_blocks_do_alone_adds_up_to_more() -> None:
+    errors = {"a": 4.0, "b": 3.0, "c": 2.0, "d": 1.0}
+
+    def measure(reduced: Collection[str]) -> Quality:
+        together = sum(errors[name] for name in reduced) / (2 if len(reduced) > 1 else 1)
+        return Quality(10 * math.log10(255**2 / together))
+
+    ranking = [Damage(name, "Kind", measure([name])) for name in errors]
+    returned, quality = repair(list(errors), measure, Budget(min_psnr_db=43.0), lambda: ranking)
+    assert list(returned) == ["a"] and quality == measure(["b", "c", "d"])
+    assert returned["a"] == f"over budget in reduced precision: alone it leaves {measure(['a'])}"
 
 
 def test_what_cannot_be_repaired_is_refused() -> None:
