@@ -164,7 +164,7 @@ def _engine_system(path: Path, session: Session) -> System:
 
 def _open_eager(name: str, checkpoint: Path | None, lr_size: int | None, device: str) -> System:
     network, metadata = _load_eager(name, checkpoint, lr_size)
-    lr_size = registry.made_for(metadata.model, metadata.options) or lr_size or _trained_at(metadata)
+    lr_size = registry.made_for(metadata.model, metadata.options) or lr_size or metadata.lr_size or LR_SIZE
     place = torch_device(device)
     network.to(place)
     size = lr_size * registry.find(metadata.model).scale
@@ -188,9 +188,3 @@ def _load_eager(name: str, checkpoint: Path | None, lr_size: int | None) -> tupl
     network = registry.build(name, **options)
     load_into(network, checkpoint, name)
     return network, Metadata(name, dict(options))
-
-
-def _trained_at(metadata: Metadata) -> int:
-    """Return the side of the LR faces that a network was trained on, 16 where its checkpoint does not tell."""
-    found = metadata.training.get("lr_size")
-    return found if type(found) is int and found > 0 else LR_SIZE

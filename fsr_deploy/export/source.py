@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from torch import nn
 from fsr_deploy.bundle import sha256
 from fsr_deploy.errors import UsageError
 from fsr_deploy.models import registry
-from fsr_deploy.models.checkpoints import PICKLED, load_into, load_model, read_metadata
+from fsr_deploy.models.checkpoints import PICKLED, Metadata, load_into, load_model, read_metadata
 
 SEED = 0
 LR_SIZE = 16
@@ -43,8 +42,8 @@ def load_source(model: str, checkpoint: Path | None = None, lr_size: int | None 
     """Return the network of a registered name, with a checkpoint's weights or fresh ones that are always the same.
 
     ``model`` may be a checkpoint itself, whose metadata names its model. ``lr_size`` None stands for the size that the
-    checkpoint's network was made for, or 16. Raises UsageError for an unknown name or a size that the network is not
-    made for, and InputError for a checkpoint that cannot be read or does not fit.
+    checkpoint's network was made for or trained at, or 16. Raises UsageError for an unknown name or a size that the
+    network is not made for, and InputError for a checkpoint that cannot be read or does not fit.
     """
     if model not in registry.names() and Path(model).suffix in (".safetensors", *PICKLED):
         if checkpoint is not None:
@@ -52,19 +51,21 @@ def load_source(model: str, checkpoint: Path | None = None, lr_size: int | None 
                 f"{model} is a checkpoint already; name a model with --checkpoint {checkpoint}, or neither"
             )
         network, metadata = load_model(Path(model))
-        size = _made_for(metadata.model, metadata.options)
+        size = registry.made_for(metadata.model, metadata.options)
         if size and lr_size not in (None, size):
             raise UsageError(f"{model}: made for LR faces of {size} pixels a side; leave --lr-size {lr_size} out")
-        return _source(network, metadata.model, metadata.options, lr_size or size, Path(model))
+        return _source(network, metadata.model, metadata.options, lr_size or size or metadata.lr_size, Path(model))
     registry.find(model)
     known = read_metadata(checkpoint) if checkpoint else None
-    options = known.options if known and known.model == model else {}
-    if lr_size and _made_for(model, options):
+    known = known if known and known.model == model else Metadata(model)
+    options = known.options
+    if lr_size and registry.made_for(model, options):
         options = {**options, "lr_size": lr_size}
     network = _build(model, options)
     if checkpoint:
         load_into(network, checkpoint, model)
-    return _source(network, model, options, lr_size or _made_for(model, options), checkpoint)
+    size = registry.made_for(model, options) or known.lr_size
+    return _source(network, model, options, lr_size or size, checkpoint)
 
 
 def _source(
@@ -72,13 +73,6 @@ def _source(
 ) -> Source:
     digest = sha256(checkpoint) if checkpoint else None
     return Source(network.eval(), name, registry.find(name).scale, lr_size or LR_SIZE, options, digest)
-
-
-def _made_for(name: str, options: dict[str, Any]) -> int | None:
-    """Return the LR size that a network is made for, None for one that takes any."""
-    record = registry.find(name)
-    parameter = inspect.signature(record.builder).parameters.get("lr_size")
-    return None if parameter is None else {**record.options, **options}.get("lr_size", parameter.default)
 
 
 def _build(model: str, options: dict[str, Any]) -> nn.Module:

@@ -41,6 +41,12 @@ class Metadata:
     options: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def lr_size(self) -> int | None:
+        """The side of the LR faces that the network was trained on, None where the checkpoint does not tell."""
+        found = self.training.get("lr_size")
+        return found if type(found) is int and found > 0 else None
+
 
 def load_weights(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint by name, on the CPU, out of wrappers and without ``module.`` prefixes.

@@ -67,6 +67,15 @@ def test_the_lr_size_is_the_one_given_or_the_networks_own(model: str, given: int
     }
 
 
+def test_a_checkpoint_trained_at_another_size_is_exported_at_that_size_unless_another_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "small.safetensors"
+    save_safetensors(weights(), path, Metadata("pixel", training={"lr_size": 8}))
+    assert load_source(str(path)).lr_size == load_source("pixel", path).lr_size == 8
+    assert load_source(str(path), lr_size=16).lr_size == 16
+
+
 def test_a_checkpoint_for_one_size_is_exported_at_that_size(sized: Path) -> None:
     assert load_source(str(sized)).lr_size == load_source("sized", sized).lr_size == 16
     assert load_source(str(sized), lr_size=16).lr_size == 16
