@@ -60,15 +60,18 @@ def aminet(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelProto, dict[s
 class Chain(nn.Module):
     """Convolutions in a row with a skip around them, wide enough for INT8; ``loud`` times one channel in the middle."""
 
-    def __init__(self, loud: float = 1.0) -> None:
+    def __init__(self, loud: float = 1.0, width: int = 16) -> None:
         super().__init__()
         torch.manual_seed(3)
-        self.head = nn.Conv2d(3, 16, 3, padding=1)
+        self.head = nn.Conv2d(3, width, 3, padding=1)
         self.body = nn.Sequential(
-            nn.Conv2d(16, 16, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(16, 16, 3, padding=1), nn.LeakyReLU(0.2)
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.LeakyReLU(0.2),
         )
-        self.mend = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.LeakyReLU(0.2))
-        self.tail = nn.Conv2d(16, 3, 3, padding=1)
+        self.mend = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(0.2))
+        self.tail = nn.Conv2d(width, 3, 3, padding=1)
         with torch.no_grad():
             self.body[0].weight[0] *= loud
             self.body[0].bias[0] *= loud

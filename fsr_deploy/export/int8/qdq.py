@@ -21,6 +21,10 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from fsr_deploy.export.int8.sites import LEVELS, Site
 
+# ONNX Runtime's direct INT8 convolution gives results of a multiple of 4 channels, with AVX2 of 8 (MLAS, convsym.cpp).
+# Others take a way of copies and a matrix product: 28 channels from 28, 7x7, took 1.9 times as long as 32.
+CHANNELS = 8
+
 
 def insert(
     model: ModelProto,
@@ -83,11 +87,12 @@ class _Writer:
         pair = self._pair(site.module, node.input[0], site.source, weights.dtype)
         self.before.setdefault(site.node, []).extend(pair)
         node.input[0] = pair[-1].output[0]
-        self._quantise_weights(site, node, weights)
-        if self.results and site.private:
-            pair = self.after[site.node] = self._pair(site.module, site.result, site.result, weights.dtype)
+        private = self.results and site.private
+        self._quantise_weights(site, node, weights, spare=-len(weights) % CHANNELS if private else 0)
+        if private:
+            after = self.after[site.node] = self._round_result(site, node, len(weights), weights.dtype)
             for reader in self.nodes.values():
-                reader.input[:] = [pair[-1].output[0] if name == site.result else name for name in reader.input]
+                reader.input[:] = [after[-1].output[0] if name == site.result else name for name in reader.input]
 
     def finish(self) -> ModelProto:
         """Return the graph."""
@@ -113,6 +118,16 @@ class _Writer:
             helper.make_node("DequantizeLinear", [quantised, scale, zero], [rounded], rounded),
         ]
 
+    def _round_result(self, site: Site, node: NodeProto, channels: int, dtype: np.dtype[Any]) -> list[NodeProto]:
+        """Return the nodes that round a convolution's result and leave its spare channels out."""
+        if channels % CHANNELS == 0:
+            return self._pair(site.module, site.result, site.result, dtype)
+        node.output[0] = f"{site.result}/spare"
+        pair = self._pair(site.module, node.output[0], site.result, dtype)
+        bounds = [self._constant(f"int8/{at}", np.array([at], np.int64)) for at in (0, channels, 1)]
+        name = self._name(site.module, "Slice")
+        return [*pair, helper.make_node("Slice", [pair[-1].output[0], *bounds], [name], name)]
+
     def _scale(self, tensor: str) -> NDArray[np.float32]:
         """Return a tensor's scale, above 0, which engines insist on.
 
@@ -127,14 +142,18 @@ class _Writer:
             self.readers[tensor] += 1
         return np.asarray(scale)
 
-    def _quantise_weights(self, site: Site, node: NodeProto, given: NDArray[np.floating[Any]]) -> None:
-        """Round a convolution's weights, as a tensor of its own: ONNX Runtime fails where two share INT8 weights.
+    def _quantise_weights(self, site: Site, node: NodeProto, given: NDArray[np.floating[Any]], *, spare: int) -> None:
+        """Round a convolution's weights, with ``spare`` output channels of zeros.
 
-        (Where a CPU needs its exact products, "Attempt to replace the existing tensor".)
+        They become a tensor of their own: ONNX Runtime fails where two convolutions share INT8 weights (where a CPU
+        needs its exact products, "Attempt to replace the existing tensor").
         """
         name = node.input[1] if node.input[1] not in self.rounded else f"{node.name}/{node.input[1]}"
         self.rounded.add(name)
-        weights = self.exact.get(node.input[1], given).astype(np.float32)
+        weights = _with_spare(self.exact.get(node.input[1], given).astype(np.float32), spare)
+        if spare and len(node.input) > 2:
+            bias = numpy_helper.to_array(self.weights[node.input[2]])
+            node.input[2] = self._constant(f"{node.name}/{node.input[2]}", _with_spare(bias, spare))
         scales = scales_in(weight_scales(weights, site.weight_levels), given.dtype)
         steps = weights / scales.astype(np.float32)[:, None, None, None]
         integers = np.clip(np.round(steps), -site.weight_levels, site.weight_levels).astype(np.int8)
@@ -164,6 +183,11 @@ class _Writer:
     def _name(self, module: str, operation: str) -> str:
         self.count += 1
         return f"{module}/{operation}_{self.count}"
+
+
+def _with_spare(values: NDArray[Any], spare: int) -> NDArray[Any]:
+    """Return weights (cout, cin, h, w) or biases (cout,) with so many channels of zeros behind them."""
+    return np.pad(values, [(0, spare)] + [(0, 0)] * (values.ndim - 1))
 
 
 def _values(integers: NDArray[np.int8], scales: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:

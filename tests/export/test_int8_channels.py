@@ -1,0 +1,67 @@
+"""Channels that ONNX Runtime's direct INT8 convolutions need and the network does not have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import ModelProto
+
+from fsr_deploy.export.int8 import qdq
+from fsr_deploy.export.int8.running import run_graph
+from fsr_deploy.export.int8.sites import Site, find_sites
+from tests.export.test_int8 import Chain, exported
+
+WIDTH = 12
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> tuple[ModelProto, list[Site]]:
+    model, reasons = exported(Chain(width=WIDTH), tmp_path)
+    return model, find_sites(model, reasons)[0]
+
+
+def quantised(model: ModelProto, sites: list[Site], *, results: bool) -> ModelProto:
+    return qdq.insert(
+        model, sites, {name: 3.0 for site in sites for name in (site.source, site.result)}, results=results
+    )
+
+
+def channels(model: ModelProto) -> list[int]:
+    """Return how many channels each INT8 convolution gives."""
+    return [tensor.dims[0] for tensor in model.graph.initializer if tensor.name.endswith("/int8")]
+
+
+def test_a_result_gets_channels_to_a_multiple_of_8_that_nobody_reads(
+    graph: tuple[ModelProto, list[Site]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, sites = graph
+    assert sites and all(site.private for site in sites)
+    spare = quantised(model, sites, results=True)
+    onnx.checker.check_model(spare, full_check=True)
+    assert channels(spare) == [16] * len(sites)
+    monkeypatch.setattr(qdq, "CHANNELS", 1)
+    plain = quantised(model, sites, results=True)
+    assert channels(plain) == [WIDTH] * len(sites)
+    faces = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)
+    assert np.array_equal(run_graph(spare, faces), run_graph(plain, faces))
+
+
+def test_they_do_not_keep_onnx_runtime_from_computing_in_int8(
+    graph: tuple[ModelProto, list[Site]], tmp_path: Path
+) -> None:
+    model, sites = graph
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    spare = quantised(model, sites, results=True)
+    onnxruntime.InferenceSession(spare.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    assert kinds.count("QLinearConv") == len(sites)
+
+
+def test_tensorrt_gets_the_channels_of_the_network(graph: tuple[ModelProto, list[Site]]) -> None:
+    model, sites = graph
+    assert "Slice" not in {node.op_type for node in quantised(model, sites, results=False).graph.node}
