@@ -20,7 +20,9 @@ def open_graph(model: ModelProto, threads: int | None = None) -> onnxruntime.Inf
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or physical_cores()
     options.log_severity_level = 4
-    options.add_session_config_entry(EXACT_PRODUCTS, "1")  # as the runtime's sessions
+    # As the runtime's sessions: exact, and with threads that do not spin in the way of another session that is timed.
+    options.add_session_config_entry(EXACT_PRODUCTS, "1")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
