@@ -26,7 +26,7 @@ OPSET = 17  # TensorRT 8.6 reads no later one; it has no BF16
 def main(
     output: Annotated[Path, typer.Argument(help="folder for the bundles")],
     models: Annotated[str, typer.Option(help="registered names, with commas")] = MODELS,
-    precisions: Annotated[str, typer.Option(help="fp32, fp16, bf16, with commas")] = "fp32,fp16",
+    precisions: Annotated[str, typer.Option(help="fp32, fp16, bf16, int8+fp16, with commas")] = "fp32,fp16",
     lr_size: Annotated[int, typer.Option(help="side of the LR faces")] = 16,
 ) -> None:
     """Export bundles for the GPU benchmarks."""
@@ -40,7 +40,7 @@ def main(
                     batches=BATCHES,
                     opset=EXPORT_OPSET if precision == "bf16" else OPSET,
                     budget=BUDGETS[precision],
-                    output=output / f"{model}-{precision}",
+                    output=output / f"{model}-{precision.replace('+', '-')}",
                 )
             )
             print(bundle.path, flush=True)

@@ -71,22 +71,7 @@ def export(options: ExportOptions) -> Bundle:
         step("run the eager FP32 module")
         reference = run_eager(options, source, faces)
         reference.save(directory, INPUT, OUTPUT)
-        reduced = Reduced(kept)
-        if options.precision == "int8":
-            step("calibrate and write the graph in INT8")
-            reduced = to_int8(options, source, graph_target, directory, reference)
-        elif options.precision == MIXED:
-            step("calibrate and write the graph in INT8 and FP16")
-            reduced = to_mixed(options, source, graph_target, directory, reference, kept)
-        step("run the engine and compare")
-        engines, rows = compare_engines(options, directory / ONNX_NAME, reference, reduced.kept)
-        if options.precision in TYPES:
-            half = Half(options, source, graph_target, Judge(reference.inputs, reference.outputs, reference.truth))
-            if options.repair and shortfalls(rows, options.budget):
-                step(f"over budget: find the fewest blocks to return from {options.precision} to FP32")
-                kept = repair_half(options, half, directory, kept)
-                engines, rows = compare_engines(options, directory / ONNX_NAME, reference, kept)
-            reduced = Reduced(kept, half.damages if options.analyze else [])
+        reduced, engines, rows = reduce(options, source, graph_target, directory, reference, kept, step)
         damages = analyse(options, reduced, engines[0], graph_target, directory / ONNX_NAME)
         if not options.force:
             gate(rows, options.budget)
@@ -108,6 +93,40 @@ def export(options: ExportOptions) -> Bundle:
         info = write_info(directory, info)
     step("done")
     return Bundle(destination, info)
+
+
+def reduce(
+    options: ExportOptions,
+    source: Source,
+    target: Target,
+    directory: Path,
+    reference: Reference,
+    kept: PrecisionMap,
+    step: Callable[[str], None],
+) -> tuple[Reduced, list[Engine], list[Row]]:
+    """Bring the graph that was written, with the modules ``kept`` in FP32, to its precision, and compare it with eager.
+
+    INT8 is repaired before it is compared, half precision after that, where it is over the budget. Returns what became
+    of it, the engines that were compared, and what they showed.
+    """
+    path = directory / ONNX_NAME
+    reduced = Reduced(kept)
+    if options.precision == "int8":
+        step("calibrate and write the graph in INT8")
+        reduced = to_int8(options, source, target, directory, reference)
+    elif options.precision == MIXED:
+        step("calibrate and write the graph in INT8 and FP16")
+        reduced = to_mixed(options, source, target, directory, reference, kept)
+    step("run the engine and compare")
+    engines, rows = compare_engines(options, path, reference, reduced.kept)
+    if options.precision in TYPES:
+        half = Half(options, source, target, Judge(reference.inputs, reference.outputs, reference.truth))
+        if options.repair and shortfalls(rows, options.budget):
+            step(f"over budget: find the fewest blocks to return from {options.precision} to FP32")
+            kept = repair_half(options, half, directory, kept)
+            engines, rows = compare_engines(options, path, reference, kept)
+        reduced = Reduced(kept, half.damages if options.analyze else [])
+    return reduced, engines, rows
 
 
 def wants_plan(options: ExportOptions) -> bool:

@@ -26,11 +26,13 @@ from fsr_deploy.export.int8.qdq import insert, weight_scales
 from fsr_deploy.export.int8.running import run_graph
 from fsr_deploy.export.int8.selection import Timing, choose, tensor_shapes, unit
 from fsr_deploy.export.int8.sites import find_sites
+from fsr_deploy.export.int8.step import Quantisation
 from fsr_deploy.export.int8.thresholds import CALIBRATORS
 from fsr_deploy.export.int8.wiring import Wiring
 from fsr_deploy.export.parity import Budget
 from fsr_deploy.export.precision import precision_map
 from fsr_deploy.export.quality import Judge
+from fsr_deploy.export.sensitivity import rank
 from fsr_deploy.models.aminet import AMINet
 from fsr_deploy.runtime.profiling.modules import ModuleCost, ModuleTable
 
@@ -218,9 +220,14 @@ def test_readers_of_one_tensor_share_a_scale_for_tensorrt_and_have_their_own_for
 ) -> None:
     for results in (True, False):
         scales: dict[str, list[str]] = {}
-        for node in all_int8(*aminet, results=results).graph.node:
+        model = all_int8(*aminet, results=results)
+        turned = {
+            node.output[0]: node.input[0] for node in model.graph.node if node.op_type in ("Flatten", "Transpose")
+        }
+        for node in model.graph.node:
             if node.op_type == "QuantizeLinear":
-                scales.setdefault(node.input[0], []).append(node.input[1])
+                tensor = turned.get(node.input[0], node.input[0])
+                scales.setdefault(turned.get(tensor, tensor), []).append(node.input[1])
         shared = [names for names in scales.values() if len(names) > 1]
         assert shared
         assert all((len(set(names)) == 1) is not results for names in shared)
@@ -329,6 +336,17 @@ def test_a_network_whose_every_block_would_have_to_go_back_is_refused(tmp_path: 
     plan, judge = planned(Chain(), tmp_path)
     with pytest.raises(ParityError, match="until every module is back in float"):
         quantise(plan, table_of(plan), judge, Budget(min_psnr_db=500.0), repaired=True)
+
+
+def test_blocks_are_ranked_once_for_analysis_and_repair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, judge = planned(Chain(1000.0), tmp_path)
+    ranked = []
+    monkeypatch.setattr(post_training, "rank", lambda *given: ranked.append(rank(*given)) or ranked[-1])
+    quantisation = Quantisation(plan, table_of(plan), judge)
+    found = quantisation.damages()
+    in_float = quantisation.write(tmp_path / "int8.onnx", Budget(min_psnr_db=40.0), repaired=True)
+    assert len(ranked) == 1
+    assert found[0].module in in_float
 
 
 def test_calibration_is_refused_without_int8() -> None:

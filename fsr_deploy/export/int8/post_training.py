@@ -111,16 +111,23 @@ def damages(plan: Plan, judge: Judge, table: ModuleTable) -> list[Damage]:
 
 
 def quantise(
-    plan: Plan, table: ModuleTable, judge: Judge, budget: Budget, *, repaired: bool
+    plan: Plan,
+    table: ModuleTable,
+    judge: Judge,
+    budget: Budget,
+    *,
+    repaired: bool,
+    ranking: Callable[[], Sequence[Damage]] | None = None,
 ) -> tuple[ModelProto, dict[str, str], Quality]:
     """Return the INT8 graph, the reason of every module in float, and the quality that was measured.
 
     With ``repaired``, the fewest blocks go back to float until the budget holds; ParityError where none could stay.
+    ``ranking`` gives the ``damages`` where they are known already.
     """
     measure = measure_with(plan, judge)
     returned: dict[str, str] = {}
     if repaired:
-        returned, quality = repair(list(plan.blocks), measure, budget, lambda: damages(plan, judge, table))
+        returned, quality = repair(list(plan.blocks), measure, budget, ranking or (lambda: damages(plan, judge, table)))
     else:
         quality = measure(plan.blocks)
     for block, reason in returned.items():

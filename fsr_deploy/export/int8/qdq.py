@@ -41,7 +41,8 @@ def insert(
     ``weights`` are the weights before they were rounded to the graph's float type, by the names that they have in it.
     """
     writer = _Writer(model, ranges, weights or {}, results=results)
-    for site in sites:
+    position = {node.name: at for at, node in enumerate(model.graph.node)}
+    for site in sorted(sites, key=lambda site: position[site.node]):  # one may read another's result, rounded by then
         writer.quantise(site)
     return writer.finish()
 
@@ -74,6 +75,10 @@ class _Writer:
         self.ranges, self.exact, self.results = ranges, exact, results
         self.nodes = {node.name: node for node in self.model.graph.node}
         self.weights = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        self.shapes = {
+            value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+            for value in (*self.model.graph.value_info, *self.model.graph.input)
+        }
         self.before: dict[str, list[NodeProto]] = {}
         self.after: dict[str, list[NodeProto]] = {}
         self.count = len(self.nodes)
@@ -84,9 +89,9 @@ class _Writer:
         """Put a convolution in INT8."""
         node = self.nodes[site.node]
         weights = numpy_helper.to_array(self.weights[node.input[1]])
-        pair = self._pair(site.module, node.input[0], site.source, weights.dtype)
-        self.before.setdefault(site.node, []).extend(pair)
-        node.input[0] = pair[-1].output[0]
+        before = self._round_source(site, node.input[0], weights.dtype)
+        self.before.setdefault(site.node, []).extend(before)
+        node.input[0] = before[-1].output[0]
         private = self.results and site.private
         self._quantise_weights(site, node, weights, spare=-len(weights) % CHANNELS if private else 0)
         if private:
@@ -118,6 +123,29 @@ class _Writer:
             helper.make_node("DequantizeLinear", [quantised, scale, zero], [rounded], rounded),
         ]
 
+    def _round_source(self, site: Site, source: str, dtype: np.dtype[Any]) -> list[NodeProto]:
+        """Return the nodes that round what a convolution reads; for ONNX Runtime with the channels last.
+
+        That is how it computes INT8. Left alone it transposes the 8-bit tensor, its threads taking turns at every line
+        of the cache: 28 channels of 128x128 take 0.6 ms with two threads and 0.16 ms with one. Floats that leave its
+        blocked layout it puts in that order on the way. Flatten keeps it from moving the rounding in front of that.
+        """
+        if not self.results:
+            return self._pair(site.module, source, site.source, dtype)
+        _, channels, height, width = self.shapes[site.source]
+        shape = self._constant(f"int8/{height}x{width}x{channels}", np.array([-1, height, width, channels], np.int64))
+        turned = self._node(site.module, "Transpose", [source], perm=[0, 2, 3, 1])
+        flat = self._node(site.module, "Flatten", [turned.output[0]], axis=3)
+        pair = self._pair(site.module, flat.output[0], site.source, dtype)
+        shaped = self._node(site.module, "Reshape", [pair[-1].output[0], shape])
+        return [
+            turned,
+            flat,
+            *pair,
+            shaped,
+            self._node(site.module, "Transpose", [shaped.output[0]], perm=[0, 3, 1, 2]),
+        ]
+
     def _round_result(self, site: Site, node: NodeProto, channels: int, dtype: np.dtype[Any]) -> list[NodeProto]:
         """Return the nodes that round a convolution's result and leave its spare channels out."""
         if channels % CHANNELS == 0:
@@ -125,8 +153,7 @@ class _Writer:
         node.output[0] = f"{site.result}/spare"
         pair = self._pair(site.module, node.output[0], site.result, dtype)
         bounds = [self._constant(f"int8/{at}", np.array([at], np.int64)) for at in (0, channels, 1)]
-        name = self._name(site.module, "Slice")
-        return [*pair, helper.make_node("Slice", [pair[-1].output[0], *bounds], [name], name)]
+        return [*pair, self._node(site.module, "Slice", [pair[-1].output[0], *bounds])]
 
     def _scale(self, tensor: str) -> NDArray[np.float32]:
         """Return a tensor's scale, above 0, which engines insist on.
@@ -179,6 +206,10 @@ class _Writer:
             self.model.graph.initializer.append(tensor)
             self.weights[name] = tensor
         return name
+
+    def _node(self, module: str, operation: str, inputs: list[str], **attributes: Any) -> NodeProto:
+        name = self._name(module, operation)
+        return helper.make_node(operation, inputs, [name], name, **attributes)
 
     def _name(self, module: str, operation: str) -> str:
         self.count += 1

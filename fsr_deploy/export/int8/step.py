@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import onnx
@@ -43,7 +44,9 @@ class Quantisation:
 
     def write(self, path: Path, budget: Budget, *, repaired: bool) -> PrecisionMap:
         """Write the INT8 graph; returns what stays in float and why. Raises ParityError over the budget."""
-        graph, reasons, _ = quantise(self.plan, self.table, self.judge, budget, repaired=repaired)
+        graph, reasons, _ = quantise(
+            self.plan, self.table, self.judge, budget, repaired=repaired, ranking=lambda: self._ranking
+        )
         onnx.checker.check_model(graph, full_check=True)
         check_operators(graph)
         for entry in graph.metadata_props:
@@ -56,8 +59,12 @@ class Quantisation:
 
     def damages(self) -> list[Damage]:
         """Return what each block does to the faces when it alone is in INT8, the worst first."""
-        found = damages(self.plan, self.judge, self.table)
-        return [replace(damage, module=self._name(damage.module)) for damage in found]
+        return [replace(damage, module=self._name(damage.module)) for damage in self._ranking]
+
+    @cached_property
+    def _ranking(self) -> list[Damage]:
+        """The damages, with the blocks' names in the graph."""
+        return damages(self.plan, self.judge, self.table)
 
     def _in_fp32(self, name: str) -> bool:
         """Tell whether a module of the network is in an island, whose own entry then says why."""
