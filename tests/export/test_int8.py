@@ -22,12 +22,13 @@ from fsr_deploy.export.int8 import cache, post_training
 from fsr_deploy.export.int8.calibration import BINS, Histogram, observe
 from fsr_deploy.export.int8.faces import calibration_faces
 from fsr_deploy.export.int8.post_training import Plan, find_ranges, quantise
-from fsr_deploy.export.int8.qdq import insert, weight_scales
+from fsr_deploy.export.int8.qdq import insert
 from fsr_deploy.export.int8.running import run_graph
 from fsr_deploy.export.int8.selection import Timing, choose, tensor_shapes, unit
 from fsr_deploy.export.int8.sites import find_sites
 from fsr_deploy.export.int8.step import Quantisation
 from fsr_deploy.export.int8.thresholds import CALIBRATORS
+from fsr_deploy.export.int8.weights import weight_scales
 from fsr_deploy.export.int8.wiring import Wiring
 from fsr_deploy.export.parity import Budget
 from fsr_deploy.export.precision import precision_map

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from fsr_deploy.export.int8.sites import LEVELS, Site
+from fsr_deploy.export.int8.weights import scales_in, to_floats, to_integers, weight_scales, with_spare
 
 # ONNX Runtime's direct INT8 convolution gives results of a multiple of 4 channels, with AVX2 of 8 (MLAS, convsym.cpp).
 # Others take a way of copies and a matrix product: 28 channels from 28, 7x7, took 1.9 times as long as 32.
@@ -45,23 +46,6 @@ def insert(
     for site in sorted(sites, key=lambda site: position[site.node]):  # one may read another's result, rounded by then
         writer.quantise(site)
     return writer.finish()
-
-
-def weight_scales(weights: NDArray[np.float32], levels: int = LEVELS) -> NDArray[np.float32]:
-    """Return the scale of each output channel, (cout,), of weights (cout, cin, h, w); 1 for a channel of zeros.
-
-    The largest weight of a channel becomes ``levels``.
-    """
-    largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
-    return np.where(largest > 0, largest / levels, 1.0).astype(np.float32)
-
-
-def scales_in(scales: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[np.floating[Any]]:
-    """Return scales in a float type: none smaller than it was, so that nothing is clipped, above 0 and finite."""
-    wide = np.minimum(scales, np.float32(np.finfo(dtype).max))
-    narrow = wide.astype(dtype)
-    with np.errstate(over="ignore"):
-        return np.where(narrow < wide, np.nextafter(narrow, dtype.type(np.inf)), narrow)
 
 
 class _Writer:
@@ -117,11 +101,8 @@ class _Writer:
         """Return the two nodes that round a tensor to the range that was ``measured`` of a float tensor."""
         scale = self._constant(f"{measured}/scale_{self.readers[measured]}", scales_in(self._scale(measured), dtype))
         zero = self._constant("int8/zero", np.int8(0))
-        quantised, rounded = self._name(module, "QuantizeLinear"), self._name(module, "DequantizeLinear")
-        return [
-            helper.make_node("QuantizeLinear", [tensor, scale, zero], [quantised], quantised),
-            helper.make_node("DequantizeLinear", [quantised, scale, zero], [rounded], rounded),
-        ]
+        quantised = self._node(module, "QuantizeLinear", [tensor, scale, zero])
+        return [quantised, self._node(module, "DequantizeLinear", [quantised.output[0], scale, zero])]
 
     def _round_source(self, site: Site, source: str, dtype: np.dtype[Any]) -> list[NodeProto]:
         """Return the nodes that round what a convolution reads; for ONNX Runtime with the channels last.
@@ -138,13 +119,8 @@ class _Writer:
         flat = self._node(site.module, "Flatten", [turned.output[0]], axis=3)
         pair = self._pair(site.module, flat.output[0], site.source, dtype)
         shaped = self._node(site.module, "Reshape", [pair[-1].output[0], shape])
-        return [
-            turned,
-            flat,
-            *pair,
-            shaped,
-            self._node(site.module, "Transpose", [shaped.output[0]], perm=[0, 3, 1, 2]),
-        ]
+        back = self._node(site.module, "Transpose", [shaped.output[0]], perm=[0, 3, 1, 2])
+        return [turned, flat, *pair, shaped, back]
 
     def _round_result(self, site: Site, node: NodeProto, channels: int, dtype: np.dtype[Any]) -> list[NodeProto]:
         """Return the nodes that round a convolution's result and leave its spare channels out."""
@@ -177,28 +153,25 @@ class _Writer:
         """
         name = node.input[1] if node.input[1] not in self.rounded else f"{node.name}/{node.input[1]}"
         self.rounded.add(name)
-        weights = _with_spare(self.exact.get(node.input[1], given).astype(np.float32), spare)
+        weights = with_spare(self.exact.get(node.input[1], given).astype(np.float32), spare)
         if spare and len(node.input) > 2:
             bias = numpy_helper.to_array(self.weights[node.input[2]])
-            node.input[2] = self._constant(f"{node.name}/{node.input[2]}", _with_spare(bias, spare))
+            node.input[2] = self._constant(f"{node.name}/{node.input[2]}", with_spare(bias, spare))
         scales = scales_in(weight_scales(weights, site.weight_levels), given.dtype)
-        steps = weights / scales.astype(np.float32)[:, None, None, None]
-        integers = np.clip(np.round(steps), -site.weight_levels, site.weight_levels).astype(np.int8)
+        integers = to_integers(weights, scales, site.weight_levels)
         step = [
             self._constant(f"{name}/scale", scales),
             self._constant(f"{name}/zero", np.zeros(len(scales), np.int8)),
         ]
+        before = self.before[node.name]
         if self.results:
             quantised = self._constant(f"{name}/int8", integers)
         else:
-            quantised = self._name(site.module, "QuantizeLinear")
-            inputs = [self._constant(f"{name}/rounded", _values(integers, scales)), *step]
-            self.before[node.name].append(helper.make_node("QuantizeLinear", inputs, [quantised], quantised, axis=0))
-        rounded = self._name(site.module, "DequantizeLinear")
-        self.before[node.name].append(
-            helper.make_node("DequantizeLinear", [quantised, *step], [rounded], rounded, axis=0)
-        )
-        node.input[1] = rounded
+            inputs = [self._constant(f"{name}/rounded", to_floats(integers, scales)), *step]
+            before.append(self._node(site.module, "QuantizeLinear", inputs, axis=0))
+            quantised = before[-1].output[0]
+        before.append(self._node(site.module, "DequantizeLinear", [quantised, *step], axis=0))
+        node.input[1] = before[-1].output[0]
 
     def _constant(self, name: str, value: NDArray | np.generic) -> str:
         if name not in self.weights:
@@ -208,24 +181,9 @@ class _Writer:
         return name
 
     def _node(self, module: str, operation: str, inputs: list[str], **attributes: Any) -> NodeProto:
-        name = self._name(module, operation)
-        return helper.make_node(operation, inputs, [name], name, **attributes)
-
-    def _name(self, module: str, operation: str) -> str:
         self.count += 1
-        return f"{module}/{operation}_{self.count}"
-
-
-def _with_spare(values: NDArray[Any], spare: int) -> NDArray[Any]:
-    """Return weights (cout, cin, h, w) or biases (cout,) with so many channels of zeros behind them."""
-    return np.pad(values, [(0, spare)] + [(0, 0)] * (values.ndim - 1))
-
-
-def _values(integers: NDArray[np.int8], scales: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """Return what 8-bit weights stand for, finite in the type of their scales, which quantises to the same again."""
-    values = integers * scales.astype(np.float32)[:, None, None, None]
-    largest = np.float32(np.finfo(scales.dtype).max)
-    return np.clip(values, -largest, largest).astype(scales.dtype)
+        name = f"{module}/{operation}_{self.count}"
+        return helper.make_node(operation, inputs, [name], name, **attributes)
 
 
 def _copy(node: NodeProto) -> NodeProto:
