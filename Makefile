@@ -11,9 +11,9 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py demo
 
-# A file at a time, so that what a file exports once is exported once.
+# A process a core, so that each needs but one thread; a file at a time, so that its fixtures are made once.
 test: $(VENV)/.dev lint
-	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
