@@ -25,7 +25,7 @@ from fsr_deploy.export.int8.post_training import Plan, find_ranges, quantise
 from fsr_deploy.export.int8.qdq import insert
 from fsr_deploy.export.int8.running import run_graph
 from fsr_deploy.export.int8.selection import Timing, choose, tensor_shapes, unit
-from fsr_deploy.export.int8.sites import find_sites
+from fsr_deploy.export.int8.sites import FLAT, find_sites
 from fsr_deploy.export.int8.step import Quantisation
 from fsr_deploy.export.int8.thresholds import CALIBRATORS
 from fsr_deploy.export.int8.weights import weight_scales
@@ -174,6 +174,27 @@ def test_every_convolution_in_float_has_a_reason(aminet: tuple[ModelProto, dict[
     convolutions = {module_of(node.name) for node in model.graph.node if "Conv" in node.op_type}
     assert {site.module for site in sites} | set(reasons) == convolutions
     assert all(reasons.values())
+
+
+class Lined(Chain):
+    """The chain with an ECA in it, whose convolution is over a line of channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Conv1d(1, 1, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.body(self.head(x))
+        gate = self.line(y.mean((2, 3)).unsqueeze(1)).sigmoid().movedim(1, 2).unsqueeze(3)
+        return x + self.tail(self.mend(y * gate))
+
+
+def test_a_convolution_over_a_line_stays_in_float(tmp_path: Path) -> None:
+    model, reasons = exported(Lined(), tmp_path)
+    sites, why = find_sites(model, reasons)
+    assert why["network.line"] == FLAT
+    chosen, _ = choose(model, sites)
+    assert {site.module for site in (*sites, *chosen)} <= {"network.body.0", "network.body.2", "network.mend.0"}
 
 
 def test_on_a_cpu_what_is_not_faster_stays_in_float(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ LEVELS = 127  # the largest 8-bit value, of activations and weights alike
 NARROW_LEVELS = 63  # the largest 7-bit value
 
 DEPTHWISE = "depthwise and grouped convolutions are slower in INT8"
+FLAT = "a convolution over a line of values multiplies too little to gain"
 RIM = "the first and the last convolutions touch the picture itself"
 ATTENTION = "inside attention, where rounding turns the weights of whole channels or positions"
 
@@ -66,6 +67,8 @@ def _reason(node: NodeProto, wiring: Wiring) -> str | None:
         return "transposed convolutions have no INT8 kernel in ONNX Runtime"
     if node.input[1] not in wiring.constants:
         return "its weights are computed"
+    if len(wiring.constants[node.input[1]]) != 4:
+        return FLAT
     if _group(node) != 1:
         return DEPTHWISE
     before = wiring.upstream(node, lambda at: not _is_dense(at))

@@ -9,10 +9,10 @@ from onnx import ModelProto, NodeProto
 
 
 class Wiring:
-    """A graph's tensors: ``producer`` and ``readers`` by name, ``constants`` the names of its initializers."""
+    """A graph's tensors: ``producer`` and ``readers`` by name, ``constants`` the shapes of its initializers by name."""
 
     def __init__(self, model: ModelProto) -> None:
-        self.constants = {tensor.name for tensor in model.graph.initializer}
+        self.constants = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
         self.outputs = {value.name for value in model.graph.output}
         self.producer: dict[str, NodeProto] = {}
         self.readers: dict[str, list[NodeProto]] = defaultdict(list)
