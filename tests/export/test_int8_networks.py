@@ -1,0 +1,57 @@
+"""Every network has an INT8 form that engines take, its convolutions in INT8 wherever they may be."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from fsr_deploy.export.deploy import prepare
+from fsr_deploy.export.graph import check_operators, export_onnx
+from fsr_deploy.export.int8.qdq import insert
+from fsr_deploy.export.int8.running import run_graph
+from fsr_deploy.export.int8.selection import choose
+from fsr_deploy.export.int8.sites import find_sites
+from fsr_deploy.export.precision import precision_map
+from fsr_deploy.models import registry
+
+LR = 8
+NARROW = {"channels": 8, "mid": 8, "width": 8, "blocks": 1, "lr_size": LR}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", registry.names())
+def test_a_network_is_written_in_int8(tmp_path: Path, name: str) -> None:
+    torch.manual_seed(0)
+    options = inspect.signature(registry.find(name).builder).parameters
+    network = registry.build(name, **{key: value for key, value in NARROW.items() if key in options}).eval()
+    deployable, _ = prepare(network, lr_size=LR, target="cpu")
+    path = tmp_path / "model.onnx"
+    export_onnx(deployable, path, lr_size=LR, batches=(1, 2, 4), precision="int8", opset=17)
+    model = onnx.load(path)
+    sites, _ = find_sites(model, dict.fromkeys(precision_map(deployable, "fp16"), "needs float"))
+    assert sites
+    choose(model, sites)  # times each of them
+
+    ranges = {tensor: 4.0 for site in sites for tensor in (site.source, site.result)}
+    for results in (False, True):
+        graph = insert(model, sites, ranges, results=results)
+        onnx.checker.check_model(graph, full_check=True)
+        check_operators(graph)
+        faces = np.random.default_rng(0).integers(0, 256, (3, LR, LR, 3), np.uint8)
+        assert run_graph(graph, faces).shape == (3, 8 * LR, 8 * LR, 3)
+
+    private = [site for site in sites if site.private]
+    session_options = onnxruntime.SessionOptions()
+    session_options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    session_options.log_severity_level = 4
+    content = insert(model, private, ranges, results=True).SerializeToString()
+    onnxruntime.InferenceSession(content, session_options, providers=["CPUExecutionProvider"])
+    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+    assert kinds["QLinearConv"] == len(private)
