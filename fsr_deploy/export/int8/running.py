@@ -15,13 +15,16 @@ from fsr_deploy.runtime.onnx import EXACT_PRODUCTS
 CHUNK = 4
 
 
-def open_graph(model: ModelProto, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """Return a session of a graph on the CPU, with as many threads as the runtime takes unless told otherwise."""
+def open_graph(model: ModelProto, threads: int | None = None, *, exact: bool = True) -> onnxruntime.InferenceSession:
+    """Return a session of a graph on the CPU, with as many threads as the runtime takes unless told otherwise.
+
+    Without ``exact`` products of 8 bits may overflow, as ONNX Runtime has it by itself.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or physical_cores()
     options.log_severity_level = 4
     # As the runtime's sessions: exact, and with threads that do not spin in the way of another session that is timed.
-    options.add_session_config_entry(EXACT_PRODUCTS, "1")
+    options.add_session_config_entry(EXACT_PRODUCTS, "1" if exact else "0")
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
