@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper
 
 FACTS = {"fsr.model": "tiny", "fsr.precision": "fp32", "fsr.trained": "true", "fsr.batches": "1,4,8"}
 
@@ -69,3 +70,12 @@ def _busy_work(source: str, result: str, count: int) -> list[onnx.NodeProto]:
         helper.make_node("Mul", [names[-1], "zero"], ["nothing"]),
         helper.make_node("Add", [source, "nothing"], [result]),
     ]
+
+
+def optimised(model: ModelProto, folder: Path) -> list[NodeProto]:
+    """Return the nodes that ONNX Runtime makes of a graph on this CPU, by way of a file in a folder."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return list(onnx.load(folder / "optimised.onnx").graph.node)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx import ModelProto
@@ -36,6 +35,7 @@ from fsr_deploy.export.quality import Judge
 from fsr_deploy.export.sensitivity import rank
 from fsr_deploy.models.aminet import AMINet
 from fsr_deploy.runtime.profiling.modules import ModuleCost, ModuleTable
+from tests.engines import optimised
 
 LR = 4
 
@@ -159,12 +159,7 @@ def test_onnx_runtime_computes_every_private_convolution_in_int8(
     model, reasons = aminet
     sites = [site for site in find_sites(model, reasons)[0] if site.private]
     ranges = {name: 1.0 for site in sites for name in (site.source, site.result)}
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    options.log_severity_level = 4
-    graph = insert(model, sites, ranges, results=True)
-    onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+    kinds = Counter(node.op_type for node in optimised(insert(model, sites, ranges, results=True), tmp_path))
     assert kinds["QLinearConv"] == len(sites) > 50
 
 
@@ -217,12 +212,8 @@ def test_what_is_timed_as_int8_is_computed_in_int8(tmp_path: Path, module: str, 
             node.op_type = "Neg" if node.op_type == "LeakyRelu" else node.op_type
     site = next(site for site in find_sites(model, reasons)[0] if site.module == module)
     alone = unit(model, site, tensor_shapes(model))
-    path = tmp_path / "unit.onnx"
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(path)
     graph = insert(alone, [site], {site.source: 1.0, site.result: 1.0}, results=True)
-    onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    kinds = {node.op_type for node in onnx.load(path).graph.node}
+    kinds = {node.op_type for node in optimised(graph, tmp_path)}
     assert "QLinearConv" in kinds and not kinds & {"Conv", "FusedConv"}
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import ModelProto
 
 from fsr_deploy.export.int8 import qdq
 from fsr_deploy.export.int8.running import run_graph
 from fsr_deploy.export.int8.sites import Site, find_sites
+from tests.engines import optimised
 from tests.export.test_int8 import Chain, exported
 
 WIDTH = 12
@@ -54,11 +54,7 @@ def test_onnx_runtime_computes_in_int8_and_transposes_nothing_that_is_rounded(
     graph: tuple[ModelProto, list[Site]], tmp_path: Path
 ) -> None:
     model, sites = graph
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    spare = quantised(model, sites, results=True)
-    onnxruntime.InferenceSession(spare.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    nodes = onnx.load(tmp_path / "optimised.onnx").graph.node
+    nodes = optimised(quantised(model, sites, results=True), tmp_path)
     kinds = {name: node.op_type for node in nodes for name in node.output}
     assert list(kinds.values()).count("QLinearConv") == len(sites)
     read_by_transpose = {kinds.get(node.input[0]) for node in nodes if node.op_type == "Transpose"}

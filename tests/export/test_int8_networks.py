@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 
@@ -20,9 +19,8 @@ from fsr_deploy.export.int8.selection import choose
 from fsr_deploy.export.int8.sites import find_sites
 from fsr_deploy.export.precision import precision_map
 from fsr_deploy.models import registry
-
-LR = 8
-NARROW = {"channels": 8, "mid": 8, "width": 8, "blocks": 1, "lr_size": LR}
+from tests.engines import optimised
+from tests.export.test_graph import LR_SIZE, SMALL
 
 
 @pytest.mark.slow
@@ -30,10 +28,10 @@ NARROW = {"channels": 8, "mid": 8, "width": 8, "blocks": 1, "lr_size": LR}
 def test_a_network_is_written_in_int8(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
     options = inspect.signature(registry.find(name).builder).parameters
-    network = registry.build(name, **{key: value for key, value in NARROW.items() if key in options}).eval()
-    deployable, _ = prepare(network, lr_size=LR, target="cpu")
+    network = registry.build(name, **{key: value for key, value in SMALL.items() if key in options}).eval()
+    deployable, _ = prepare(network, lr_size=LR_SIZE, target="cpu")
     path = tmp_path / "model.onnx"
-    export_onnx(deployable, path, lr_size=LR, batches=(1, 2, 4), precision="int8", opset=17)
+    export_onnx(deployable, path, lr_size=LR_SIZE, batches=(1, 2, 4), precision="int8", opset=17)
     model = onnx.load(path)
     sites, _ = find_sites(model, dict.fromkeys(precision_map(deployable, "fp16"), "needs float"))
     assert sites
@@ -44,14 +42,9 @@ def test_a_network_is_written_in_int8(tmp_path: Path, name: str) -> None:
         graph = insert(model, sites, ranges, results=results)
         onnx.checker.check_model(graph, full_check=True)
         check_operators(graph)
-        faces = np.random.default_rng(0).integers(0, 256, (3, LR, LR, 3), np.uint8)
-        assert run_graph(graph, faces).shape == (3, 8 * LR, 8 * LR, 3)
+        faces = np.random.default_rng(0).integers(0, 256, (3, LR_SIZE, LR_SIZE, 3), np.uint8)
+        assert run_graph(graph, faces).shape == (3, 8 * LR_SIZE, 8 * LR_SIZE, 3)
 
     private = [site for site in sites if site.private]
-    session_options = onnxruntime.SessionOptions()
-    session_options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    session_options.log_severity_level = 4
-    content = insert(model, private, ranges, results=True).SerializeToString()
-    onnxruntime.InferenceSession(content, session_options, providers=["CPUExecutionProvider"])
-    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+    kinds = Counter(node.op_type for node in optimised(insert(model, private, ranges, results=True), tmp_path))
     assert kinds["QLinearConv"] == len(private)

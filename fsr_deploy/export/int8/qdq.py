@@ -65,6 +65,7 @@ class _Writer:
         }
         self.before: dict[str, list[NodeProto]] = {}
         self.after: dict[str, list[NodeProto]] = {}
+        self.replaced: dict[str, str] = {}  # results by what their readers get instead, rounded
         self.count = len(self.nodes)
         self.readers: Counter[str] = Counter()
         self.rounded: set[str] = set()
@@ -73,20 +74,20 @@ class _Writer:
         """Put a convolution in INT8."""
         node = self.nodes[site.node]
         weights = numpy_helper.to_array(self.weights[node.input[1]])
-        before = self._round_source(site, node.input[0], weights.dtype)
+        before = self._round_source(site, self.replaced.get(node.input[0], node.input[0]), weights.dtype)
         self.before.setdefault(site.node, []).extend(before)
         node.input[0] = before[-1].output[0]
         private = self.results and site.private
         self._quantise_weights(site, node, weights, spare=-len(weights) % CHANNELS if private else 0)
         if private:
             after = self.after[site.node] = self._round_result(site, node, len(weights), weights.dtype)
-            for reader in self.nodes.values():
-                reader.input[:] = [after[-1].output[0] if name == site.result else name for name in reader.input]
+            self.replaced[site.result] = after[-1].output[0]
 
     def finish(self) -> ModelProto:
         """Return the graph."""
         ordered = []
         for node in self.model.graph.node:
+            node.input[:] = [self.replaced.get(name, name) for name in node.input]
             ordered += [*self.before.get(node.name, ()), node, *self.after.get(node.name, ())]
         if self.before:
             ordered = [_copy(node) for node in ordered]
