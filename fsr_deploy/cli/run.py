@@ -116,8 +116,8 @@ def _conclude(summary: RunSummary, work: Work) -> None:
         say(line)
     for line in summary.sizes.warnings():
         warn(line)
-    if summary.alpha_dropped:
-        say(f"transparency was dropped in {summary.alpha_dropped} of the frames")
+    for change, count in sorted(summary.changes.items(), key=lambda item: item[0].name):
+        say(f"{change.value} in {count} of the frames")
     if summary.stages and work.folder:
         rates = ", ".join(f"{name} {rate:.1f}" for name, rate in summary.stages.stages.items())
         say(
@@ -137,6 +137,8 @@ def _conclude(summary: RunSummary, work: Work) -> None:
 
 
 def _as_json(info: EngineInfo, work: Work, summary: RunSummary, batch: int) -> dict[str, Any]:
+    from fsr_deploy.colour import Change
+
     return {
         "engine": {**asdict(info), "batch": batch},
         "output": str(work.folder or work.jobs[0].target),
@@ -149,7 +151,7 @@ def _as_json(info: EngineInfo, work: Work, summary: RunSummary, batch: int) -> d
             "resized": {kind.name.lower(): count for kind, count in summary.sizes.resized.items()},
             "cropped": summary.sizes.misshapen if summary.sizes.fit == "crop" else 0,
             "stretched": summary.sizes.misshapen if summary.sizes.fit == "stretch" else 0,
-            "alpha_dropped": summary.alpha_dropped,
+            **{change.name.lower(): summary.changes[change] for change in Change},
         },
         "failures": [{"frame": str(failed.job.source), "reason": failed.reason} for failed in summary.failed],
         "warnings": summary.sizes.warnings(),

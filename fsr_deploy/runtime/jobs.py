@@ -12,7 +12,7 @@ from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.images import SUFFIXES
 from fsr_deploy.listing import list_frames
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".gif")
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from fsr_deploy.colour import Change
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.resize import Fit
 from fsr_deploy.runtime.cores import usable_cores
@@ -47,7 +49,7 @@ class RunSummary:
     sizes: SizeCount
     done: int = 0
     already_done: int = 0
-    alpha_dropped: int = 0
+    changes: Counter[Change] = field(default_factory=Counter)
     failed: list[Failed] = field(default_factory=list)
     seconds: float = 0.0
     stages: StageReport | None = None
@@ -148,5 +150,5 @@ def _batches(frames: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:
 
 def _count(frame: Loaded, summary: RunSummary) -> None:
     summary.done += 1
-    summary.alpha_dropped += frame.had_alpha
+    summary.changes.update(frame.changes)
     summary.sizes.add(frame.size)

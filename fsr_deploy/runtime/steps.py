@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fsr_deploy.colour import Change
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.files import read_file, write_file
 from fsr_deploy.images import decode_frame, encode_frame
@@ -28,7 +29,7 @@ class Loaded:
     key: str
     face: Face
     size: tuple[int, int]
-    had_alpha: bool
+    changes: frozenset[Change]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Load:
         except InputError as error:
             return Failed(job, str(error))
         face = lr_face(frame.pixels, self.engine.lr_shape, self.fit)
-        return Loaded(job, key, face, frame.pixels.shape[:2], frame.had_alpha)
+        return Loaded(job, key, face, frame.pixels.shape[:2], frame.changes)
 
 
 class Upscale:
