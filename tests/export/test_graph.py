@@ -120,6 +120,18 @@ def test_bf16_is_typed_and_written_with_the_opset_that_knows_it(network: nn.Modu
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "precision", "opset", "ir"),
+    [("17", "fp32", 17, 8), ("trt", "fp32", 18, 8), ("19", "fp16", 19, 9), ("bf16", "bf16", 22, 10)],
+)
+def test_a_file_asks_for_no_newer_format_than_its_operators_need(
+    network: nn.Module, folder: Path, name: str, precision: str, opset: int, ir: int
+) -> None:
+    model = onnx.load(export(network, folder / f"{name}.onnx", precision, opset, target="trt"))
+    assert (model.opset_import[0].version, model.ir_version) == (opset, ir)
+    onnx.checker.check_model(model, full_check=True)
+
+
 def test_bytes_go_in_and_come_out_of_any_batch(network: nn.Module, folder: Path) -> None:
     graph = onnx.load(export(network, folder / "trt.onnx", target="trt")).graph
     shapes = {
