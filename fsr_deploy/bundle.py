@@ -28,6 +28,8 @@ LAYERS_NAME = "layers.json"
 MIXED = "int8+fp16"  # convolutions in INT8 where that is harmless, FP16 elsewhere
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", MIXED)
 IO_KINDS = ("uint8", "float")
+TARGETS = ("onnxruntime", "tensorrt")  # what a graph is written for
+_OLD_TARGETS = {"cpu": "onnxruntime", "trt": "tensorrt"}  # their names in older bundles
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class BundleInfo:
     """The contents of ``bundle.json``.
 
     ``batches`` is (min, opt, max). ``io`` is "uint8" (RGB faces, (N, h, w, 3)) or "float" (the bare network,
-    (N, 3, H, W) in [-1, 1]); ``graph_target`` is what the graph was rewritten for, "cpu" or "trt". ``files`` maps a
+    (N, 3, H, W) in [-1, 1]); ``graph_target`` is what the graph was written for, one of TARGETS. ``files`` maps a
     file's name to its SHA-256. ``precision_map`` maps a module's name in the network, "" for the network itself, to
     {"precision", "reason"} where it differs from what is around it; the innermost entry that is or holds a module
     counts, without any ``precision``. ``parity`` and ``latency`` are the measured tables; ``parity_passed`` is False
@@ -78,7 +80,7 @@ class BundleInfo:
     trained: bool
     io: str = "uint8"
     color: str = "RGB"
-    graph_target: str = "cpu"
+    graph_target: str = "onnxruntime"
     options: dict[str, Any] = field(default_factory=dict)
     checkpoint_sha256: str | None = None
     files: dict[str, str] = field(default_factory=dict)
@@ -152,6 +154,7 @@ def parse_info(data: Any, path: Path) -> BundleInfo:
         info: BundleInfo = decode(BundleInfo, data, "")
     except TypeError as error:
         raise InputError(f"{path}: incomplete or damaged: {error}; export the bundle again") from error
+    info = replace(info, graph_target=_OLD_TARGETS.get(info.graph_target, info.graph_target))
     for good, fault in _conditions(info):
         if not good:
             raise InputError(f"{path}: incomplete or damaged: {fault}; export the bundle again")
@@ -166,6 +169,7 @@ def _conditions(info: BundleInfo) -> list[tuple[bool, str]]:
         (info.schema >= 1, "schema is not a version"),
         (info.precision in PRECISIONS, f"precision is not one of {', '.join(PRECISIONS)}"),
         (info.io in IO_KINDS, f"io is not one of {', '.join(IO_KINDS)}"),
+        (info.graph_target in TARGETS, f"graph_target is not one of {', '.join(TARGETS)}"),
         (0 < info.scale <= 64 and 0 < info.lr_size <= 4096, "scale or lr_size is out of range"),
         (all(0 < a <= b <= c for a, b, c in ((low, best, high), *profiles)), "batches are not min <= opt <= max"),
         (len(info.inputs) == len(info.outputs) == 1, "an engine has one input and one output"),
