@@ -53,7 +53,9 @@ def export(model: Model, work: Work) -> None:
         bundle = work / f"{model}-{precision}"
         if not (bundle / ONNX_NAME).is_file():
             source = TRAINED.get(model, model)
-            call("fsr-export", source, "--target", "onnx", "--batch", "1,4,8", *options, "-o", bundle, check=False)
+            call(
+                "fsr-export", source, "--target", "onnxruntime", "--batch", "1,4,8", *options, "-o", bundle, check=False
+            )
 
 
 @app.command()

@@ -38,6 +38,7 @@ def main(
                     precision=precision,
                     lr_size=lr_size,
                     batches=BATCHES,
+                    target="tensorrt",
                     opset=EXPORT_OPSET if precision == "bf16" else OPSET,
                     budget=BUDGETS[precision],
                     output=output / f"{model}-{precision.replace('+', '-')}",

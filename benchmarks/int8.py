@@ -61,7 +61,7 @@ def main() -> None:
 
     source = load_source(arguments.model)
     size, scale = source.lr_size, source.scale
-    deployable, _ = prepare(source.network, lr_size=size, scale=scale, target="cpu")
+    deployable, _ = prepare(source.network, lr_size=size, scale=scale, target="onnxruntime")
     lr, truth = lr_faces(None, arguments.faces, size, scale), true_faces(arguments.faces, size * scale)
     eager = Eager(source.network, scale)
     judge = Judge(lr, np.concatenate([eager.run(lr[i : i + 4]) for i in range(0, len(lr), 4)]), truth)

@@ -1,6 +1,6 @@
 """Does fsr-profile find a module that takes a tenth longer, and stay silent where nothing has changed?
 
-    fsr-export weights/aminet-tiny-faces.safetensors --target onnx -o aminet-tiny
+    fsr-export weights/aminet-tiny-faces.safetensors --target onnxruntime -o aminet-tiny
     python benchmarks/planted.py plant aminet-tiny work
     python benchmarks/planted.py measure work before planted again noisy noisy-again
     python benchmarks/planted.py judge work

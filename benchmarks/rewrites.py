@@ -27,7 +27,7 @@ import typer
 
 from fsr_deploy.export.deploy import Deployable
 from fsr_deploy.export.graph import INPUT, export_onnx
-from fsr_deploy.export.rewrites import CPU, REWRITES, Rewrite, rewrite
+from fsr_deploy.export.rewrites import ONNXRUNTIME, REWRITES, Rewrite, rewrite
 from fsr_deploy.models import registry
 
 LR_SIZE = 16
@@ -56,17 +56,19 @@ def main(
 
 def choices() -> Iterator[tuple[str, Sequence[Rewrite]]]:
     """Yield names and rewrites: all for the CPU, those for every target, and all but one."""
-    steps = [step for step in REWRITES if "cpu" in step.targets]
+    steps = [step for step in REWRITES if "onnxruntime" in step.targets]
     yield ALL, steps
-    yield BASE, [step for step in steps if step.targets != CPU]
+    yield BASE, [step for step in steps if step.targets != ONNXRUNTIME]
     for left_out in steps:
-        if left_out.targets == CPU:
+        if left_out.targets == ONNXRUNTIME:
             yield f"without {left_out.name}", [step for step in steps if step is not left_out]
 
 
 def session(network: torch.nn.Module, steps: Sequence[Rewrite], folder: Path) -> onnxruntime.InferenceSession:
     path = folder / "model.onnx"
-    deployable = Deployable(rewrite(network, "cpu", [replace(step, targets=CPU) for step in steps]), LR_SIZE).eval()
+    deployable = Deployable(
+        rewrite(network, "onnxruntime", [replace(step, targets=ONNXRUNTIME) for step in steps]), LR_SIZE
+    ).eval()
     export_onnx(deployable, path, lr_size=LR_SIZE, batches=(1, 1, 1), precision="fp32")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -30,6 +30,8 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8", MIXED)
 IO_KINDS = ("uint8", "float")
 LR_RECIPE = "pillow-bicubic"  # how LR faces are made, see resize.py; an engine is worth what it promises on such only
 MIN_LR_SIZE, MAX_LR_SIZE = 4, 512  # the sides of LR faces that fsr-export takes
+TARGETS = ("onnxruntime", "tensorrt")  # what a graph is written for
+_OLD_TARGETS = {"cpu": "onnxruntime", "trt": "tensorrt"}  # their names in older bundles
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class BundleInfo:
     """The contents of ``bundle.json``.
 
     ``batches`` is (min, opt, max). ``io`` is "uint8" (RGB faces, (N, h, w, 3)) or "float" (the bare network,
-    (N, 3, H, W) in [-1, 1]); ``graph_target`` is what the graph was rewritten for, "cpu" or "trt". ``files`` maps a
+    (N, 3, H, W) in [-1, 1]); ``graph_target`` is what the graph was written for, one of TARGETS. ``files`` maps a
     file's name to its SHA-256. ``precision_map`` maps a module's name in the network, "" for the network itself, to
     {"precision", "reason"} where it differs from what is around it; the innermost entry that is or holds a module
     counts, without any ``precision``. ``parity`` and ``latency`` are the measured tables; ``parity_passed`` is False
@@ -82,7 +84,7 @@ class BundleInfo:
     trained: bool
     io: str = "uint8"
     color: str = "RGB"
-    graph_target: str = "cpu"
+    graph_target: str = "onnxruntime"
     options: dict[str, Any] = field(default_factory=dict)
     checkpoint_sha256: str | None = None
     files: dict[str, str] = field(default_factory=dict)
@@ -163,6 +165,7 @@ def parse_info(data: Any, path: Path) -> BundleInfo:
             f"{path}: its engine was made for LR faces by {info.lr_recipe}, which this fsr-deploy does not know; "
             "upgrade fsr-deploy"
         )
+    info = replace(info, graph_target=_OLD_TARGETS.get(info.graph_target, info.graph_target))
     for good, fault in _conditions(info):
         if not good:
             raise InputError(f"{path}: incomplete or damaged: {fault}; export the bundle again")
@@ -177,6 +180,7 @@ def _conditions(info: BundleInfo) -> list[tuple[bool, str]]:
         (info.schema >= 1, "schema is not a version"),
         (info.precision in PRECISIONS, f"precision is not one of {', '.join(PRECISIONS)}"),
         (info.io in IO_KINDS, f"io is not one of {', '.join(IO_KINDS)}"),
+        (info.graph_target in TARGETS, f"graph_target is not one of {', '.join(TARGETS)}"),
         (0 < info.scale <= 64 and 0 < info.lr_size <= 4096, "scale or lr_size is out of range"),
         (all(0 < a <= b <= c for a, b, c in ((low, best, high), *profiles)), "batches are not min <= opt <= max"),
         (len(info.inputs) == len(info.outputs) == 1, "an engine has one input and one output"),

@@ -74,6 +74,12 @@ def test_an_engine_for_lr_faces_made_in_an_unknown_way_is_refused(bundle: Path) 
     )
 
 
+@pytest.mark.parametrize(("old", "now"), [("cpu", "onnxruntime"), ("trt", "tensorrt"), ("tensorrt", "tensorrt")])
+def test_what_older_bundles_call_the_target_of_their_graph_is_understood(bundle: Path, old: str, now: str) -> None:
+    change(bundle, graph_target=old)
+    assert read_bundle(bundle).info.graph_target == now
+
+
 DAMAGE = {
     "a number as text": ({"scale": "8"}, "scale is str instead of int"),
     "a bool as a number": ({"lr_size": True}, "lr_size is bool instead of int"),
@@ -86,6 +92,7 @@ DAMAGE = {
     "a shape of floats": ({"inputs": [{"name": "lr", "dtype": "u", "shape": [1.5]}]}, "inputs[0].shape[0] is float"),
     "an unknown precision": ({"precision": "fp13"}, "precision is not one of fp32, fp16, bf16, int8"),
     "an unknown io": ({"io": "yuv"}, "io is not one of uint8, float"),
+    "an unknown target": ({"graph_target": "tpu"}, "graph_target is not one of onnxruntime, tensorrt"),
     "an absurd size": ({"lr_size": 10**12}, "scale or lr_size is out of range"),
     "terminal codes": ({"model": "\x1b[2Jaminet"}, "model holds control characters"),
     "half a surrogate pair": ({"notes": ["\ud800"]}, "notes[0] holds control characters"),

@@ -13,6 +13,7 @@ from fsr_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from fsr_deploy.bundle import Bundle
+    from fsr_deploy.export.options import ExportOptions
     from fsr_deploy.export.tensorrt_config import PlanOptions
 
 MAX_BATCH = 4096
@@ -59,7 +60,17 @@ def main(
         ),
     ] = None,
     batch: Annotated[str, typer.Option(metavar="MIN,OPT,MAX", help="Batch sizes; one number fixes it.")] = "1,8,32",
-    target: Annotated[str, typer.Option(help="auto: a TensorRT plan too, where it can be built; onnx; trt.")] = "auto",
+    target: Annotated[
+        str, typer.Option(help="What the graph is written for: onnxruntime, tensorrt; auto: for this machine.")
+    ] = "auto",
+    with_plan: Annotated[
+        bool | None,
+        typer.Option(
+            "--plan/--no-plan",
+            help="Build the plan of a graph for TensorRT here; --plan: or exit 3.",
+            show_default="where this machine can",
+        ),
+    ] = None,
     io: Annotated[str, typer.Option(help="uint8: faces in and out; float: the bare network.")] = "uint8",
     opset: Annotated[
         int | None,
@@ -120,6 +131,8 @@ def main(
     if rebuild is not None:
         if model is not None:
             raise UsageError("--rebuild takes a bundle as it is; leave MODEL out")
+        if target != "auto" or with_plan is not None:
+            raise UsageError("--rebuild builds the plan of a bundle as it is; leave --target, --plan and --no-plan out")
         _rebuild(rebuild, plan, force=force, json=json)
         return
     if model is None:
@@ -130,34 +143,33 @@ def main(
     if precision == "fp32" and (analyze or not repair):
         raise UsageError("--analyze and --no-repair are about a reduced precision; give --fp16, --bf16 or --int8 too")
     batches = _batches("--batch", batch)
-    refuse_unknown("--target", target, ("auto", "onnx", "trt"))
     refuse_unknown("--io", io, ("uint8", "float"))
     from fsr_deploy.export.int8.options import Int8Options
     from fsr_deploy.export.options import ExportOptions
     from fsr_deploy.export.parity import budget_for
     from fsr_deploy.export.pipeline import export
 
-    bundle = export(
-        ExportOptions(
-            model=model,
-            checkpoint=checkpoint,
-            precision=precision,
-            lr_size=lr_size,
-            batches=batches,
-            target=target,
-            io="float" if io == "float" else "uint8",
-            opset=opset,
-            faces=faces,
-            budget=budget_for(precision, budget_db, budget_levels, budget_loss),
-            plan=plan,
-            int8=Int8Options(calib=calib, calibrator=calibrator, images=calib_images),
-            repair=repair,
-            analyze=analyze,
-            force=force,
-            output=output,
-        )
+    options = ExportOptions(
+        model=model,
+        checkpoint=checkpoint,
+        precision=precision,
+        lr_size=lr_size,
+        batches=batches,
+        target=target,
+        with_plan=with_plan,
+        io="float" if io == "float" else "uint8",
+        opset=opset,
+        faces=faces,
+        budget=budget_for(precision, budget_db, budget_levels, budget_loss),
+        plan=plan,
+        int8=Int8Options(calib=calib, calibrator=calibrator, images=calib_images),
+        repair=repair,
+        analyze=analyze,
+        force=force,
+        output=output,
     )
-    _say_next(bundle, target)
+    bundle = export(options)
+    _say_next(bundle, options)
     if json:
         print_json(_summary(bundle))
 
@@ -204,7 +216,7 @@ def _rebuild(directory: Path, plan: PlanOptions, *, force: bool, json: bool) -> 
     from fsr_deploy.export.tensorrt import rebuild
 
     bundle = Bundle(directory, rebuild(directory, plan, force=force))
-    _say_next(bundle, "trt")
+    _say_next(bundle)
     if json:
         print_json(_summary(bundle))
 
@@ -232,15 +244,18 @@ def _list(json: bool) -> None:
         print(f"{record.name:<{width}}  {size}  {record.description}")
 
 
-def _say_next(bundle: Bundle, target: str) -> None:
-    """Say what was written and what to do with it."""
+def _say_next(bundle: Bundle, options: ExportOptions | None = None) -> None:
+    """Say what was written and what to do with it; ``options`` are those of an export, None of a rebuild."""
     size = sum((bundle.path / name).stat().st_size for name in bundle.info.files)
     say(f"wrote {bundle.path}: {', '.join(bundle.info.files)} ({size / 2**20:.1f} MiB)")
-    if bundle.info.plan is None and target == "auto":
-        from fsr_deploy.export.tensorrt import why_no_plan
+    if options and bundle.info.plan is None:
+        if bundle.info.graph_target == "tensorrt":
+            from fsr_deploy.export.tensorrt import why_no_plan
 
-        say(f"no TensorRT plan: {why_no_plan()}")
-        say(f"build it where the GPU is: fsr-export --rebuild {bundle.path}")
+            say(f"no TensorRT plan: {'--no-plan' if options.with_plan is False else why_no_plan(options.plan.device)}")
+            say(f"build it where the GPU is: fsr-export --rebuild {bundle.path}")
+        elif options.target == "auto":
+            say("the graph is written for ONNX Runtime; for a GPU with TensorRT export it with --target tensorrt")
     runs_here = bundle.info.plan is not None or bundle.info.precision != "bf16"
     if bundle.info.io == "uint8" and runs_here:
         say(f"run it: fsr-run {bundle.path} FRAMES -o OUT")

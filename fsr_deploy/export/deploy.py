@@ -42,7 +42,7 @@ def prepare(
     scale: int = 8,
     precision: str = "fp32",
     io: Io = "uint8",
-    target: Target = "cpu",
+    target: Target = "onnxruntime",
     keep: Iterable[str] | Mapping[str, str] = (),
     blocks: Collection[str] = (),
 ) -> tuple[nn.Module, PrecisionMap]:

@@ -61,6 +61,8 @@ def export_onnx(
     _strip(model)
     if opset < EXPORT_OPSET:
         opset17.to_opset_17(model)
+    # The least that the opset needs: older runtimes (ONNX Runtime 1.17, and what is built on it) refuse a newer one.
+    model.ir_version = helper.find_min_ir_version_for(model.opset_import)
     facts = {"precision": precision, "batches": ",".join(map(str, batches)), **(metadata or {})}
     helper.set_model_props(model, {f"fsr.{key}": value for key, value in sorted(facts.items())})
     onnx.checker.check_model(model, full_check=True)

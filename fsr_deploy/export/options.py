@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fsr_deploy.bundle import MIXED
+from fsr_deploy.bundle import MIXED, TARGETS
+from fsr_deploy.console import refuse_unknown
 from fsr_deploy.errors import UsageError
 from fsr_deploy.export.deploy import Io
 from fsr_deploy.export.int8.options import Int8Options
 from fsr_deploy.export.parity import BUDGETS, Budget
 from fsr_deploy.export.tensorrt_config import PlanOptions
+
+OLD_TARGETS = {"onnx": "onnxruntime", "cpu": "onnxruntime", "trt": "tensorrt"}  # other words for the same
 
 # 17 is the newest that every supported TensorRT reads, 19 the first whose QuantizeLinear takes FP16, 22 the first whose
 # convolution takes BF16.
@@ -23,11 +26,13 @@ class ExportOptions:
     """What to export and how; the command's options, one to one.
 
     ``model`` is a registered name or a checkpoint, ``batches`` are (min, opt, max). ``lr_size`` None is the size that
-    the network is made for, or 16; ``opset`` None that of DEFAULT_OPSETS. ``target`` "onnx" writes the graph for CPUs,
-    "trt" also builds the plan, "auto" builds it where there are a GPU and TensorRT. ``faces`` is a folder to prove
-    with, None for drawn faces. ``plan`` is how a plan is built, ``int8`` how INT8 is calibrated. ``repair`` returns
-    the fewest modules to float where the precision is over its budget; without, such an export is refused. ``analyze``
-    ranks the modules by what the precision does to each.
+    the network is made for, or 16; ``opset`` None that of DEFAULT_OPSETS. ``target`` is what the graph is written for,
+    one of bundle.TARGETS, or "auto": TensorRT where this machine can build a plan and for half precision, which is
+    worth its name on a GPU only, ONNX Runtime elsewhere. ``with_plan`` builds a plan of a graph for TensorRT, or does
+    not; None builds it where this machine can. ``faces`` is a folder to prove with, None for drawn faces. ``plan`` is
+    how a plan is built, ``int8`` how INT8 is calibrated. ``repair`` returns the fewest modules to float where the
+    precision is over its budget; without, such an export is refused. ``analyze`` ranks the modules by what the
+    precision does to each.
     """
 
     model: str
@@ -36,6 +41,7 @@ class ExportOptions:
     lr_size: int | None = None
     batches: tuple[int, int, int] = (1, 8, 32)
     target: str = "auto"
+    with_plan: bool | None = None
     io: Io = "uint8"
     opset: int | None = None
     faces: Path | None = None
@@ -46,6 +52,12 @@ class ExportOptions:
     analyze: bool = False
     force: bool = False
     output: Path | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "target", OLD_TARGETS.get(self.target, self.target))
+        refuse_unknown("--target", self.target, ("auto", *TARGETS))
+        if self.with_plan and self.target == "onnxruntime":
+            raise UsageError("--plan is for a graph that is written for TensorRT; leave --target onnxruntime out")
 
 
 def fp16_part(options: ExportOptions) -> ExportOptions:

@@ -55,7 +55,7 @@ def export(options: ExportOptions) -> Bundle:
     Raises UsageError, InputError and MissingError for what cannot be exported, and ParityError, with nothing published,
     for an engine over its budget; ``force`` publishes it all the same and notes that in the bundle.
     """
-    builds_plan = wants_plan(options)
+    graph_target, builds_plan = choose_target(options)
     step = _stopwatch()
     step("load the network and faces to prove with")
     source = load_source(options.model, options.checkpoint, options.lr_size)
@@ -65,7 +65,6 @@ def export(options: ExportOptions) -> Bundle:
     destination = options.output or Path(f"{source.name}-{options.precision.replace('+', '-')}")
     with staged_directory(destination) as directory:
         step(f"write the {options.precision} graph")
-        graph_target = written_for(options, builds_plan)
         first = fp16_part(options) if options.precision == MIXED else options
         kept = write_graph(first, source, graph_target, directory / ONNX_NAME)
         step("run the eager FP32 module")
@@ -87,7 +86,7 @@ def export(options: ExportOptions) -> Bundle:
         for note in info.notes:
             warn(note)
         step("time the engine against eager")
-        info = replace(info, latency=time_both(options, source, engines[0], reference))
+        info = replace(info, latency=time_both(options, source, graph_target, engines[0], reference))
         step("draw, describe and publish")
         draw(directory, destination.name, info, engines[-1], reference)
         info = write_info(directory, info)
@@ -129,25 +128,19 @@ def reduce(
     return reduced, engines, rows
 
 
-def wants_plan(options: ExportOptions) -> bool:
-    """Tell whether a TensorRT plan is built; raises MissingError where it was asked for and cannot be."""
-    if options.target == "onnx":
-        return False
-    reason = why_no_plan(options.plan.device)
-    if reason and options.target == "trt":
-        raise MissingError(f"--target trt: {reason}; without it, --rebuild builds the plan later, where the GPU is")
-    return not reason
+def choose_target(options: ExportOptions) -> tuple[Target, bool]:
+    """Return what the graph is written for, and whether a plan of it is built here (see ExportOptions).
 
-
-def written_for(options: ExportOptions, builds_plan: bool) -> Target:
-    """Return what the graph is rewritten for: where it will run.
-
-    Without a plan, that is the CPU, except for FP16 and BF16, alone or with INT8, which are worth their name on a GPU
-    only.
+    Raises MissingError where a plan was asked for and cannot be built.
     """
-    if options.target == "onnx":
-        return "cpu"
-    return "trt" if builds_plan or options.precision in ("fp16", "bf16", MIXED) else "cpu"
+    if options.target == "onnxruntime":
+        return "onnxruntime", False
+    reason = why_no_plan(options.plan.device)
+    if reason and options.with_plan:
+        raise MissingError(f"--plan: {reason}; without it, --rebuild builds the plan later, where the GPU is")
+    if options.target == "auto" and reason and options.precision not in (*TYPES, MIXED):
+        return "onnxruntime", False
+    return "tensorrt", not reason and options.with_plan is not False
 
 
 def run_eager(options: ExportOptions, source: Source, faces: NDArray[np.uint8]) -> Reference:
@@ -185,14 +178,16 @@ def _compare(options: ExportOptions, engine: Engine, reference: Reference) -> li
 def analyse(options: ExportOptions, reduced: Reduced, engine: Engine, target: Target, path: Path) -> list[Damage]:
     """Return what --analyze found, with each block's share of the engine's time where this machine can tell."""
     damages = reduced.damages
-    if damages and target == "cpu" and engine.device == "cpu" and not engine.emulated and options.io == "uint8":
+    if damages and target == "onnxruntime" and engine.device == "cpu" and not engine.emulated and options.io == "uint8":
         damages = add_shares(damages, record_on_cpu(path, options.batches[0]), path)
     for line in as_table(damages) if damages else ():
         say(f"    {line}")
     return damages
 
 
-def time_both(options: ExportOptions, source: Source, engine: Engine, reference: Reference) -> dict[str, Any]:
+def time_both(
+    options: ExportOptions, source: Source, target: Target, engine: Engine, reference: Reference
+) -> dict[str, Any]:
     """Time the engine against eager on the same device, at batch min and opt, and say where it is slower.
 
     Returns the bundle's ``latency``, empty where there is no speed to measure.
@@ -204,7 +199,10 @@ def time_both(options: ExportOptions, source: Source, engine: Engine, reference:
     timings = measure(engine.run, eager.run, reference.inputs, options.batches[:2])
     for timing in timings:
         say(f"    {timing}")
-    if note := slower_note(timings, options.precision, engine.device):
+    note = slower_note(timings, options.precision, engine.device)
+    if note and target == "tensorrt" and engine.device == "cpu" and options.precision in ("fp32", "int8"):
+        note += "; this graph is written for TensorRT, ONNX Runtime runs another form of it faster"
+    if note:
         warn(note)
     return {
         "engine": engine.name,

@@ -50,10 +50,10 @@ def to_int8(options: ExportOptions, source: Source, target: Target, directory: P
     """
     path = directory / ONNX_NAME
     quantisation = prepare_int8(
-        path, source, reference, options.int8, io=options.io, target=target, timed=target == "cpu"
+        path, source, reference, options.int8, io=options.io, target=target, timed=target == "onnxruntime"
     )
     reduced = _write(options, quantisation, path)
-    offers = _compare(options, source, path, quantisation) if target == "cpu" else []
+    offers = _compare(options, source, path, quantisation) if target == "onnxruntime" else []
     return replace(reduced, offers=offers)
 
 
@@ -108,7 +108,7 @@ def _compare(options: ExportOptions, source: Source, path: Path, quantisation: Q
     """Return the bundle's ``precisions``: this INT8 graph beside FP32 and FP16 on this CPU."""
     graphs = {
         "fp32": quantisation.plan.model,
-        "fp16": graph_in("fp16", options, source, "cpu"),
+        "fp16": graph_in("fp16", options, source, "onnxruntime"),
         "int8": onnx.load(path),
     }
     offers = compare_precisions(graphs, quantisation.judge, options.batches[0])

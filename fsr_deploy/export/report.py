@@ -11,6 +11,8 @@ from fsr_deploy.bundle import MIXED, BundleInfo
 from fsr_deploy.export.sensitivity import ITSELF
 from fsr_deploy.page import Cell, document, notes, pairs, section, table, tiles
 
+WRITTEN_FOR = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
+
 
 def report_page(info: BundleInfo, name: str, picture: bytes) -> str:
     """Return the page; ``name`` is the bundle's directory, ``picture`` parity.png's content. Refers to nothing else."""
@@ -169,7 +171,10 @@ def _how_to(info: BundleInfo, name: str) -> str:
     if info.io == "float":
         tensor = f"(N, 3, {info.lr_size * info.scale}, {info.lr_size * info.scale}) float32 RGB in [-1, 1]"
         return f"<p>The bare network: {tensor} in and out, the upsampled LR face to the SR face. Run model.onnx.</p>"
-    return f"<pre>fsr-run {escape(name)} frames/ -o upscaled/\nfsr-export --rebuild {escape(name)}</pre>" + (
+    run = f"fsr-run {escape(name)} frames/ -o upscaled/"
+    if info.graph_target == "onnxruntime":
+        return f"<pre>{run}</pre><p>For a plan on a GPU export the network again with --target tensorrt.</p>"
+    return f"<pre>{run}\nfsr-export --rebuild {escape(name)}</pre>" + (
         "<p>The second command builds the TensorRT plan on the machine whose GPU will run it.</p>"
     )
 
@@ -184,7 +189,7 @@ def _facts(info: BundleInfo) -> Iterable[tuple[str, Cell]]:
     yield "Weights", f"SHA-256 {info.checkpoint_sha256}" if info.checkpoint_sha256 else "untrained"
     yield "Input", f"{', '.join(map(tensor, info.inputs))}, {info.color}"
     yield "Output", f"{', '.join(map(tensor, info.outputs))}, {info.color}"
-    yield "Graph written for", {"trt": "TensorRT", "cpu": "CPUs"}.get(info.graph_target, info.graph_target)
+    yield "Graph written for", WRITTEN_FOR[info.graph_target]
     yield "Batch", f"{info.batches[0]} to {info.batches[2]}, best at {info.batches[1]}"
     if info.plan:
         yield "Plan", f"TensorRT {info.plan.tensorrt} on {info.plan.gpu} ({info.plan.compute_capability})"

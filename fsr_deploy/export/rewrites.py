@@ -19,9 +19,9 @@ from fsr_deploy.export.convolutions import fold_batch_norm, one_slope
 from fsr_deploy.export.phases import hourglass, phases_of_enlarged, phases_of_transposed
 from fsr_deploy.models.pyramid_attention import PA
 
-Target = Literal["cpu", "trt"]
-CPU: frozenset[Target] = frozenset({"cpu"})
-BOTH: frozenset[Target] = frozenset({"cpu", "trt"})
+Target = Literal["onnxruntime", "tensorrt"]  # bundle.TARGETS
+ONNXRUNTIME: frozenset[Target] = frozenset({"onnxruntime"})
+BOTH: frozenset[Target] = frozenset({"onnxruntime", "tensorrt"})
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,21 @@ REWRITES: tuple[Rewrite, ...] = (
         channel_attention,
         BOTH,
     ),
-    Rewrite("separate_qkv", "taking Q, K and V apart copies all three", separate_qkv, CPU),
-    Rewrite("layer_norm", "normalising channels takes two transposes and leaves the blocked layout", layer_norm, CPU),
-    Rewrite("rdfe", "a concatenation of odd widths leaves the blocked layout", rdfe, CPU),
-    Rewrite("skaf", "reductions and broadcasts over channels leave the blocked layout", skaf, CPU),
+    Rewrite("separate_qkv", "taking Q, K and V apart copies all three", separate_qkv, ONNXRUNTIME),
+    Rewrite(
+        "layer_norm", "normalising channels takes two transposes and leaves the blocked layout", layer_norm, ONNXRUNTIME
+    ),
+    Rewrite("rdfe", "a concatenation of odd widths leaves the blocked layout", rdfe, ONNXRUNTIME),
+    Rewrite("skaf", "reductions and broadcasts over channels leave the blocked layout", skaf, ONNXRUNTIME),
     Rewrite("one_slope", "a PReLU with one slope is a leaky ReLU, which engines fuse", one_slope, BOTH),
-    Rewrite("transposed", "ConvTranspose multiplies into columns that it then adds up", phases_of_transposed, CPU),
-    Rewrite("hourglass", "enlarged pixels are equal: 16 instead of 36 products for each", hourglass, CPU),
-    Rewrite("enlarged", "enlarged pixels are equal: 16 instead of 36 products for each", phases_of_enlarged, CPU),
-    Rewrite("shift_attention", "a quarter of the multiplications", shift_attention, CPU),
+    Rewrite(
+        "transposed", "ConvTranspose multiplies into columns that it then adds up", phases_of_transposed, ONNXRUNTIME
+    ),
+    Rewrite("hourglass", "enlarged pixels are equal: 16 instead of 36 products for each", hourglass, ONNXRUNTIME),
+    Rewrite(
+        "enlarged", "enlarged pixels are equal: 16 instead of 36 products for each", phases_of_enlarged, ONNXRUNTIME
+    ),
+    Rewrite("shift_attention", "a quarter of the multiplications", shift_attention, ONNXRUNTIME),
 )
 
 

@@ -167,13 +167,31 @@ def test_float_tensors_in_and_out_are_the_bare_network() -> None:
     assert info.parity_passed and "fsr-run" not in result.stderr
 
 
+FOR_ONNX_RUNTIME = "the graph is written for ONNX Runtime; for a GPU with TensorRT export it with --target tensorrt"
+FOR_TENSORRT = "build it where the GPU is: fsr-export --rebuild bundle"
+
+
 @pytest.mark.parametrize(
-    ("options", "target"),
-    [((), "cpu"), (("--fp16",), "trt"), (("--bf16",), "trt"), (("--fp16", "--target", "onnx"), "cpu")],
+    ("options", "target", "advice"),
+    [
+        ((), "onnxruntime", FOR_ONNX_RUNTIME),
+        (("--fp16",), "tensorrt", FOR_TENSORRT),
+        (("--bf16",), "tensorrt", FOR_TENSORRT),
+        (("--target", "tensorrt"), "tensorrt", FOR_TENSORRT),
+        (("--target", "trt", "--no-plan"), "tensorrt", f"no TensorRT plan: --no-plan\n{FOR_TENSORRT}"),
+        (("--fp16", "--target", "onnxruntime"), "onnxruntime", None),
+        (("--fp16", "--target", "onnx"), "onnxruntime", None),
+        (("--bf16", "--target", "cpu", "--no-plan"), "onnxruntime", None),
+    ],
 )
-def test_without_a_gpu_the_graph_is_written_for_where_it_will_run(options: tuple[str, ...], target: str) -> None:
-    succeed("pixel", *options, *SMALL, "-o", "bundle")
-    assert read_bundle(Path("bundle")).info.graph_target == target
+def test_without_a_gpu_the_graph_is_written_for_what_was_asked_and_the_advice_fits_it(
+    no_driver: None, options: tuple[str, ...], target: str, advice: str | None
+) -> None:
+    result = succeed("pixel", *options, *SMALL, "-o", "bundle")
+    info = read_bundle(Path("bundle")).info
+    assert info.graph_target == target and info.parity_passed and info.plan is None
+    assert advice in result.stderr if advice else "export it with" not in result.stderr
+    assert ("--rebuild" in result.stderr) == ("--rebuild" in (advice or ""))
 
 
 def test_a_folder_of_faces_is_what_the_engine_is_proven_with(tmp_path: Path) -> None:
@@ -225,14 +243,33 @@ def test_an_engine_that_overflows_is_caught() -> None:
 
 def test_where_tensorrt_and_a_gpu_are_the_plan_is_built_proven_and_timed(machine: MachineFactory) -> None:
     machine("10.16")
-    result = succeed("pixel", "--fp16", "--target", "trt", *SMALL)
+    result = succeed("pixel", "--fp16", "--plan", *SMALL)
     info = read_bundle(Path("pixel-fp16")).info
     assert info.plan is not None and "engine.plan" in info.files
     assert [row["batch"] for row in info.parity if row["engine"].startswith("TensorRT")] == [1, 2, 3]
     assert info.latency["engine"].startswith("TensorRT")
-    assert info.graph_target == "trt"
+    assert info.graph_target == "tensorrt"
     assert "--rebuild" not in result.stderr
     assert f"TensorRT {info.plan.tensorrt} on {info.plan.gpu}" in Path("pixel-fp16/report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "target", "planned"),
+    [
+        ((), "tensorrt", True),
+        (("--no-plan",), "tensorrt", False),
+        (("--target", "tensorrt"), "tensorrt", True),
+        (("--target", "onnxruntime"), "onnxruntime", False),
+    ],
+)
+def test_where_a_plan_can_be_built_it_is_unless_something_else_was_asked_for(
+    machine: MachineFactory, options: tuple[str, ...], target: str, planned: bool
+) -> None:
+    machine("10.16")
+    result = succeed("pixel", *options, *SMALL, "-o", "bundle")
+    info = read_bundle(Path("bundle")).info
+    assert (info.graph_target, info.plan is not None) == (target, planned)
+    assert ("build it where the GPU is" in result.stderr) == (options == ("--no-plan",))
 
 
 def bad(path: Path, content: object) -> Path:
@@ -310,7 +347,12 @@ USAGE = {
     "two batches": (("pixel", "--batch", "1,8"), "--batch 1,8: not MIN,OPT,MAX in rising order from 1 to 4096"),
     "no batch": (("pixel", "--batch", ","), "--batch ,: not MIN,OPT,MAX in rising order from 1 to 4096"),
     "zero batch": (("pixel", "--batch", "0"), "--batch 0: not MIN,OPT,MAX in rising order from 1 to 4096"),
-    "target": (("pixel", "--target", "cuda"), "--target cuda: not one of auto, onnx, trt"),
+    "target": (("pixel", "--target", "cuda"), "--target cuda: not one of auto, onnxruntime, tensorrt"),
+    "plan of a graph for ONNX Runtime": (
+        ("pixel", "--target", "onnx", "--plan"),
+        "--plan is for a graph that is written for TensorRT; leave --target onnxruntime out",
+    ),
+    "target of a bundle": (("--rebuild", "bundle", "--target", "tensorrt"), "--rebuild builds the plan of a bundle as"),
     "io": (("pixel", "--io", "int8"), "--io int8: not one of uint8, float"),
     "opset": (("pixel", "--opset", "9", *SMALL), "opset 9 cannot be written; there are 17, 18, 19, 22"),
     "two checkpoints": (("a.pth", "--checkpoint", "b.pth"), "a.pth is a checkpoint already; name a model with "),
@@ -324,10 +366,10 @@ def test_wrong_options_are_told(arguments: tuple[str, ...], message: str) -> Non
     assert error(result).startswith(message)
 
 
-def test_a_plan_without_a_gpu_is_refused_before_any_work() -> None:
-    result = export("pixel", "--target", "trt")
+def test_a_plan_without_a_gpu_is_refused_before_any_work(no_driver: None) -> None:
+    result = export("pixel", "--plan")
     assert result.exit_code == 3
-    assert error(result).startswith("--target trt: ")
+    assert error(result).startswith("--plan: this machine has no NVIDIA driver")
     assert error(result).endswith("without it, --rebuild builds the plan later, where the GPU is")
     assert "write the" not in result.stderr
 

@@ -73,12 +73,23 @@ def facts(path: Path) -> tuple[BundleInfo, onnx.ModelProto]:
 @pytest.mark.parametrize(("form", "opset"), [("typed", 19), ("untyped", 17)])
 def test_the_bundle_says_which_module_computes_in_what(request: Any, form: str, opset: int) -> None:
     info, model = facts(request.getfixturevalue(form)[0])
-    assert (info.precision, info.graph_target, model.opset_import[0].version) == ("int8+fp16", "trt", opset)
+    assert (info.precision, info.graph_target, model.opset_import[0].version) == ("int8+fp16", "tensorrt", opset)
     assert {entry.value for entry in model.metadata_props if entry.key == "fsr.precision"} == {"int8+fp16"}
     assert info.precision_map["head"] == {"precision": "fp16", "reason": RIM}
     assert info.precision_map["attention.matrix"]["precision"] == "fp32"
     assert not {"body.0", "body.2", "mend.0"} & set(info.precision_map)
     assert "INT8" in request.getfixturevalue(form)[1].stderr
+
+
+def test_int8_alone_is_written_for_a_gpu_where_that_is_asked_for() -> None:
+    result = export("attentive", *OPTIONS[:1], *OPTIONS[2:], "--target", "tensorrt", "-o", "for-a-gpu")
+    assert result.exit_code == 0, result.output
+    info, model = facts(Path("for-a-gpu"))
+    assert (info.precision, info.graph_target, info.parity_passed) == ("int8", "tensorrt", True)
+    assert not info.precisions, "nothing is chosen by how fast it is on this CPU"
+    assert "QuantizeLinear" in {node.op_type for node in model.graph.node}
+    assert not [tensor.name for tensor in model.graph.initializer if tensor.name.endswith("/int8")]
+    assert "fsr-export --rebuild for-a-gpu" in result.stderr
 
 
 @pytest.mark.parametrize("form", ["typed", "untyped"])

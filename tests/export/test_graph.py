@@ -84,7 +84,7 @@ def eager(network: nn.Module, batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 32])
-@pytest.mark.parametrize("target", ["cpu", "trt"])
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
 def test_one_fp32_file_gives_eagers_faces_at_any_batch(
     network: nn.Module, folder: Path, target: str, batch: int
 ) -> None:
@@ -95,13 +95,13 @@ def test_one_fp32_file_gives_eagers_faces_at_any_batch(
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 32])
 def test_one_fp16_file_gives_eagers_faces_at_any_batch(network: nn.Module, folder: Path, batch: int) -> None:
-    path = export(network, folder / "fp16.onnx", "fp16", target="trt")
+    path = export(network, folder / "fp16.onnx", "fp16", target="tensorrt")
     parity = compare(run(path, faces(batch)), eager(network, faces(batch)))
     assert parity.psnr_db is None or parity.psnr_db >= 50
 
 
 def test_an_opset_17_graph_reduces_by_attribute_and_gives_the_same_faces(network: nn.Module, folder: Path) -> None:
-    path = export(network, folder / "17.onnx", opset=17, target="trt")
+    path = export(network, folder / "17.onnx", opset=17, target="tensorrt")
     model = onnx.load(path)
     assert model.opset_import[0].version == 17
     reductions = [node for node in model.graph.node if node.op_type in ("ReduceMean", "ReduceMax")]
@@ -113,15 +113,27 @@ def test_an_opset_17_graph_reduces_by_attribute_and_gives_the_same_faces(network
 
 
 def test_bf16_is_typed_and_written_with_the_opset_that_knows_it(network: nn.Module, folder: Path) -> None:
-    model = onnx.load(export(network, folder / "bf16.onnx", "bf16", target="trt"))
+    model = onnx.load(export(network, folder / "bf16.onnx", "bf16", target="tensorrt"))
     assert model.opset_import[0].version == 22
     assert {tensor.data_type for tensor in model.graph.initializer if tensor.name.startswith("network.head")} == {
         TensorProto.BFLOAT16
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "precision", "opset", "ir"),
+    [("17", "fp32", 17, 8), ("tensorrt", "fp32", 18, 8), ("19", "fp16", 19, 9), ("bf16", "bf16", 22, 10)],
+)
+def test_a_file_asks_for_no_newer_format_than_its_operators_need(
+    network: nn.Module, folder: Path, name: str, precision: str, opset: int, ir: int
+) -> None:
+    model = onnx.load(export(network, folder / f"{name}.onnx", precision, opset, target="tensorrt"))
+    assert (model.opset_import[0].version, model.ir_version) == (opset, ir)
+    onnx.checker.check_model(model, full_check=True)
+
+
 def test_bytes_go_in_and_come_out_of_any_batch(network: nn.Module, folder: Path) -> None:
-    graph = onnx.load(export(network, folder / "trt.onnx", target="trt")).graph
+    graph = onnx.load(export(network, folder / "tensorrt.onnx", target="tensorrt")).graph
     shapes = {
         value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in (*graph.input, *graph.output)
@@ -142,8 +154,8 @@ def test_the_bare_network_takes_and_gives_floats(tmp_path: Path, precision: str)
 
 
 def test_every_node_names_the_module_it_came_from(network: nn.Module, folder: Path) -> None:
-    model = onnx.load(export(network, folder / "fp16.onnx", "fp16", target="trt"))
-    deployable, _ = prepare(network, lr_size=LR_SIZE, precision="fp16", target="trt")
+    model = onnx.load(export(network, folder / "fp16.onnx", "fp16", target="tensorrt"))
+    deployable, _ = prepare(network, lr_size=LR_SIZE, precision="fp16", target="tensorrt")
     paths = {module_of(node.name) for node in model.graph.node}
     assert paths <= {name for name, _ in deployable.named_modules()}
     assert {"bicubic", "network.block.attention.matrix", "network.block.norm", "network.fusion.fusion"} <= paths
@@ -152,7 +164,7 @@ def test_every_node_names_the_module_it_came_from(network: nn.Module, folder: Pa
 
 
 def test_the_file_tells_what_it_is_and_nothing_of_the_machine(network: nn.Module, folder: Path) -> None:
-    path = export(network, folder / "trt.onnx", target="trt")
+    path = export(network, folder / "tensorrt.onnx", target="tensorrt")
     facts = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     assert facts == {
         "fsr.model": "small",
@@ -205,7 +217,7 @@ def make_of_noise_what_varies(network: nn.Module) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["cpu", "trt"])
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
 @pytest.mark.parametrize("name", registry.names())
 def test_every_registered_network_exports_and_matches_eager(tmp_path: Path, name: str, target: str) -> None:
     torch.manual_seed(0)
@@ -218,7 +230,7 @@ def test_every_registered_network_exports_and_matches_eager(tmp_path: Path, name
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("precision", "target"), [("fp32", "cpu"), ("fp32", "trt"), ("fp16", "trt")])
+@pytest.mark.parametrize(("precision", "target"), [("fp32", "onnxruntime"), ("fp32", "tensorrt"), ("fp16", "tensorrt")])
 def test_the_whole_aminet_keeps_its_faces(tmp_path: Path, precision: str, target: str) -> None:
     torch.manual_seed(0)
     network = registry.build("aminet").eval()

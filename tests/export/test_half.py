@@ -103,7 +103,7 @@ def export(*arguments: object) -> Any:
 
 
 def test_a_channel_that_overflows_fp16_is_repaired_by_default_and_the_bundle_says_where() -> None:
-    result = export("hostile", "--fp16", "--analyze", "--target", "onnx")
+    result = export("hostile", "--fp16", "--analyze", "--target", "onnxruntime")
     assert result.exit_code == 0, result.output
     info = read_bundle(Path("hostile-fp16")).info
     assert set(info.precision_map) == {"stages.1"}
@@ -203,7 +203,7 @@ def test_nothing_reduced_leaves_nothing_to_analyse_or_repair() -> None:
         (MFSPNet(width=8, blocks=1), "MSRB Hourglass ESEM PA FEM", "ConvLayer CCB Cross ECA"),
     ],
 )
-@pytest.mark.parametrize("target", ["cpu", "trt"])
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
 def test_blocks_are_the_papers_modules(network: nn.Module, kinds: str, absent: str, target: Any) -> None:
     rewritten = rewrite(network, target)
     blocks = find_blocks(network, rewritten, precision_map(rewritten, "fp16"))

@@ -47,7 +47,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def exported(network: nn.Module, folder: Path) -> tuple[ModelProto, dict[str, str]]:
     """Return the FP32 graph of a network, and the modules of it that need float."""
-    deployable, _ = prepare(network, lr_size=LR, target="cpu")
+    deployable, _ = prepare(network, lr_size=LR, target="onnxruntime")
     path = folder / "model.onnx"
     export_onnx(deployable, path, lr_size=LR, batches=(1, 2, 4), precision="int8", opset=17)
     reasons = {name: kept["reason"] for name, kept in precision_map(deployable, "fp16").items()}

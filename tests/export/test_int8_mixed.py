@@ -56,7 +56,7 @@ class Mixed:
 
 def written(network: nn.Module, precision: str, opset: int, folder: Path) -> tuple[ModelProto, PrecisionMap]:
     """Return the graph of a network, written for TensorRT, and what stays in FP32 in it."""
-    deployable, kept = prepare(network, lr_size=LR, precision=precision, target="trt")
+    deployable, kept = prepare(network, lr_size=LR, precision=precision, target="tensorrt")
     path = folder / "model.onnx"
     export_onnx(deployable, path, lr_size=LR, batches=(1, 2, 4), precision=precision, opset=opset)
     return onnx.load(path), kept

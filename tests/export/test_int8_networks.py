@@ -29,7 +29,7 @@ def test_a_network_is_written_in_int8(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
     options = inspect.signature(registry.find(name).builder).parameters
     network = registry.build(name, **{key: value for key, value in SMALL.items() if key in options}).eval()
-    deployable, _ = prepare(network, lr_size=LR_SIZE, target="cpu")
+    deployable, _ = prepare(network, lr_size=LR_SIZE, target="onnxruntime")
     path = tmp_path / "model.onnx"
     export_onnx(deployable, path, lr_size=LR_SIZE, batches=(1, 2, 4), precision="int8", opset=17)
     model = onnx.load(path)

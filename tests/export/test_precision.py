@@ -41,7 +41,7 @@ def test_a_cast_network_still_takes_and_gives_fp32(precision: str) -> None:
 
 
 def test_what_needs_fp32_stays_in_fp32_and_says_why() -> None:
-    network = rewrite(nn.Sequential(LGFI(8, 2, 8), PA(8, 8)), "cpu")
+    network = rewrite(nn.Sequential(LGFI(8, 2, 8), PA(8, 8)), "onnxruntime")
     kept = precision_map(network, "fp16")
     assert set(kept) == {"0.attention.matrix", "0.norm", "1.match"}
     assert {entry["precision"] for entry in kept.values()} == {"fp32"}
@@ -95,7 +95,7 @@ def test_attention_survives_activations_that_break_plain_fp16_without_a_nan(acti
     attention = SA(8, 2).eval()
     nn.init.constant_(attention.tau, 8.0)
     plain = copy.deepcopy(attention).half()
-    ours = cast(rewrite(attention, "trt"), "fp16")
+    ours = cast(rewrite(attention, "tensorrt"), "fp16")
     x = activation * torch.randn(1, 8, 64, 64)
     with torch.no_grad():
         truth = attention(x)

@@ -42,7 +42,11 @@ def difference(one: nn.Module, other: nn.Module, *shapes: tuple[int, ...]) -> fl
 def rewritten(module: nn.Module, name: str) -> nn.Module:
     """Apply one rewrite, whatever its targets, and make sure that it took hold."""
     steps = [BY_NAME[needed] for needed in {"separate_qkv": ["channel_attention"]}.get(name, [])] + [BY_NAME[name]]
-    result = rewrite(module, "cpu", [Rewrite(step.name, step.reason, step.apply, frozenset({"cpu"})) for step in steps])
+    result = rewrite(
+        module,
+        "onnxruntime",
+        [Rewrite(step.name, step.reason, step.apply, frozenset({"onnxruntime"})) for step in steps],
+    )
     kinds = [type(part) for part in module.modules()]
     assert [type(part) for part in result.modules()] != kinds or name == "shift_attention"
     return result
@@ -77,7 +81,7 @@ def test_a_rewrite_gives_the_same_function(name: str, module: nn.Module, shapes:
     assert difference(rewritten(module, name), module, *shapes) < 1e-12
 
 
-@pytest.mark.parametrize("target", ["cpu", "trt"])
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
 @pytest.mark.parametrize(
     "network",
     [AMINet(channels=8, heads=(1, 2, 2, 4), mid=8), MFSPNet(lr_size=8, width=8, blocks=1)],
@@ -88,7 +92,7 @@ def test_all_rewrites_of_a_target_give_the_same_network(network: nn.Module, targ
     assert difference(rewrite(network, target), network, (1, 3, 64, 64)) < 1e-9
 
 
-@pytest.mark.parametrize("target", ["cpu", "trt"])
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
 def test_no_batch_norm_is_left(target: Target) -> None:
     for name in ("aminet-tiny", "sparnet"):
         result = rewrite(registry.build(name), target)
@@ -99,7 +103,7 @@ def test_the_training_module_is_left_as_it_is() -> None:
     network = LGFI(8, 2, 8).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     kinds = [type(part) for part in network.modules()]
-    result = rewrite(network, "cpu")
+    result = rewrite(network, "onnxruntime")
     assert not result.training
     assert network.training
     assert [type(part) for part in network.modules()] == kinds
@@ -108,11 +112,11 @@ def test_the_training_module_is_left_as_it_is() -> None:
 
 def test_modules_keep_their_names_so_that_they_can_be_kept_in_fp32_by_name() -> None:
     network = registry.build("aminet-tiny")
-    names = {name for name, _ in rewrite(network, "cpu").named_modules()}
+    names = {name for name, _ in rewrite(network, "onnxruntime").named_modules()}
     assert {"encoders.0.norm", "encoders.0.local.refine.body.2", "ups.0", "fusions.1.fusion", "middle.1"} <= names
 
 
 def test_blocks_of_ablations_that_differ_stay_as_they_are() -> None:
-    network = rewrite(registry.build("aminet.no-au", channels=8, mid=8), "cpu")
+    network = rewrite(registry.build("aminet.no-au", channels=8, mid=8), "onnxruntime")
     assert not [part for part in network.modules() if isinstance(part, BlockedRDFE)]
     assert [part for part in network.modules() if isinstance(part, BlockedSKAF)]
