@@ -5,6 +5,9 @@ BIN = $(VENV)/bin
 # The CPU extras where there is no NVIDIA driver.
 ENGINE = $(if $(shell command -v nvidia-smi),gpu,cpu)
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# onnxruntime and onnxruntime-gpu overwrite each other's files: beside the one for GPUs, the other must go.
+ONE_ONNXRUNTIME = $(if $(filter gpu,$(ENGINE)),if $(BIN)/pip show --quiet onnxruntime 2>/dev/null; then \
+	$(BIN)/pip uninstall --quiet --yes onnxruntime onnxruntime-gpu && $(INSTALL) --editable '.[gpu]'; fi)
 
 .PHONY: demo test lint clean
 
@@ -25,10 +28,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[export,$(ENGINE)]'
+	$(ONE_ONNXRUNTIME)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[dev]'
+	$(ONE_ONNXRUNTIME)
 	tests/contract/install.sh $(VENV)
 	touch $@
 

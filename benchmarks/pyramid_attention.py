@@ -26,6 +26,7 @@ import typer
 
 from fsr_deploy.models.complexity import count
 from fsr_deploy.models.pyramid_attention import FORMS, PA, Form
+from fsr_deploy.runtime.cores import usable_cores
 
 CHANNELS, GRID = 128, 16
 RESULT = Path(__file__).parent / "results" / "pyramid_attention.json"
@@ -112,7 +113,7 @@ def machine() -> dict[str, Any]:
     load = round(os.getloadavg()[0], 1)
     return {
         "cpu": cpu,
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "load_average": load,
         "onnxruntime": onnxruntime.__version__,
         "torch": torch.__version__,

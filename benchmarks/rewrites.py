@@ -29,6 +29,7 @@ from fsr_deploy.export.deploy import Deployable
 from fsr_deploy.export.graph import INPUT, export_onnx
 from fsr_deploy.export.rewrites import ONNXRUNTIME, REWRITES, Rewrite, rewrite
 from fsr_deploy.models import registry
+from fsr_deploy.runtime.cores import usable_cores
 
 LR_SIZE = 16
 ALL, BASE = "all", "base"
@@ -106,7 +107,7 @@ def machine() -> dict[str, Any]:
     names = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
     return {
         "cpu": names[0].split(": ")[1] if names else platform.processor(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "load_average": round(os.getloadavg()[0], 1),
         "onnxruntime": onnxruntime.__version__,
         "torch": torch.__version__,

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from fsr_deploy.errors import ExitCode, FsrError, UsageError
+from fsr_deploy.imports import import_fault
+from fsr_deploy.runtime.cores import bound_libraries
 
 PLAIN_PROGRESS_SECONDS = 5.0
 
@@ -114,11 +116,17 @@ def command(function: Callable[..., ExitCode | None]) -> Callable[[], None]:
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
+        bound_libraries()
         try:
             code = function(*args, **kwargs)
         except FsrError as error:
             say(f"error: {error}")
             raise typer.Exit(int(error.exit_code)) from error
+        except Exception as error:
+            if (missing := import_fault(error)) is None:
+                raise
+            say(f"error: {missing}")
+            raise typer.Exit(int(missing.exit_code)) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(int(ExitCode.INTERRUPTED)) from error
         raise typer.Exit(int(code or ExitCode.DONE))

@@ -51,3 +51,7 @@ def main(
         print_json(table.as_dict())
     else:
         print(table.as_markdown())
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,7 @@ import typer
 from fsr_deploy.bundle import MAX_LR_SIZE, MIN_LR_SIZE
 from fsr_deploy.console import command, print_json, refuse_unknown, say
 from fsr_deploy.errors import UsageError
+from fsr_deploy.imports import load, one_onnxruntime
 
 if TYPE_CHECKING:
     from fsr_deploy.bundle import Bundle
@@ -145,6 +146,8 @@ def main(
     batches = _batches("--batch", batch)
     refuse_unknown("--io", io, ("uint8", "float"))
     from fsr_deploy.export.int8.options import Int8Options
+
+    load("onnxruntime", one_onnxruntime("export"))  # known before minutes are spent
     from fsr_deploy.export.options import ExportOptions
     from fsr_deploy.export.parity import budget_for
     from fsr_deploy.export.pipeline import export

@@ -11,6 +11,7 @@ import typer
 
 from fsr_deploy.console import command, print_json, progress, refuse_unknown, say, warn
 from fsr_deploy.errors import ExitCode, MissingError, UsageError
+from fsr_deploy.imports import import_fault
 
 if TYPE_CHECKING:
     from fsr_deploy.runtime.profiling.compare import Change
@@ -123,10 +124,10 @@ def _open_torch(name: str, engine: Path, first: Subject) -> Session:
     bundle = read_bundle(engine if engine.is_dir() else engine.parent).info
     try:
         from fsr_deploy.export.baselines import open_baseline
-    except ImportError as error:
-        raise MissingError(
-            f"--against {name} runs the network in PyTorch ({error}); install it with: pip install 'fsr-deploy[export]'"
-        ) from None
+    except Exception as error:
+        if (missing := import_fault(error)) is None:
+            raise
+        raise MissingError(f"--against {name} runs the network in PyTorch: {missing}") from error
     if name == "compile":
         say("compile: torch.compile makes its kernels, for each batch size anew; that can take minutes")
     return open_baseline(bundle, name, first.session.info.device)

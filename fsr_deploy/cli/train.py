@@ -126,3 +126,7 @@ def _options(texts: list[str]) -> dict[str, Any]:
         except ValueError:
             options[name] = value
     return options
+
+
+if __name__ == "__main__":
+    main()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fsr_deploy import cachedir
+from fsr_deploy.cachedir import cache_folder
 from fsr_deploy.console import warn
 from fsr_deploy.runtime.driver import Gpu
 
@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     import tensorrt
 
 
-def default_path(tensorrt_version: str, gpu: Gpu) -> Path:
-    """Return the cache file of one TensorRT on one GPU model, in the user's cache directory."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def default_path(tensorrt_version: str, gpu: Gpu) -> Path | None:
+    """Return the file of one TensorRT on one GPU model in the cache's folder; None without one."""
+    folder = cache_folder()
+    if folder is None:
+        return None
     model = re.sub(r"[^a-z0-9]+", "-", gpu.name.lower()).strip("-")
-    return home / "fsr-deploy" / f"timing-{tensorrt_version}-{gpu.sm}-{model}.cache"
+    return folder / f"timing-{tensorrt_version}-{gpu.sm}-{model}.cache"
 
 
-def attach(config: tensorrt.IBuilderConfig, path: Path) -> None:
+def attach(config: tensorrt.IBuilderConfig, path: Path | None) -> None:
     """Give a build the timings of earlier ones; starts an empty cache where there are none that fit."""
     try:
-        content = path.read_bytes()
+        content = path.read_bytes() if path else b""
     except OSError:
         content = b""
     cache = config.create_timing_cache(content)
@@ -35,20 +37,8 @@ def attach(config: tensorrt.IBuilderConfig, path: Path) -> None:
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
-def keep(config: tensorrt.IBuilderConfig, path: Path) -> None:
-    """Write the timings of a build for the next one; a directory that cannot be written costs a warning only."""
+def keep(config: tensorrt.IBuilderConfig, path: Path | None) -> None:
+    """Write the timings of a build for the next one; a folder that cannot be written costs a warning only."""
     cache = config.get_timing_cache()
-    if cache is None:
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(cache.serialize())
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        warn(f"{path}: the timing cache cannot be kept: {error.strerror}")
+    if cache is not None and path is not None:
+        cachedir.keep(path, bytes(cache.serialize()))

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fsr_deploy.errors import InputError, MissingError
+from fsr_deploy import imports
+from fsr_deploy.errors import InputError
 from fsr_deploy.models.measures import Measure
 from fsr_deploy.opencv import cv2
 from fsr_deploy.resize import Face
+from fsr_deploy.runtime.enginefile import read_engine_file
 
 EMBEDDING = "w600k_r50.onnx"  # InsightFace's ArcFace; any other under this name that takes the same input
 FILES = (EMBEDDING,)
@@ -24,13 +26,11 @@ def load_identity(folder: Path, device: torch.device) -> Measure:
 
     Raises MissingError without ONNX Runtime, InputError for another network.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingError("the package onnxruntime (pip install 'fsr-deploy[cpu]')") from error
+    onnxruntime = imports.load("onnxruntime")
     path = folder / EMBEDDING
+    graph = read_engine_file(path).content
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
     except Exception as error:  # ONNX Runtime raises classes of its own, without a common base
         raise InputError(f"{path}: cannot be loaded: {error}") from error

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fsr_deploy import imports
 from fsr_deploy.errors import MissingError
 from fsr_deploy.runtime.session import OutOfMemory
-
-INSTALL = "pip install 'fsr-deploy[gpu]'"
 
 
 class CudaError(MissingError):
@@ -28,12 +27,8 @@ class CudaError(MissingError):
 
 @cache
 def runtime() -> ModuleType:
-    """Import ``cuda.bindings.runtime``; raises MissingError where cuda-bindings is not installed."""
-    try:
-        from cuda.bindings import runtime
-    except ImportError as error:
-        raise MissingError(f"cuda-bindings cannot be imported ({error}); install it with: {INSTALL}") from error
-    return runtime
+    """Import ``cuda.bindings.runtime``; raises MissingError where cuda-bindings is not installed, or is broken."""
+    return imports.load("cuda.bindings.runtime")
 
 
 def call(function: str, *arguments: Any) -> Any:

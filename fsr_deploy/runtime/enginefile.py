@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fsr_deploy.bundle import INFO_NAME, BundleInfo, read_bundle
 from fsr_deploy.errors import InputError
+from fsr_deploy.runtime.external import has_external_data
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,10 @@ class EngineFile:
 
 
 def read_engine_file(path: Path) -> EngineFile:
-    """Read an engine's file and, where it lies in a bundle, check its hash against ``bundle.json``.
+    """Read an engine's file, a plan or else an ONNX graph; the one way by which any that is not of our making gets in.
 
-    Raises InputError for a file that cannot be read, is empty, or is not the one that was exported.
+    Where it lies in a bundle, its hash is checked against ``bundle.json``. Raises InputError for a file that cannot be
+    read, is empty, or is not the one that was exported, and for a graph that is damaged or refers to other files.
     """
     try:
         content = path.read_bytes()
@@ -34,7 +36,26 @@ def read_engine_file(path: Path) -> EngineFile:
     if not content:
         raise InputError(f"{path}: the file is empty; export it again")
     digest = hashlib.sha256(content).hexdigest()
-    return EngineFile(path, content, digest, _bundle_of(path, digest))
+    file = EngineFile(path, content, digest, _bundle_of(path, digest))
+    if path.suffix != ".plan":
+        refuse_external_data(path, content)
+    return file
+
+
+def refuse_external_data(path: Path, graph: bytes) -> None:
+    """Raise InputError for an ONNX graph that is damaged or keeps tensors in other files.
+
+    Whatever parses it next, ONNX Runtime, OpenVINO, TensorRT or onnx, would open those files: any on this machine.
+    """
+    try:
+        external = has_external_data(graph)
+    except ValueError:
+        raise InputError(f"{path}: not an ONNX model, or cut off; export it again") from None
+    if external:
+        raise InputError(
+            f"{path}: keeps weights in other files (external data), which are not read;"
+            " save the model as one file: onnx.save(onnx.load(path), path, save_as_external_data=False)"
+        )
 
 
 def _bundle_of(path: Path, digest: str) -> BundleInfo | None:

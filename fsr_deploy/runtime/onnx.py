@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from fsr_deploy import imports
 from fsr_deploy.bundle import MIXED
 from fsr_deploy.console import warn
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.runtime.cores import physical_cores
 from fsr_deploy.runtime.enginefile import EngineFile
-from fsr_deploy.runtime.external import has_external_data
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
@@ -28,7 +30,7 @@ class OnnxSession:
     """A graph with uint8 faces in and out, run by ONNX Runtime.
 
     ``device`` is "auto", "cpu" or "cuda:N"; "auto" takes the GPU where ONNX Runtime can use one. Raises InputError
-    for a graph that is damaged, refers to other files or has other inputs and outputs, and MissingError where
+    for a graph that is damaged or has other inputs and outputs, and MissingError where
     ONNX Runtime or its CUDA provider is missing. ``profile`` begins the name of a file that ONNX Runtime records each
     kernel's time in, until ``finish_profile``. ``throughput`` gives each batch one core of the CPU, with as many
     batches side by side as there are cores: each is done later, all of them sooner.
@@ -37,8 +39,7 @@ class OnnxSession:
     def __init__(
         self, file: EngineFile, device: str = "auto", profile: Path | None = None, *, throughput: bool = False
     ) -> None:
-        ort = _import_onnxruntime()
-        _refuse_external_data(file)
+        ort = imports.load("onnxruntime")
         options = partial(_options, ort, 1 if throughput else physical_cores(), profile)
         session, provider, device = _create(ort, file, device, options)
         lr_shape, sr_shape = _face_shapes(session, file.path)
@@ -82,50 +83,39 @@ class OnnxSession:
         del self._session
 
 
-def _import_onnxruntime() -> ModuleType:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingError(
-            "ONNX Runtime is not installed; install it with: pip install 'fsr-deploy[cpu]'"
-            " (or 'fsr-deploy[gpu]' on a machine with an NVIDIA GPU)"
-        ) from None
-    return onnxruntime
-
-
-def _refuse_external_data(file: EngineFile) -> None:
-    try:
-        external = has_external_data(file.content)
-    except ValueError:
-        raise InputError(f"{file.path}: not an ONNX model, or cut off; export it again") from None
-    if external:
-        raise InputError(
-            f"{file.path}: keeps weights in other files (external data), which are not read;"
-            " save the model as one file: onnx.save(onnx.load(path), path, save_as_external_data=False)"
-        )
-
-
 def _create(ort: ModuleType, file: EngineFile, device: str, options: Callable[..., Any]) -> tuple[Any, str, str]:
     """Return the session, the provider that really runs and its device."""
     cuda_listed = CUDA_PROVIDER in ort.get_available_providers()
     if device.startswith("cuda") and not cuda_listed:
         raise MissingError(
-            f"--device {device}: this ONNX Runtime has no CUDA provider; install it with:"
-            " pip uninstall onnxruntime; pip install 'fsr-deploy[gpu]' (or run with --device cpu)"
+            f"--device {device}: this ONNX Runtime has no CUDA provider; install the one that has:"
+            f" {imports.uninstall(imports.ONNXRUNTIMES)}; pip install 'fsr-deploy[gpu]' (or run with --device cpu)"
         )
     if device == "cpu" or not cuda_listed:
         return _start(ort, file, [CPU_PROVIDER], options), CPU_PROVIDER, "cpu"
     index = "0" if device == "auto" else device.removeprefix("cuda:")
+    not_found = _preload_cuda(ort)
     session = _start(ort, file, [(CUDA_PROVIDER, cuda_options(index)), CPU_PROVIDER], options)
     if session.get_providers()[0] == CUDA_PROVIDER:
         return session, CUDA_PROVIDER, f"cuda:{index}"
     if device == "auto":
-        warn("ONNX Runtime's CUDA provider does not start here; running on the CPU")
+        warn(f"ONNX Runtime's CUDA provider does not start here{not_found}; running on the CPU")
         return _start(ort, file, [CPU_PROVIDER], options), CPU_PROVIDER, "cpu"
     raise MissingError(
-        f"--device {device}: the CUDA provider of ONNX Runtime does not start here (no such GPU, or its driver, CUDA"
-        " or cuDNN do not fit); check with nvidia-smi, or run with --device cpu"
+        f"--device {device}: the CUDA provider of ONNX Runtime does not start here{not_found}; check the driver with"
+        " nvidia-smi, add CUDA and cuDNN with: pip install 'onnxruntime-gpu[cuda,cudnn]', or run with --device cpu"
     )
+
+
+def _preload_cuda(ort: ModuleType) -> str:
+    """Have ONNX Runtime load CUDA and cuDNN from pip's packages, from 1.21 on; returns in brackets what it lacks."""
+    if not hasattr(ort, "preload_dlls"):
+        return ""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):  # standard output is for results
+        ort.preload_dlls()
+    lines = [line.strip() for line in printed.getvalue().splitlines() if line.startswith("Failed to load")]
+    return f" ({lines[0]})" if lines else ""
 
 
 def rounds_fp16(version: str) -> bool:

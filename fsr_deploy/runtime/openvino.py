@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from fsr_deploy.errors import InputError, MissingError
+from fsr_deploy import imports
+from fsr_deploy.errors import InputError
 from fsr_deploy.runtime.enginefile import read_engine_file
 from fsr_deploy.runtime.session import Batch, EngineInfo
 
@@ -24,7 +23,7 @@ class OpenVinoSession:
     """
 
     def __init__(self, path: Path) -> None:
-        openvino = _import_openvino()
+        openvino = imports.load("openvino")
         file = read_engine_file(path)
         try:
             core = openvino.Core()
@@ -57,13 +56,6 @@ class OpenVinoSession:
     def close(self) -> None:
         """Free the model; the session cannot be used afterwards."""
         del self._model
-
-
-def _import_openvino() -> ModuleType:
-    try:
-        return importlib.import_module("openvino")
-    except ImportError:
-        raise MissingError("OpenVINO is not installed; install it with: pip install openvino") from None
 
 
 def _face_shape(port: Any) -> tuple[int, int]:

@@ -7,9 +7,9 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+from fsr_deploy import imports
 from fsr_deploy.errors import MissingError
 
-INSTALL = "pip install 'fsr-deploy[gpu]'"
 OLDEST = (8, 6)
 KEPT_LINES = 200
 SHOWN_LINES = 6
@@ -17,13 +17,13 @@ SHOWN_LINES = 6
 
 @cache
 def load() -> ModuleType:
-    """Import TensorRT; raises MissingError where it is not installed, does not start or is older than 8.6."""
-    try:
-        import tensorrt
-    except (ImportError, OSError) as error:
-        raise MissingError(f"TensorRT cannot be imported ({error}); install it with: {INSTALL}") from error
+    """Import TensorRT; raises MissingError where it is not installed, is broken or older than 8.6."""
+    tensorrt = imports.load("tensorrt")
     if version(tensorrt.__version__) < OLDEST:
-        raise MissingError(f"TensorRT {tensorrt.__version__} is too old; 8.6, 10 and 11 are supported: {INSTALL}")
+        raise MissingError(
+            f"TensorRT {tensorrt.__version__} is too old; 8.6, 10 and 11 are supported; upgrade it with: "
+            f"{imports.LIBRARIES['tensorrt'].install}"
+        )
     return tensorrt
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,16 @@ from typer.testing import CliRunner
 
 from fsr_deploy.cli import doctor
 from fsr_deploy.cli.doctor import main
+from fsr_deploy.cli.trial import try_imports
+from fsr_deploy.imports import LIBRARIES, ONNXRUNTIMES
+from tests.broken import STATES, WHOLE, fsr, write
 from tests.fakes.machine import MachineFactory
+
+
+@pytest.fixture(autouse=True)
+def without_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the imports in another process out, which take seconds and see none of a test's stand-ins."""
+    monkeypatch.setattr(doctor, "try_imports", lambda modules: {})
 
 
 def findings(*arguments: str) -> Any:
@@ -25,6 +35,19 @@ def states(found: Any) -> dict[str, str]:
 
 def lacking(found: Any, does: str) -> list[str]:
     return next(job["missing"] for job in found["jobs"] if job["does"] == does)
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, **versions: str | None) -> None:
+    """Make distributions appear installed, or with None not."""
+    real = metadata.version
+
+    def version(name: str) -> str:
+        chosen = versions.get(name.replace("-", "_"), real(name) if name.replace("-", "_") not in versions else None)
+        if chosen is None:
+            raise metadata.PackageNotFoundError(name)
+        return chosen
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
 
 
 def test_a_machine_without_a_gpu_can_do_all_but_plans_and_pip_cannot_help(no_driver: None) -> None:
@@ -48,14 +71,7 @@ def test_a_machine_with_everything_can_do_everything(machine: MachineFactory) ->
 def test_one_command_adds_all_that_is_missing(machine: MachineFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     machine("10.16")
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    version = metadata.version
-
-    def without_torch(name: str) -> str:
-        if name == "torch":
-            raise metadata.PackageNotFoundError(name)
-        return version(name)
-
-    monkeypatch.setattr(doctor.metadata, "version", without_torch)
+    installed(monkeypatch, torch=None, onnxruntime=None, onnxruntime_gpu="1.31.1")
     found = findings()
     assert lacking(found, "build and prove a bundle's engine.plan") == ["TensorRT"]
     assert found["install"] == "pip install 'fsr-deploy[export,gpu]'"
@@ -65,6 +81,7 @@ def test_a_gpu_without_onnx_runtime_is_offered_the_one_for_gpus(
     no_driver: None, machine: MachineFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    installed(monkeypatch, onnxruntime=None)
     assert findings()["install"] == "pip install 'fsr-deploy[cpu]'"
     machine("10.16")
     assert findings()["install"] == "pip install 'fsr-deploy[gpu]'"
@@ -79,3 +96,81 @@ def test_a_person_reads_one_line_for_each_part_and_job(no_driver: None) -> None:
     assert any(
         line.startswith("  fsr-run               run engine.plan with TensorRT: no, it lacks GPU") for line in lines
     )
+
+
+ONE_FOR_CPUS = "pip uninstall -y onnxruntime onnxruntime-gpu; pip install 'fsr-deploy[cpu]'"
+
+
+def test_two_onnx_runtimes_over_each_other_are_found_and_the_line_leaves_one(
+    no_driver: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(monkeypatch, onnxruntime="1.32.0", onnxruntime_gpu="1.31.1")
+    found = findings()
+    assert "onnxruntime and onnxruntime-gpu are both installed" in states(found)["onnxruntime"]
+    assert found["mend"] == [ONE_FOR_CPUS]
+    assert f"To mend what is broken: {ONE_FOR_CPUS}" in CliRunner().invoke(main, []).stdout.splitlines()
+
+
+def test_where_there_is_a_gpu_the_onnx_runtime_for_gpus_is_the_one_to_keep(
+    machine: MachineFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine("10.16")
+    installed(monkeypatch, onnxruntime="1.32.0", onnxruntime_gpu="1.31.1")
+    assert findings()["mend"] == ["pip uninstall -y onnxruntime onnxruntime-gpu; pip install 'fsr-deploy[gpu]'"]
+
+
+def test_what_a_gpu_needs_is_not_installed_over_the_onnx_runtime_for_cpus(
+    machine: MachineFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine("10.16")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    installed(monkeypatch, onnxruntime="1.32.0", onnxruntime_gpu=None)
+    assert findings()["install"] == "pip uninstall -y onnxruntime onnxruntime-gpu; pip install 'fsr-deploy[gpu]'"
+    installed(monkeypatch, onnxruntime=None, onnxruntime_gpu="1.31.1")
+    assert findings()["install"] == "pip install 'fsr-deploy[gpu]'"
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_the_doctor_outlives_a_broken_library_and_names_it(tmp_path: Path, state: str) -> None:
+    """As a process of its own, with the imports in another."""
+    for name, content in WHOLE.items():
+        write(tmp_path, name, content)
+    module, content = STATES[state]
+    done = fsr("doctor", "--json", libraries=write(tmp_path, module, content), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    title = {"cv2": "OpenCV", "numpy": "NumPy", "tensorrt": "TensorRT"}.get(module, module)
+    broken = next(part for part in found["parts"] if part["name"] == title)
+    assert broken["state"].startswith("no: broken installation: ") and not broken["works"]
+    assert found["mend"] == [ONE_FOR_CPUS if module == "onnxruntime" else LIBRARIES[module].mend]
+    assert any(title in job["missing"] for job in found["jobs"])
+
+
+def test_an_import_that_ends_python_does_not_hide_what_comes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "cv2", "import os; os.abort()")
+    monkeypatch.syspath_prepend(write(tmp_path, "onnx", "raise OSError('no library')"))
+    found = try_imports(("cv2", "PIL.Image", "onnx"))
+    assert {name: str(error).partition("; mend")[0] for name, error in found.items()} == {
+        "cv2": "OpenCV is broken (importing it ends Python with SIGABRT)",
+        "onnx": "onnx is broken (OSError: no library)",
+    }
+
+
+def test_cores_quota_and_cache_are_told(no_driver: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FSR_CACHE", "/some/where")
+    monkeypatch.setattr(doctor, "quota", lambda: 1.5)
+    found = findings()
+    assert found["cores"]["quota"] == 1.5 and found["cores"]["physical"] >= 1
+    assert "a quota of 1.5" in states(found)["processor"]
+    assert states(found)["cache"] == "/some/where"
+
+
+def test_no_extra_but_one_brings_an_onnx_runtime_beside_another() -> None:
+    tomllib = pytest.importorskip("tomllib")
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    bringing = {name for name, needs in extras.items() if any(n.startswith(tuple(ONNXRUNTIMES)) for n in needs)}
+    assert bringing == {"cpu", "gpu"}

@@ -315,8 +315,8 @@ def test_cuda_without_its_provider_is_no_silent_fallback(here: Path, monkeypatch
     result = fsr_run("model.onnx", "faces", "--device", "cuda")
     assert result.exit_code == 3
     assert error(result) == (
-        "--device cuda:0: this ONNX Runtime has no CUDA provider; install it with: pip uninstall onnxruntime;"
-        " pip install 'fsr-deploy[gpu]' (or run with --device cpu)"
+        "--device cuda:0: this ONNX Runtime has no CUDA provider; install the one that has: pip uninstall -y"
+        " onnxruntime onnxruntime-gpu; pip install 'fsr-deploy[gpu]' (or run with --device cpu)"
     )
 
 
@@ -325,8 +325,8 @@ def test_a_missing_onnxruntime_is_named_with_its_extra(here: Path, monkeypatch: 
     result = fsr_run("model.onnx", "faces")
     assert result.exit_code == 3
     assert error(result) == (
-        "ONNX Runtime is not installed; install it with: pip install 'fsr-deploy[cpu]'"
-        " (or 'fsr-deploy[gpu]' on a machine with an NVIDIA GPU)"
+        "ONNX Runtime is not installed; install it with: pip install 'fsr-deploy[cpu]',"
+        " or 'fsr-deploy[gpu]' on a machine with an NVIDIA GPU"
     )
 
 

@@ -96,8 +96,8 @@ MUTATIONS = {
     ),
     "a member of something whose type is not said": (
         "export/tensorrt_cache.py",
-        'config: tensorrt.IBuilderConfig, path: Path) -> None:\n    """Write',
-        'config, path: Path) -> None:\n    """Write',
+        'config: tensorrt.IBuilderConfig, path: Path | None) -> None:\n    """Write',
+        'config, path: Path | None) -> None:\n    """Write',
         "get_timing_cache",
     ),
 }

@@ -300,4 +300,4 @@ def test_a_cache_path_that_cannot_be_a_file_costs_a_warning_only(
     machine("10.16")
     (tmp_path / "file").touch()
     assert build_plan(graph, "fp32", BATCHES, PlanOptions(timing_cache=tmp_path / "file" / "timings")).content
-    assert "the timing cache cannot be kept" in capsys.readouterr().err
+    assert "warning: not cached: " in capsys.readouterr().err

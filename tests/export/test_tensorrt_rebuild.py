@@ -189,7 +189,7 @@ def test_a_machine_without_tensorrt_is_told_what_to_install(
 ) -> None:
     machine("10.16")
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    assert why_no_plan().startswith("TensorRT cannot be imported")
+    assert why_no_plan().startswith("TensorRT is not installed")
     assert why_no_plan().endswith("install it with: pip install 'fsr-deploy[gpu]'")
 
 

@@ -176,7 +176,7 @@ def test_identity_is_the_cosine_of_what_the_users_network_says(tmp_path):
     assert identity.compute([red], [red]) == pytest.approx(1)
     assert identity.compute([red], [blue]) == pytest.approx(-1 / 3)  # (1, -1, -1) against (-1, -1, 1)
     (tmp_path / "w600k_r50.onnx").write_bytes(b"not a graph")
-    with pytest.raises(InputError, match=r"w600k_r50\.onnx: cannot be loaded"):
+    with pytest.raises(InputError, match=r"w600k_r50\.onnx: not an ONNX model, or cut off"):
         find_measures(tmp_path, 128, CPU)
 
 

@@ -176,11 +176,34 @@ def test_cuda_without_its_provider_names_the_extra(model: Path, monkeypatch: pyt
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
+def test_cuda_and_cudnn_are_loaded_before_their_provider_and_what_lacks_is_said(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    loaded: list[str] = []
+
+    def preload_dlls() -> None:
+        loaded.append("preloaded")
+        print("Failed to load libcudnn.so.9: no such file")
+
+    monkeypatch.setattr("onnxruntime.preload_dlls", preload_dlls, raising=False)
+    open_session(model, "auto")
+    assert loaded == [], "this ONNX Runtime has no CUDA provider"
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    open_session(model, "cpu")
+    assert loaded == [], "nobody asked for CUDA"
+    with pytest.raises(MissingError, match=r"does not start here \(Failed to load libcudnn.so.9: no such file\)"):
+        open_session(model, "cuda")
+    assert loaded == ["preloaded"]
+    assert capsys.readouterr().out == "", "standard output is for results"
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
 def test_a_cuda_provider_that_does_not_start_is_no_silent_fallback(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     """As with onnxruntime-gpu where there is no GPU: the provider is listed, and the session gets the CPU's."""
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.delattr("onnxruntime.preload_dlls", raising=False)  # ONNX Runtime before 1.21
     with pytest.raises(MissingError, match="--device cuda:0: the CUDA provider of ONNX Runtime does not start here"):
         open_session(model, "cuda")
     session = open_session(model, "auto")
