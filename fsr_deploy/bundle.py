@@ -65,7 +65,8 @@ class BundleInfo:
     counts, without any ``precision``. ``parity`` and ``latency`` are the measured tables; ``parity_passed`` is False
     where an engine over its ``budget`` (parity.Budget's figures) was published by force. ``precisions`` are those that
     were measured side by side, ``analysis`` the blocks by what the precision does to each (sensitivity.Damage).
-    ``notes`` are sentences that whoever runs the engine should read.
+    ``notes`` are sentences that whoever runs the engine should read. ``checkpoint_entry`` is where in the checkpoint
+    the weights lay, "" for the file itself.
     """
 
     model: str
@@ -81,6 +82,7 @@ class BundleInfo:
     graph_target: str = "cpu"
     options: dict[str, Any] = field(default_factory=dict)
     checkpoint_sha256: str | None = None
+    checkpoint_entry: str = ""
     files: dict[str, str] = field(default_factory=dict)
     precision_map: dict[str, dict[str, str]] = field(default_factory=dict)
     parity: list[dict[str, Any]] = field(default_factory=list)
