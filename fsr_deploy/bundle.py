@@ -71,7 +71,8 @@ class BundleInfo:
     were measured side by side, ``analysis`` the blocks by what the precision does to each (sensitivity.Damage).
     ``notes`` are sentences that whoever runs the engine should read. ``lr_recipe`` names the way to its LR faces
     (LR_RECIPE); ``resizable`` tells whether the same weights can be exported for LR faces of another size, None
-    where a bundle does not say.
+    where a bundle does not say. ``checkpoint_entry`` is where in the
+    checkpoint the weights lay, "" for the file itself.
     """
 
     model: str
@@ -87,6 +88,7 @@ class BundleInfo:
     graph_target: str = "onnxruntime"
     options: dict[str, Any] = field(default_factory=dict)
     checkpoint_sha256: str | None = None
+    checkpoint_entry: str = ""
     files: dict[str, str] = field(default_factory=dict)
     precision_map: dict[str, dict[str, str]] = field(default_factory=dict)
     parity: list[dict[str, Any]] = field(default_factory=list)

@@ -17,6 +17,10 @@ def main(
     ],
     data: Annotated[str, typer.Option(help="A folder of faces, or faces:COUNT for drawn ones.")],
     checkpoint: Annotated[Path | None, typer.Option(help="The weights of MODEL.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The checkpoint's entry to take.", show_default="the average, if any"),
+    ] = None,
     layout: Annotated[
         str, typer.Option(help="auto, celeba, widerface, helen, scface, people (LFW, WebFace) or folder.")
     ] = "auto",
@@ -40,7 +44,7 @@ def main(
     from fsr_deploy.cli.scoring import open_systems, score_all
     from fsr_deploy.models.data import open_faces
 
-    opened, not_run = open_systems(systems, checkpoint, lr_size, device, trust)
+    opened, not_run = open_systems(systems, checkpoint, lr_size, device, trust, key)
     faces = open_faces(data, "test", opened[0].size, layout, limit)
     say(f"measuring {len(opened)} systems on {faces.name}")
     table = score_all(opened, not_run, faces, weights, device)

@@ -27,7 +27,11 @@ def main(
         typer.Argument(metavar="MODEL|CHECKPOINT", help="A registered name, or a file that names its model."),
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="The model's weights: .safetensors, .pth, .pt, .ckpt.")
+        Path | None, typer.Option(help="The model's weights: .safetensors, .pth, .pt, .ckpt, .bin.")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The checkpoint's entry to take.", show_default="the average, if any"),
     ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Compute in FP16 where that is harmless.")] = False,
     bf16: Annotated[bool, typer.Option("--bf16", help="Compute in BF16 where that is harmless.")] = False,
@@ -155,6 +159,7 @@ def main(
     options = ExportOptions(
         model=model,
         checkpoint=checkpoint,
+        key=key,
         precision=precision,
         lr_size=lr_size,
         batches=batches,

@@ -16,10 +16,11 @@ from fsr_deploy.bundle import ONNX_NAME, PLAN_NAME, read_bundle
 from fsr_deploy.errors import InputError, MissingError, UsageError
 from fsr_deploy.files import write_file
 from fsr_deploy.models import registry
-from fsr_deploy.models.checkpoints import PICKLED, Metadata, load_into, load_model, read_metadata
+from fsr_deploy.models.checkpoints import Metadata, load_into, load_model, read_metadata
 from fsr_deploy.models.data import FaceSource
 from fsr_deploy.models.measure_set import find_measures
 from fsr_deploy.models.validation import bicubic, shrink, upscale
+from fsr_deploy.models.weight_files import may_be_checkpoint
 from fsr_deploy.resize import Face
 from fsr_deploy.runtime.engines import open_session, parse_device
 from fsr_deploy.runtime.session import Session
@@ -84,17 +85,25 @@ class Table:
 
 
 def open_systems(
-    names: Sequence[str], checkpoint: Path | None, lr_size: int | None, device: str, trust: bool = False
+    names: Sequence[str],
+    checkpoint: Path | None,
+    lr_size: int | None,
+    device: str,
+    trust: bool = False,
+    key: str | None = None,
 ) -> tuple[list[System], dict[str, str]]:
     """Open what a user names, and return with it what this machine cannot run and why.
 
     ``lr_size`` None stands for the engines' size, or else the one that a checkpoint was trained at. ``trust`` allows
-    plans without a bundle. Raises UsageError for a MODEL without --checkpoint and for systems that take LR faces of
-    different sizes or of another than ``lr_size``, MissingError where nothing can be run.
+    plans without a bundle. ``key`` is the entry of the checkpoints to take, None the best that fits. Raises UsageError
+    for a MODEL without --checkpoint and for systems that take LR faces of different sizes or of another than
+    ``lr_size``, MissingError where nothing can be run.
     """
     engines, left_out = _open_engines([path for name in names for path in _engine_files(Path(name))], device, trust)
     wanted = lr_size or (engines[0].lr_size if engines else None)
-    eager = [_open_eager(name, checkpoint, wanted, device) for name in names if not _engine_files(Path(name))]
+    eager = [_open_eager(name, checkpoint, wanted, device, key) for name in names if not _engine_files(Path(name))]
+    if key is not None and not eager:
+        raise UsageError("--key names an entry of a checkpoint; name one to measure too")
     systems = [*eager, *engines]
     if not systems:
         raise MissingError("; ".join(left_out.values()))
@@ -162,8 +171,8 @@ def _engine_system(path: Path, session: Session) -> System:
     return System(name, info.lr_shape[0], info.sr_shape[0], run)
 
 
-def _open_eager(name: str, checkpoint: Path | None, lr_size: int | None, device: str) -> System:
-    network, metadata = _load_eager(name, checkpoint, lr_size)
+def _open_eager(name: str, checkpoint: Path | None, lr_size: int | None, device: str, key: str | None) -> System:
+    network, metadata = _load_eager(name, checkpoint, lr_size, key)
     lr_size = registry.made_for(metadata.model, metadata.options) or lr_size or metadata.lr_size or LR_SIZE
     place = torch_device(device)
     network.to(place)
@@ -171,11 +180,11 @@ def _open_eager(name: str, checkpoint: Path | None, lr_size: int | None, device:
     return System(f"{name} (eager fp32 on {place})", lr_size, size, lambda lr: upscale(network, lr, size, place))
 
 
-def _load_eager(name: str, checkpoint: Path | None, lr_size: int | None) -> tuple[nn.Module, Metadata]:
+def _load_eager(name: str, checkpoint: Path | None, lr_size: int | None, key: str | None) -> tuple[nn.Module, Metadata]:
     """Load a checkpoint, or a registered model with the weights and, where the file tells them, the options of one."""
     path = Path(name)
-    if path.suffix in (".safetensors", *PICKLED):
-        return load_model(path)
+    if name not in registry.names() and may_be_checkpoint(path):
+        return load_model(path, key)
     if path.is_file():
         raise InputError(f"{name}: neither an engine nor a checkpoint; expected a bundle, .onnx, .plan or .safetensors")
     registry.find(name)
@@ -183,8 +192,8 @@ def _load_eager(name: str, checkpoint: Path | None, lr_size: int | None) -> tupl
         raise UsageError(f"{name}: name its weights with --checkpoint FILE; untrained ones measure nothing")
     known = read_metadata(checkpoint)
     if known is not None and known.model == name:
-        return load_model(checkpoint)
+        return load_model(checkpoint, key)
     options = registry.size_options(name, lr_size or LR_SIZE)
     network = registry.build(name, **options)
-    load_into(network, checkpoint, name)
+    load_into(network, checkpoint, name, key)
     return network, Metadata(name, dict(options))

@@ -30,6 +30,10 @@ def main(
     limit: Annotated[int | None, typer.Option(min=1, help="Train on the first so many faces.")] = None,
     val_limit: Annotated[int, typer.Option(min=1, help="Validate on the first so many faces.")] = 64,
     checkpoint: Annotated[Path | None, typer.Option(help="Weights to begin from.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The checkpoint's entry to take.", show_default="the average, if any"),
+    ] = None,
     vgg: Annotated[Path | None, typer.Option(help="VGG19's weights, for the perceptual loss.")] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of the network, for example padding=zeros; repeatable.")
@@ -70,6 +74,8 @@ def main(
     fsr-train aminet-tiny --data faces:20000 --steps 2000 --batch 8 --schedule cosine -o runs/tiny
     torchrun --nproc-per-node 4 --no-python fsr-train amigan --data CelebA --vgg vgg19.pth -o runs/amigan
     """
+    if key is not None and checkpoint is None:
+        raise UsageError("--key names an entry of a checkpoint; give --checkpoint too")
     from fsr_deploy.models import recipes, registry
     from fsr_deploy.models.training import Cadence, Settings, Training, make_fabric
 
@@ -102,6 +108,7 @@ def main(
         lr_size=lr_size,
         seed=seed,
         start=str(checkpoint) if checkpoint else None,
+        key=key,
         vgg=str(vgg) if vgg else None,
     )
     fabric = make_fabric(device, chosen.precision)

@@ -48,6 +48,7 @@ def describe(
         graph_target=graph_target,
         options=source.options,
         checkpoint_sha256=source.checkpoint_sha256,
+        checkpoint_entry=source.checkpoint_entry,
         precision_map=kept,
         parity=[row.as_dict() for row in rows],
         parity_passed=not notes,

@@ -32,11 +32,13 @@ class ExportOptions:
     not; None builds it where this machine can. ``faces`` is a folder to prove with, None for drawn faces. ``plan`` is
     how a plan is built, ``int8`` how INT8 is calibrated. ``repair`` returns the fewest modules to float where the
     precision is over its budget; without, such an export is refused. ``analyze`` ranks the modules by what the
-    precision does to each.
+    precision does to each. ``key`` is the checkpoint's entry to take, None an average of the weights where
+    there is one.
     """
 
     model: str
     checkpoint: Path | None = None
+    key: str | None = None
     precision: str = "fp32"
     lr_size: int | None = None
     batches: tuple[int, int, int] = (1, 8, 32)

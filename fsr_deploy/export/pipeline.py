@@ -58,7 +58,7 @@ def export(options: ExportOptions) -> Bundle:
     graph_target, builds_plan = choose_target(options)
     step = _stopwatch()
     step("load the network and faces to prove with")
-    source = load_source(options.model, options.checkpoint, options.lr_size)
+    source = load_source(options.model, options.checkpoint, options.lr_size, options.key)
     if not source.trained:
         warn(f"{source.name} has untrained weights, its faces mean nothing; give --checkpoint for real ones")
     faces = lr_faces(options.faces, min(options.batches[2], MAX_FACES), source.lr_size, source.scale)

@@ -186,7 +186,8 @@ def _facts(info: BundleInfo) -> Iterable[tuple[str, Cell]]:
     yield "Model", info.model
     if info.options:
         yield "Options", ", ".join(f"{key} = {value}" for key, value in info.options.items())
-    yield "Weights", f"SHA-256 {info.checkpoint_sha256}" if info.checkpoint_sha256 else "untrained"
+    entry = f", entry {info.checkpoint_entry}" if info.checkpoint_entry else ""
+    yield "Weights", f"SHA-256 {info.checkpoint_sha256}{entry}" if info.checkpoint_sha256 else "untrained"
     yield "Input", f"{', '.join(map(tensor, info.inputs))}, {info.color}"
     yield "Output", f"{', '.join(map(tensor, info.outputs))}, {info.color}"
     yield "Graph written for", WRITTEN_FOR[info.graph_target]

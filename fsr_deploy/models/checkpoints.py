@@ -1,36 +1,31 @@
 """Weights in files: read whatever a training framework wrote, refuse what could run code or does not fit, save safely.
 
-Read: safetensors, and PyTorch's ``.pth``, ``.pt`` and ``.ckpt`` with ``weights_only``, so that a pickle cannot run
-code. Written: safetensors whose metadata names the model, so that a checkpoint says by itself what it is.
+Written: safetensors whose metadata names the model, so that a checkpoint says by itself what it is. Read: what
+weight_files.py can read, and of that what weight_search.py finds to be the network's.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from fsr_deploy.console import say
 from fsr_deploy.errors import FsrError, InputError
 from fsr_deploy.files import write_file
 from fsr_deploy.models import registry
-from fsr_deploy.models.sparnet_keys import sparnet_key
+from fsr_deploy.models.weight_files import is_safetensors, read_tensors
+from fsr_deploy.models.weight_search import Found, Place, Wanted, below, places_of, search
 from fsr_deploy.schema import decode
 
-PICKLED = (".pth", ".pt", ".ckpt")
-# What training frameworks wrap a state dict in; an average of the weights is taken where there is one.
-WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "generator", "net_g", "weights")
-# What DataParallel and torch.compile put before every name.
-PREFIXES = ("module.", "_orig_mod.")
 _KEY = "fsr_deploy"
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -48,55 +43,72 @@ class Metadata:
         return found if type(found) is int and found > 0 else None
 
 
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint by name, on the CPU, out of wrappers and without ``module.`` prefixes.
+class MisfitError(InputError):
+    """Weights that are not the network's; ``tensors`` are what there is in the file."""
 
-    Raises InputError for a file that is missing, empty, cut off or no checkpoint, for a pickle that holds more than
-    plain data, and for weights that are not finite.
+    def __init__(self, message: str, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(message)
+        self.tensors = tensors
+
+
+def load_weights(wanted: Wanted, path: Path, key: str | None = None, notice: Callable[[str], None] = say) -> Found:
+    """Return the weights of a network in a checkpoint, on the CPU, under the network's own names.
+
+    Where the file has several, an average is taken, or what ``key`` names, and ``notice`` is told. Raises InputError
+    for a file that is missing, damaged or no checkpoint, for a pickle that holds more than plain data, and for weights
+    that do not fit (MisfitError), that cannot be told from others, or that are not finite; UsageError for an unknown
+    key.
     """
-    _refuse_unreadable(path)
-    loaded = _load_safetensors(path) if path.suffix == ".safetensors" else _load_pickle(path)
-    weights = _without_prefixes(_unwrap(loaded, path))
-    for name, tensor in weights.items():
-        if not torch.isfinite(tensor.float()).all():
-            raise InputError(f"{path}: {name} holds NaN or infinity; take a checkpoint from before the training broke")
-    return weights
+    tensors: Mapping[str, Tensor] = read_tensors(path)
+    try:
+        tensors = tensors if key is None else below(tensors, key, wanted)
+        found = search(tensors, wanted)
+    except FsrError as error:
+        raise type(error)(f"{path}: {error}") from error
+    if found is None:
+        raise MisfitError(f"{path}: not weights of {wanted.name}: {_misfit(tensors, wanted)}", tensors)
+    for name, tensor in found.weights.items():
+        _refuse_broken(path, name, tensor)
+    if found.others:
+        notice(f"{path}: {found}")
+    return found
 
 
-def load_into(module: nn.Module, path: Path, name: str) -> None:
-    """Load a checkpoint into ``module``, which is the registered model ``name``.
+def load_into(
+    module: nn.Module, path: Path, name: str, key: str | None = None, notice: Callable[[str], None] = say
+) -> str:
+    """Load a checkpoint into ``module``, which is the registered model ``name``, and return the entry it came from.
 
-    The public SPARNet's names are understood too. Raises InputError for what load_weights refuses, and where names or
-    shapes differ: it names the first of them and the registered models that the weights do fit.
+    Raises what load_weights raises; where weights do not fit, it names the registered models that they do fit.
     """
-    wanted = _shapes(module.state_dict())
-    weights = _named_as(wanted, load_weights(path))
-    if differences := _differences(wanted, _shapes(weights)):
-        raise InputError(f"{path}: not weights of {name}: {differences}; they fit {_listed(fitting(weights))}")
-    module.load_state_dict(weights)
+    try:
+        found = load_weights(Wanted.by(module, name), path, key, notice)
+    except MisfitError as error:
+        raise InputError(f"{error}; they fit {_listed(fitting(error.tensors))}") from error
+    module.load_state_dict({**module.state_dict(), **found.weights})
+    return found.place
 
 
-def load_model(path: Path) -> tuple[nn.Module, Metadata]:
+def load_model(path: Path, key: str | None = None, notice: Callable[[str], None] = say) -> tuple[nn.Module, Metadata]:
     """Build the model that a checkpoint's metadata names and load the checkpoint into it.
 
     Raises InputError for what load_into refuses, and for a checkpoint that does not name a model that can be built.
     """
     metadata = read_metadata(path)
     if metadata is None:
-        fits = fitting(load_weights(path))
+        fits = fitting(read_tensors(path))
         raise InputError(f"{path}: does not say which model it holds; name the model too (it fits {_listed(fits)})")
     try:
         module = registry.build(metadata.model, **metadata.options)
     except (FsrError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: names a model that cannot be built here: {error}") from error
-    load_into(module, path, metadata.model)
+    load_into(module, path, metadata.model, key, notice)
     return module, metadata
 
 
 def read_metadata(path: Path) -> Metadata | None:
     """Return what a checkpoint says of itself, None where it says nothing; raises InputError where it is damaged."""
-    _refuse_unreadable(path)
-    if path.suffix != ".safetensors":
+    if not is_safetensors(path):
         return None
     try:
         with safe_open(path, "pt") as file:
@@ -117,92 +129,27 @@ def save_safetensors(weights: Mapping[str, Tensor], path: Path, metadata: Metada
     write_file(path, save(tensors, {_KEY: json.dumps(asdict(metadata)), "format": "pt"}))
 
 
-def fitting(weights: Mapping[str, Tensor]) -> list[str]:
-    """Return the names of the registered models, as registered, that have just these names and shapes."""
+def fitting(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the registered models whose weights, as registered, are somewhere in a checkpoint."""
     with torch.device("meta"):
-        models = {name: _shapes(registry.build(name).state_dict()) for name in registry.names()}
-    return [name for name, wanted in models.items() if _shapes(_named_as(wanted, weights)) == wanted]
+        models = [Wanted.by(registry.build(name), name) for name in registry.names()]
+    return [
+        wanted.name for wanted in models if any(not place.differences(wanted) for place in places_of(tensors, wanted))
+    ]
 
 
-def _refuse_unreadable(path: Path) -> None:
-    if path.suffix not in (".safetensors", *PICKLED):
-        raise InputError(f"{path}: not a checkpoint; expected .safetensors, {', '.join(PICKLED)}")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with path.open("rb") as stream:
-            empty = not stream.read(1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    if empty:
-        raise InputError(f"{path}: the file is empty")
+def _misfit(tensors: Mapping[str, Tensor], wanted: Wanted) -> str:
+    """Say how what comes nearest to a network differs from it."""
+    places = places_of(tensors, wanted)
+    nearest = places[0] if places else Place("", {}, list(tensors))
+    return nearest.differences(wanted) + (f" in {nearest.name}" if nearest.name else "")
 
 
-def _load_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"{path}: cut off or not a safetensors file ({error})") from error
-
-
-def _load_pickle(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle raises anything
-        if found := re.search(r"GLOBAL (\S+)", str(error)):
-            raise InputError(
-                f"{path}: refused: it holds more than weights ({found[1]}), and loading that could run code; "
-                "save the state dict alone, best as safetensors"
-            ) from error
-        raise InputError(f"{path}: cut off or not a PyTorch checkpoint") from error
-
-
-def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
-    """Go down through wrappers to the dictionary whose values are all tensors."""
-    while isinstance(loaded, Mapping):
-        if loaded and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in loaded.items()):
-            return dict(loaded)
-        wrapper = next((key for key in WRAPPERS if isinstance(loaded.get(key), Mapping)), None)
-        if wrapper is None:
-            raise InputError(f"{path}: no weights in it, only {_some(map(str, loaded)) or 'an empty dictionary'}")
-        loaded = loaded[wrapper]
-    raise InputError(f"{path}: no weights in it, only a {type(loaded).__name__}")
-
-
-def _without_prefixes(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in weights)), None):
-        weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
-    return weights
-
-
-def _named_as(wanted: Iterable[str], weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the weights under the names that are wanted, where theirs are the public SPARNet's."""
-    renamed = {sparnet_key(name): tensor for name, tensor in weights.items()}
-    return renamed if set(renamed) == set(wanted) else weights
-
-
-def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
-
-
-def _differences(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
-    """Describe how two sets of names and shapes differ; empty where they do not."""
-    parts = {
-        "missing": [name for name in wanted if name not in found],
-        "unexpected": [name for name in found if name not in wanted],
-        "of another shape": [
-            f"{name} {found[name]} instead of {shape}"
-            for name, shape in wanted.items()
-            if found.get(name, shape) != shape
-        ],
-    }
-    return "; ".join(f"{len(names)} {what} ({_some(names)})" for what, names in parts.items() if names)
-
-
-def _some(names: Iterable[str]) -> str:
-    """Return the first few names, with dots where there are more."""
-    names = list(names)
-    return ", ".join(names[:_SHOWN] + ["..."] * (len(names) > _SHOWN))
+def _refuse_broken(path: Path, name: str, tensor: Tensor) -> None:
+    if tensor.is_meta or tensor.is_quantized or tensor.layout is not torch.strided:
+        raise InputError(f"{path}: {name} is empty, sparse or quantised; save the weights as plain tensors")
+    if not torch.isfinite(tensor.float()).all():
+        raise InputError(f"{path}: {name} holds NaN or infinity; take a checkpoint from before the training broke")
 
 
 def _listed(models: list[str]) -> str:

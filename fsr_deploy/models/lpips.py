@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsr_deploy.errors import InputError
 from fsr_deploy.models.checkpoints import load_weights
 from fsr_deploy.models.measures import Measure, to_batch
+from fsr_deploy.models.weight_search import Wanted
 from fsr_deploy.resize import Face
 
 ALEXNET = "alexnet-owt-7be5be79.pth"  # torchvision's
@@ -63,13 +63,13 @@ class LPIPS(nn.Module):
 def load_lpips(folder: Path, device: torch.device) -> Measure:
     """Return the measure from the files of a folder; raises InputError where they hold something else."""
     network = LPIPS()
-    alexnet = {k: v for k, v in load_weights(folder / ALEXNET).items() if k.startswith("features.")}
-    linear = load_weights(folder / LINEAR)
-    weights = {**alexnet, **{f"linear.{i}": linear.get(f"lin{i}.model.1.weight") for i in range(len(WIDTHS))}}
-    try:
-        network.load_state_dict({**weights, "shift": network.shift, "scale": network.scale})
-    except (RuntimeError, AttributeError) as error:
-        raise InputError(f"{folder}: {ALEXNET} or {LINEAR} does not hold LPIPS's weights: {error}") from error
+    alexnet = load_weights(Wanted.by(network.features, "AlexNet's features"), folder / ALEXNET)
+    network.features.load_state_dict(alexnet.weights)
+    linear = {f"lin{i}.model.1.weight": (1, width, 1, 1) for i, width in enumerate(WIDTHS)}
+    found = load_weights(Wanted("LPIPS on AlexNet", linear, frozenset(linear)), folder / LINEAR)
+    with torch.no_grad():
+        for weight, name in zip(network.linear, linear, strict=True):
+            weight.copy_(found.weights[name])
     network.to(device).eval()
 
     @torch.inference_mode()

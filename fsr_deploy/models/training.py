@@ -37,8 +37,8 @@ SAMPLES = 6  # faces in the picture that each validation writes
 class Settings:
     """Everything that decides which weights a run ends with; written to ``run.json``.
 
-    ``data`` and ``val`` are what open_faces takes; ``start`` is a checkpoint to begin from, ``vgg`` a file with
-    VGG19's weights.
+    ``data`` and ``val`` are what open_faces takes; ``start`` is a checkpoint to begin from, ``key`` its entry to take,
+    ``vgg`` a file with VGG19's weights.
     """
 
     model: str
@@ -52,6 +52,7 @@ class Settings:
     lr_size: int = 16
     seed: int = 0
     start: str | None = None
+    key: str | None = None
     vgg: str | None = None
 
 
@@ -153,7 +154,7 @@ class Training:
         torch.manual_seed(self.settings.seed)
         network = registry.build(self.settings.model, **self.settings.options)
         if self.settings.start:
-            load_into(network, Path(self.settings.start), self.settings.model)
+            load_into(network, Path(self.settings.start), self.settings.model, self.settings.key, self._say)
         if self.fabric.world_size > 1:
             synchronise(network)
         generator = Learner("generator", network, self.recipe.lr, self.recipe, self.fabric)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fsr_deploy.errors import InputError
 from fsr_deploy.models.checkpoints import load_weights
+from fsr_deploy.models.weight_search import Wanted
 
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 WANTED = "a state dict of VGG19 as torchvision names it (vgg19-dcbb9e9d.pth of download.pytorch.org/models)"
@@ -47,11 +48,9 @@ def load_vgg19(path: Path) -> VGG19Features:
 
     The classifier's weights, if the file has them, are not needed.
     """
-    weights = {name.removeprefix("features."): tensor for name, tensor in load_weights(path).items()}
     features = VGG19Features()
-    wanted = features.state_dict()
-    wrong = [name for name in wanted if name not in weights or weights[name].shape != wanted[name].shape]
-    if wrong:
-        raise InputError(f"{path}: not VGG19's weights ({wrong[0]} missing or of another shape); it needs {WANTED}")
-    features.load_state_dict({name: weights[name] for name in wanted})
+    try:
+        features.load_state_dict(load_weights(Wanted.by(features, "VGG19"), path).weights)
+    except InputError as error:
+        raise InputError(f"{error}; it needs {WANTED}") from error
     return features

@@ -99,12 +99,25 @@ def test_a_model_with_a_checkpoint_takes_the_options_that_the_checkpoint_tells()
     assert {**by_file, "system": ""} == {**by_name, "system": ""}
 
 
+def test_the_average_of_a_checkpoint_is_measured_unless_another_entry_is_asked_for():
+    raw = {name: tensor + 0.1 for name, tensor in weights().items()}
+    torch.save({"epoch": 3, "state_dict": raw, "state_dict_ema": weights()}, "timm.pth.tar")
+    arguments = ("pixel", "--checkpoint", "timm.pth.tar", "--data", "faces:1")
+    said = evaluate(*arguments).stderr
+    assert "timm.pth.tar: took the averaged weights in state_dict_ema; --key NAME takes others: state_dict\n" in said
+    average, plain = scores(*arguments)["rows"][1], scores(*arguments, "--key", "state_dict")["rows"][1]
+    assert average == {**scores("pixel.safetensors", "--data", "faces:1")["rows"][1], "system": average["system"]}
+    assert plain["PSNR Y (dB)"] != average["PSNR Y (dB)"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (("pixel", "--data", "faces:1"), 2, "pixel: name its weights with --checkpoint FILE"),
         (("nonesuch", "--data", "faces:1"), 2, "no model is called 'nonesuch'"),
         (("none.safetensors", "--data", "faces:1"), 4, "none.safetensors: no such file"),
+        (("pixel.safetensors", "--key", "ema", "--data", "faces:1"), 2, "its weights lie in no entry; leave --key out"),
+        (("small.onnx", "--key", "ema", "--data", "faces:1"), 2, "--key names an entry of a checkpoint; name one"),
         (("none.onnx", "--data", "faces:1"), 4, "none.onnx"),
         (("pixel.safetensors", "--data", "nowhere"), 4, "nowhere: no such folder"),
         (("pixel.safetensors", "small.onnx", "--data", "faces:1", "--lr-size", "16"), 2, "one table needs one size"),

@@ -91,6 +91,18 @@ def test_training_begins_from_a_checkpoint():
     assert all(torch.equal(trained[name], tensor) for name, tensor in weights().items())
 
 
+def test_training_begins_from_the_average_unless_another_entry_is_asked_for():
+    raw = {name: tensor + 1 for name, tensor in weights().items()}
+    torch.save({"model": raw, "model_ema": weights()}, "start.pth")
+    arguments = ("pixel", "--data", "faces:4", "--lr", "0", "--checkpoint", "start.pth", *SHORT)
+    result = train(*arguments, "-o", "run")
+    assert "start.pth: took the averaged weights in model_ema; --key NAME takes others: model" in result.stderr
+    assert train(*arguments, "-o", "raw", "--key", "model").exit_code == 0
+    for folder, expected in (("run", weights()), ("raw", raw)):
+        trained = load_model(Path(folder, "last.safetensors"))[0].state_dict()
+        assert all(torch.equal(trained[name], tensor) for name, tensor in expected.items())
+
+
 def test_amigan_trains_with_perceptual_and_adversarial_losses_from_a_file_of_vgg19():
     torch.manual_seed(0)
     torch.save({f"features.{name}": tensor for name, tensor in VGG19Features().state_dict().items()}, "vgg19.pth")
@@ -116,6 +128,7 @@ def test_amigan_trains_with_perceptual_and_adversarial_losses_from_a_file_of_vgg
         (("pixel", "--data", "faces:4", "--option", "depth=3"), 2, "pixel has no option 'depth'"),
         (("pixel", "--data", "faces:4", "--recipe", "amigan"), 2, "vgg19-dcbb9e9d.pth"),
         (("pixel", "--data", "faces:4", "--checkpoint", "none.pth"), 4, "none.pth: no such file"),
+        (("pixel", "--data", "faces:4", "--key", "ema"), 2, "--key names an entry of a checkpoint; give --checkpoint"),
         (("pixel", "--data", "faces:4", "--precision", "fp16"), 3, "fp16 trains on a GPU only"),
         (("pixel", "--data", "nowhere"), 4, "nowhere: no such folder; name a folder of faces, or faces:COUNT"),
         (("pixel", "--data", "faces:4", "--lr", "1e30", "--seed", "1"), 6, "nothing had been saved yet"),
@@ -140,7 +153,7 @@ def test_another_file_than_vgg19s_is_refused_by_name():
     torch.save(Pixel().state_dict(), "vgg19.pth")
     result = train("pixel", "--data", "faces:4", "-o", "run", "--recipe", "amigan", "--vgg", "vgg19.pth", *SHORT)
     assert result.exit_code == 4
-    assert "vgg19.pth: not VGG19's weights (0.weight missing or of another shape)" in result.stderr
+    assert "vgg19.pth: not weights of VGG19: 28 missing (5.weight, " in result.stderr
 
 
 @pytest.mark.slow

@@ -206,7 +206,8 @@ def test_what_cannot_be_measured_says_which_file_it_wants(weights, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [(LINEAR, "does not hold LPIPS's weights"), (STATISTICS, "not NIQE's statistics")]
+    ("name", "message"),
+    [(LINEAR, "lpips_alex.pth: not weights of LPIPS on AlexNet: 4 missing"), (STATISTICS, "not NIQE's statistics")],
 )
 def test_weights_of_something_else_are_refused_by_name(weights, tmp_path, name, message):
     for path in weights.iterdir():
