@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from fsr_deploy.colour import Change
 from fsr_deploy.errors import InputError, MissingError
-from fsr_deploy.files import read_file, write_file
-from fsr_deploy.images import decode_frame, encode_frame
+from fsr_deploy.files import write_file
+from fsr_deploy.imageheader import ImageHeader
+from fsr_deploy.images import decode_frame, decoding_bytes, encode_frame, file_bytes, frame_header, read_picture
 from fsr_deploy.resize import Face, Fit, lr_face
+from fsr_deploy.runtime.budget import ByteBudget
 from fsr_deploy.runtime.jobs import Job
 from fsr_deploy.runtime.journal import Journal, job_key
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory, Session
+
+# Of files read, and again of pixels decoded; a single picture over it is decoded alone.
+BYTES_AT_ONCE = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -57,24 +62,38 @@ class Failed:
 
 @dataclass(frozen=True)
 class Load:
-    """Job -> what became of its frame: decoded and resized, or nothing to do, or unreadable."""
+    """Job -> what became of its frame: decoded and resized, or nothing to do, or unreadable.
+
+    All threads together hold a bounded number of bytes: of files in ``reading``, of their pixels in ``decoding``.
+    """
 
     engine: EngineInfo
     journal: Journal | None
     resume: bool
     fit: Fit = "crop"
+    reading: ByteBudget = field(default_factory=lambda: ByteBudget(BYTES_AT_ONCE))
+    decoding: ByteBudget = field(default_factory=lambda: ByteBudget(BYTES_AT_ONCE))
 
     def __call__(self, job: Job) -> Loaded | AlreadyDone | Failed:
         """Read a frame; never raises for what is wrong with it."""
         try:
-            content = read_file(job.source)
-            key = job_key(content, self.engine.sha256, job.target.suffix, self.fit)
-            if self.resume and self.journal and self.journal.has(job.target, key):
-                return AlreadyDone(job)
-            frame = decode_frame(content, job.source)
+            with self.reading.hold(file_bytes(job.source)):
+                return self._load(job, read_picture(job.source))
         except InputError as error:
             return Failed(job, str(error))
-        face = lr_face(frame.pixels, self.engine.lr_shape, self.fit)
+
+    def _load(self, job: Job, content: bytes) -> Loaded | AlreadyDone:
+        key = job_key(content, self.engine.sha256, job.target.suffix, self.fit)
+        if self.resume and self.journal and self.journal.has(job.target, key):
+            return AlreadyDone(job)
+        header = frame_header(content, job.source)
+        with self.decoding.hold(decoding_bytes(header)):
+            return self._decode(job, key, content, header)
+
+    def _decode(self, job: Job, key: str, content: bytes, header: ImageHeader) -> Loaded:
+        frame = decode_frame(content, job.source, header=header)
+        # A copy, because a part of a frame would keep all of it.
+        face = np.array(lr_face(frame.pixels, self.engine.lr_shape, self.fit))
         return Loaded(job, key, face, frame.pixels.shape[:2], frame.changes)
 
 
