@@ -17,6 +17,7 @@ from fsr_deploy.export.tensorrt_outline import Outline, read_outline
 from fsr_deploy.export.tensorrt_progress import watch
 from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.driver import Gpu, find_driver, find_gpu
+from fsr_deploy.runtime.enginefile import read_engine_file
 from fsr_deploy.runtime.preflight import this_platform
 from fsr_deploy.runtime.tensorrt_library import forget, load, log, ran_out_of_memory, said
 
@@ -42,12 +43,13 @@ def build_plan(
     The graph holds its precision; ``precision`` names it for TensorRT 8.6, which wants to be told, and ``in_fp32``
     tells of a module of the graph that it stays in FP32. ``batches`` is the profile where ``options`` name none. Raises
     MissingError without a GPU, TensorRT or cuda-bindings, or where the GPU
-    has too little memory, and InputError with TensorRT's own words for a graph or a setting that it refuses.
+    has too little memory, and InputError for a graph that refers to other files, and with TensorRT's own words for a
+    graph or a setting that it refuses.
     """
     gpu = find_gpu(options.device)
     trt = load()
     cuda.use_device(options.device)
-    model = path.read_bytes()
+    model = read_engine_file(path).content
     check_supported(trt, precision, _outline(model, path.name), path.name)
     builder = trt.Builder(log())
     network = builder.create_network(network_flags(trt))
