@@ -19,7 +19,7 @@ from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.driver import Gpu, find_driver, find_gpu
 from fsr_deploy.runtime.enginefile import read_engine_file
 from fsr_deploy.runtime.preflight import this_platform
-from fsr_deploy.runtime.tensorrt_library import forget, load, log, ran_out_of_memory, said
+from fsr_deploy.runtime.tensorrt_library import load, log, operation, ran_out_of_memory, said
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,21 @@ def build_plan(
     network = builder.create_network(network_flags(trt))
     parse(trt, network, model, path.name)
     profiles = options.profiles or (batches,)
-    config = make_config(trt, builder, network, profiles, options)
+    with operation():
+        config = make_config(trt, builder, network, profiles, options)
     write_precision(trt, network, config, precision, in_fp32)
     cache = options.timing_cache or default_path(trt.__version__, gpu)
     attach(config, cache)
     start = time.perf_counter()
     say(f"building the plan of {path.name} for {gpu.name} ({gpu.sm}) with TensorRT {trt.__version__}")
     monitor = watch(trt, config)
-    forget()
-    plan = builder.build_serialized_network(network, config)
-    if monitor is not None and monitor.interrupted:
-        raise KeyboardInterrupt
-    if plan is None:
-        raise (MissingError if ran_out_of_memory() else InputError)(f"{path.name}: TensorRT built no plan: {said()}")
+    with operation():
+        plan = builder.build_serialized_network(network, config)
+        if monitor is not None and monitor.interrupted:
+            raise KeyboardInterrupt
+        if plan is None:
+            kind = MissingError if ran_out_of_memory() else InputError
+            raise kind(f"{path.name}: TensorRT built no plan: {said()}")
     keep(config, cache)
     return Built(bytes(plan), _plan_info(trt.__version__, gpu, profiles, options), time.perf_counter() - start)
 
