@@ -180,7 +180,7 @@ def _try(name: str, look: Callable[[], str], extra: str = "", wrong: MissingErro
 def _processor() -> str:
     limit = quota()
     bound = f", by a quota of {limit:g}" if limit is not None else ""
-    return f"{usable_cores()} cores that may be used, {physical_cores()} of them physical{bound}"
+    return f"{usable_cores()} logical and {physical_cores()} physical cores to use{bound}"
 
 
 def _cache() -> str:
