@@ -19,7 +19,7 @@ from benchmarks.gpu_common import faces, keep, show
 from fsr_deploy.bundle import PLAN_NAME, REFERENCE_NAME, read_bundle
 from fsr_deploy.errors import ExitCode
 from fsr_deploy.export.parity import budget_for, prove, shortfalls
-from fsr_deploy.export.tensorrt import read_reference
+from fsr_deploy.reference import read_reference
 from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.device_array import DeviceArray
 from fsr_deploy.runtime.enginefile import read_engine_file

@@ -13,6 +13,7 @@ class ExitCode(IntEnum):
     """How a command ended; stable, so that scripts can rely on it."""
 
     DONE = 0
+    FAILED = 1
     USAGE = 2
     MISSING = 3
     BAD_INPUT = 4
@@ -37,6 +38,12 @@ class MissingError(FsrError):
     """This machine lacks a GPU, a driver or a library; the message names the extra to install."""
 
     exit_code = ExitCode.MISSING
+
+
+class DeviceError(FsrError):
+    """A GPU that failed at its work, so that nothing more can be done with it; the message has its own words."""
+
+    exit_code = ExitCode.FAILED
 
 
 class InputError(FsrError):

@@ -90,6 +90,8 @@ def main(
     for job in JOBS:
         lacking = missing(job, parts)
         print(f"  {job.command:<20}  {job.does}: {'no, it lacks ' + ', '.join(lacking) if lacking else 'yes'}")
+    for fault in tensorrt_faults(parts):
+        print(f"\nThis TensorRT has a known fault: {fault}")
     print()
     lines = mend_lines(parts)
     for line in lines:
@@ -135,6 +137,13 @@ def install_line(parts: list[Part]) -> str:
     return f"{before}pip install 'fsr-deploy[{','.join(sorted(extras))}]'"
 
 
+def tensorrt_faults(parts: list[Part]) -> list[str]:
+    """Return the known faults of the TensorRT that is installed, one sentence each."""
+    from fsr_deploy.runtime.tensorrt_faults import known_faults
+
+    return [fault for part in parts if part.name == "TensorRT" and part.works for fault in known_faults(part.state)]
+
+
 def as_json(parts: list[Part]) -> dict[str, Any]:
     """Return the findings as plain data."""
     return {
@@ -144,6 +153,7 @@ def as_json(parts: list[Part]) -> dict[str, Any]:
         "cores": {"usable": usable_cores(), "physical": physical_cores(), "quota": quota()},
         "parts": [asdict(part) for part in parts],
         "jobs": [{"command": j.command, "does": j.does, "missing": missing(j, parts)} for j in JOBS],
+        "known_faults": tensorrt_faults(parts),
         "mend": mend_lines(parts),
         "install": install_line(parts) or None,
     }
@@ -170,7 +180,7 @@ def _try(name: str, look: Callable[[], str], extra: str = "", wrong: MissingErro
 def _processor() -> str:
     limit = quota()
     bound = f", by a quota of {limit:g}" if limit is not None else ""
-    return f"{usable_cores()} cores that may be used, {physical_cores()} of them physical{bound}"
+    return f"{usable_cores()} logical and {physical_cores()} physical cores to use{bound}"
 
 
 def _cache() -> str:

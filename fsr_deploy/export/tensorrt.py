@@ -7,30 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fsr_deploy.bundle import (
     ONNX_NAME,
     PLAN_NAME,
     REFERENCE_NAME,
-    TRUTH_NAME,
     Bundle,
     BundleInfo,
     read_bundle,
     write_info,
 )
 from fsr_deploy.console import say
-from fsr_deploy.errors import InputError, MissingError
+from fsr_deploy.errors import MissingError
 from fsr_deploy.export.islands import fp32_modules
 from fsr_deploy.export.parity import Row, budget_for, forced_notes, gate, prove, shortfalls
 from fsr_deploy.export.tensorrt_build import build_plan
 from fsr_deploy.export.tensorrt_config import PlanOptions
+from fsr_deploy.reference import read_reference, read_truth
 from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.driver import find_gpu
 from fsr_deploy.runtime.enginefile import EngineFile
@@ -84,7 +79,7 @@ def prove_plan(directory: Path, info: BundleInfo, *, device: int = 0) -> list[Ro
     content = (directory / PLAN_NAME).read_bytes()
     file = EngineFile(Path(PLAN_NAME), content, hashlib.sha256(content).hexdigest(), info)
     reference = read_reference(directory / REFERENCE_NAME, info)
-    truth = read_truth(directory / REFERENCE_NAME)
+    truth = read_truth(directory / REFERENCE_NAME, info)
     assert info.plan is not None
     session = TensorRTSession(file, f"cuda:{device}", trust=True)
     try:
@@ -94,21 +89,6 @@ def prove_plan(directory: Path, info: BundleInfo, *, device: int = 0) -> list[Ro
         raise MissingError(f"{file.path}: the GPU has too little memory to prove it: {error}") from error
     finally:
         session.close()
-
-
-def read_reference(path: Path, info: BundleInfo) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return an engine's input and eager's output for a few faces; raises InputError where they are not in the file."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays[info.inputs[0].name], arrays[info.outputs[0].name]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path.name}: not the reference faces of this bundle ({error}); export it again") from error
-
-
-def read_truth(path: Path) -> NDArray[np.uint8] | None:
-    """Return the true faces, (N, H, W, 3) uint8 RGB, beside those of ``read_reference``; None where none are known."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return arrays.get(TRUTH_NAME)
 
 
 def rebuild(directory: Path, options: PlanOptions, *, force: bool = False) -> BundleInfo:
@@ -124,6 +104,7 @@ def rebuild(directory: Path, options: PlanOptions, *, force: bool = False) -> Bu
         raise MissingError(reason)
     for name in (ONNX_NAME, REFERENCE_NAME):
         bundle.file(name)
+    read_reference(directory / REFERENCE_NAME, bundle.info)  # known before minutes are spent
     if bundle.info.plan and not options.profiles:
         options = replace(options, profiles=bundle.info.plan.profiles)
     with staged_directory(directory) as staging:

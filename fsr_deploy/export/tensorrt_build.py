@@ -17,8 +17,9 @@ from fsr_deploy.export.tensorrt_outline import Outline, read_outline
 from fsr_deploy.export.tensorrt_progress import watch
 from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.driver import Gpu, find_driver, find_gpu
+from fsr_deploy.runtime.enginefile import read_engine_file
 from fsr_deploy.runtime.preflight import this_platform
-from fsr_deploy.runtime.tensorrt_library import forget, load, log, ran_out_of_memory, said
+from fsr_deploy.runtime.tensorrt_library import load, log, operation, ran_out_of_memory, said
 
 
 @dataclass(frozen=True)
@@ -42,30 +43,33 @@ def build_plan(
     The graph holds its precision; ``precision`` names it for TensorRT 8.6, which wants to be told, and ``in_fp32``
     tells of a module of the graph that it stays in FP32. ``batches`` is the profile where ``options`` name none. Raises
     MissingError without a GPU, TensorRT or cuda-bindings, or where the GPU
-    has too little memory, and InputError with TensorRT's own words for a graph or a setting that it refuses.
+    has too little memory, and InputError for a graph that refers to other files, and with TensorRT's own words for a
+    graph or a setting that it refuses.
     """
     gpu = find_gpu(options.device)
     trt = load()
     cuda.use_device(options.device)
-    model = path.read_bytes()
+    model = read_engine_file(path).content
     check_supported(trt, precision, _outline(model, path.name), path.name)
     builder = trt.Builder(log())
     network = builder.create_network(network_flags(trt))
     parse(trt, network, model, path.name)
     profiles = options.profiles or (batches,)
-    config = make_config(trt, builder, network, profiles, options)
+    with operation():
+        config = make_config(trt, builder, network, profiles, options)
     write_precision(trt, network, config, precision, in_fp32)
     cache = options.timing_cache or default_path(trt.__version__, gpu)
     attach(config, cache)
     start = time.perf_counter()
     say(f"building the plan of {path.name} for {gpu.name} ({gpu.sm}) with TensorRT {trt.__version__}")
     monitor = watch(trt, config)
-    forget()
-    plan = builder.build_serialized_network(network, config)
-    if monitor is not None and monitor.interrupted:
-        raise KeyboardInterrupt
-    if plan is None:
-        raise (MissingError if ran_out_of_memory() else InputError)(f"{path.name}: TensorRT built no plan: {said()}")
+    with operation():
+        plan = builder.build_serialized_network(network, config)
+        if monitor is not None and monitor.interrupted:
+            raise KeyboardInterrupt
+        if plan is None:
+            kind = MissingError if ran_out_of_memory() else InputError
+            raise kind(f"{path.name}: TensorRT built no plan: {said()}")
     keep(config, cache)
     return Built(bytes(plan), _plan_info(trt.__version__, gpu, profiles, options), time.perf_counter() - start)
 

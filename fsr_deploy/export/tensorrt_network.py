@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fsr_deploy.bundle import MIXED
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.export.tensorrt_outline import Node, Outline, read_outline
-from fsr_deploy.runtime.tensorrt_library import forget, log, said, version
+from fsr_deploy.runtime.tensorrt_library import log, operation, said, version
 
 if TYPE_CHECKING:
     import tensorrt
@@ -70,13 +70,13 @@ def parse(trt: ModuleType, network: tensorrt.INetworkDefinition, model: bytes, n
 
     Raises InputError that names the PyTorch modules of the nodes that TensorRT cannot read.
     """
-    forget()
-    parser = trt.OnnxParser(network, log())
-    if not parser.parse(model):
-        nodes = read_outline(model).nodes
-        errors = [parser.get_error(index) for index in range(min(parser.num_errors, SHOWN_ERRORS))]
-        reasons = "\n  ".join(_explain(error, nodes) for error in errors) or said()
-        raise InputError(f"{name}: TensorRT {trt.__version__} cannot read this graph:\n  {reasons}")
+    with operation():
+        parser = trt.OnnxParser(network, log())
+        if not parser.parse(model):
+            nodes = read_outline(model).nodes
+            errors = [parser.get_error(index) for index in range(min(parser.num_errors, SHOWN_ERRORS))]
+            reasons = "\n  ".join(_explain(error, nodes) for error in errors) or said()
+            raise InputError(f"{name}: TensorRT {trt.__version__} cannot read this graph:\n  {reasons}")
 
 
 def _explain(error: tensorrt.ParserError, nodes: tuple[Node, ...]) -> str:

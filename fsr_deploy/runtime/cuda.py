@@ -17,12 +17,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsr_deploy import imports
-from fsr_deploy.errors import MissingError
+from fsr_deploy.errors import DeviceError, MissingError
 from fsr_deploy.runtime.session import OutOfMemory
 
+# What says that this machine lacks something, and not that its GPU failed at its work.
+LACKING = (
+    *("cudaErrorInsufficientDriver", "cudaErrorNoDevice", "cudaErrorInvalidDevice", "cudaErrorDevicesUnavailable"),
+    *("cudaErrorInitializationError", "cudaErrorSystemDriverMismatch", "cudaErrorSystemNotReady"),
+    *("cudaErrorCompatNotSupportedOnDevice", "cudaErrorNoKernelImageForDevice", "cudaErrorUnsupportedPtxVersion"),
+    *("cudaErrorCallRequiresNewerDriver", "cudaErrorDeviceNotLicensed", "cudaErrorStubLibrary"),
+)
 
-class CudaError(MissingError):
-    """A CUDA call failed on this machine's GPU."""
+
+class CudaError(DeviceError):
+    """A CUDA call that failed."""
+
+
+class CudaMissing(CudaError, MissingError):
+    """A CUDA call that cannot succeed on this machine: no GPU, or no driver that fits."""
+
+    exit_code = MissingError.exit_code
 
 
 @cache
@@ -34,17 +48,27 @@ def runtime() -> ModuleType:
 def call(function: str, *arguments: Any) -> Any:
     """Call a CUDA runtime function by name; return its result, a tuple of several, None for those without.
 
-    Raises OutOfMemory for a failed allocation and CudaError for any other failure, both with CUDA's own words.
+    Raises OutOfMemory for a failed allocation, CudaMissing where the machine lacks something and CudaError for any
+    other failure, all with CUDA's own words.
     """
-    cudart = runtime()
-    code, *results = getattr(cudart, function)(*arguments)
-    if code != cudart.cudaError_t.cudaSuccess:
-        cudart.cudaGetLastError()  # so that the failure is not reported again by the next call
-        message = f"{function}: {cudart.cudaGetErrorString(code)[1].decode()} ({code.name})"
-        raise (OutOfMemory if code == cudart.cudaError_t.cudaErrorMemoryAllocation else CudaError)(message)
+    code, *results = getattr(runtime(), function)(*arguments)
+    _require(function, code)
     if len(results) > 1:
         return tuple(results)
     return results[0] if results else None
+
+
+def _require(function: str, code: Any) -> None:
+    cudart = runtime()
+    if code == cudart.cudaError_t.cudaSuccess:
+        return
+    cudart.cudaGetLastError()  # so that the failure is not reported again by the next call
+    message = f"{function}: {cudart.cudaGetErrorString(code)[1].decode()} ({code.name})"
+    if code == cudart.cudaError_t.cudaErrorMemoryAllocation:
+        raise OutOfMemory(message)
+    if code.name in LACKING:
+        raise CudaMissing(f"{message}; check with nvidia-smi")
+    raise CudaError(f"the GPU failed: {message}; run again, and if it comes back look for Xid in dmesg")
 
 
 def use_device(index: int) -> None:
@@ -55,6 +79,14 @@ def use_device(index: int) -> None:
 def memory() -> tuple[int, int]:
     """Return the free and the total memory of the current GPU in bytes."""
     return call("cudaMemGetInfo")
+
+
+def place_of(address: int) -> tuple[str, int]:
+    """Return what memory an address is of, "device", "managed" or "host", and of which GPU."""
+    attributes = call("cudaPointerGetAttributes", address)
+    kinds = runtime().cudaMemoryType
+    known = {kinds.cudaMemoryTypeDevice: "device", kinds.cudaMemoryTypeManaged: "managed"}
+    return known.get(attributes.type, "host"), int(attributes.device)
 
 
 class Event:
@@ -77,6 +109,16 @@ class Event:
     def wait(self) -> None:
         """Block the calling thread until the mark is reached."""
         call("cudaEventSynchronize", self._event)
+
+    def reached(self) -> bool:
+        """Tell whether the mark is reached, without waiting."""
+        cudart = runtime()
+        (code,) = cudart.cudaEventQuery(self._event)
+        if code == cudart.cudaError_t.cudaErrorNotReady:
+            cudart.cudaGetLastError()
+            return False
+        _require("cudaEventQuery", code)
+        return True
 
     def milliseconds_since(self, start: Event) -> float:
         """Return the time between two reached marks of timing events."""

@@ -1,137 +1,112 @@
-"""Arrays on the GPU, taken from and given to other libraries without a copy.
-
-Two protocols do it: ``__cuda_array_interface__`` (PyTorch, CuPy, Numba, PyCUDA) and DLPack (PyTorch, CuPy, JAX,
-TensorFlow). Both say in which stream the data is ready, and here everything stays in the caller's stream.
-"""
+"""Results that stay on the GPU, given to other libraries without a copy, and the memory that they take turns in."""
 
 from __future__ import annotations
 
-import ctypes
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections import deque
 from typing import Any
 
 import numpy as np
 
-from fsr_deploy.errors import InputError
-from fsr_deploy.runtime import cuda
+from fsr_deploy.runtime import cuda, dlpack
+from fsr_deploy.runtime.session import OutOfMemory
 
 LEGACY_STREAM = 1
 """CUDA's explicit name of the default stream; both protocols forbid the ambiguous 0."""
-DLPACK_CUDA = 2
-_DLPACK_KINDS = {"i": 0, "u": 1, "f": 2}
-_NAME = b"dltensor"
+PER_THREAD_STREAM = 2
+"""One name for a stream of each thread, so that two of this name are not in order."""
+MOST_IDLE = 8
 
 
-class _Device(ctypes.Structure):
-    _fields_ = (("kind", ctypes.c_int32), ("index", ctypes.c_int32))
+class Block:
+    """Device memory of one result, written in one stream; ``ready`` marks the place in it."""
+
+    def __init__(self, nbytes: int, stream: int) -> None:
+        self.stream = stream
+        self.ready = cuda.Event()
+        try:
+            self.memory = cuda.DeviceMemory(nbytes)
+        except BaseException:
+            self.ready.close()
+            raise
+
+    def close(self) -> None:
+        """Free it, which waits for the whole GPU."""
+        self.ready.close()
+        self.memory.close()
 
 
-class _Dtype(ctypes.Structure):
-    _fields_ = (("kind", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16))
+class Blocks:
+    """Memory of dropped results for the next ones: cudaMalloc and cudaFree make the GPU wait at every batch.
 
-
-class _Tensor(ctypes.Structure):
-    """DLTensor."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device", _Device),
-        ("ndim", ctypes.c_int32),
-        ("dtype", _Dtype),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
-    )
-
-
-class _ManagedTensor(ctypes.Structure):
-    """DLManagedTensor."""
-
-    _fields_ = (("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p))
-
-
-_api = ctypes.pythonapi
-_new_capsule = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)(
-    ("PyCapsule_New", _api)
-)
-# With the capsule as a bare pointer: a destructor gets an object that must not be referenced again.
-_is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(("PyCapsule_IsValid", _api))
-_get_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)(("PyCapsule_GetPointer", _api))
-
-
-@dataclass(frozen=True)
-class View:
-    """Someone else's array: where it lies, and the stream in which it is ready (None: it is).
-
-    ``owner`` keeps the memory alive.
+    A block goes to a result of the same size in the same stream: whatever its last owner put into that stream comes
+    first. Results may be dropped by any thread, at any time, and after ``close``.
     """
 
-    address: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    stream: int | None
-    owner: Any
+    def __init__(self) -> None:
+        self._idle: deque[Block] = deque()
+        self._lock = threading.RLock()  # Python may drop a result of this thread while it is held
+        self._closed = False
 
+    def take(self, nbytes: int, stream: int) -> Block:
+        """Return a block of so many bytes for results in a stream; raises OutOfMemory where there is none."""
+        with self._lock:
+            for block in reversed(tuple(self._idle)):
+                if (block.memory.nbytes, block.stream) == (nbytes, stream):
+                    self._idle.remove(block)
+                    return block
+        try:
+            return Block(nbytes, stream)
+        except OutOfMemory:
+            self._free(0)
+            return Block(nbytes, stream)
 
-def view(array: Any, stream: int, device: int) -> View:
-    """Return where an array of another library lies; nothing is copied.
+    def give(self, block: Block) -> None:
+        """Take a block back; the longest unused ones beyond MOST_IDLE are freed."""
+        with self._lock:
+            self._idle.append(block)
+            self._free(0 if self._closed else MOST_IDLE)
 
-    ``stream`` is the consumer's. Raises InputError where the array is not on this GPU or not C-contiguous.
-    """
-    if hasattr(array, "__cuda_array_interface__"):
-        return _from_interface(array)
-    if hasattr(array, "__dlpack__") and array.__dlpack_device__() == (DLPACK_CUDA, device):
-        return _from_dlpack(array, stream)
-    raise InputError(f"{type(array).__name__}: not an array on cuda:{device} (__cuda_array_interface__ or DLPack)")
+    def close(self) -> None:
+        """Free what is idle, and from now on what is given."""
+        with self._lock:
+            self._closed = True
+            self._free(0)
 
-
-def _from_interface(array: Any) -> View:
-    interface = array.__cuda_array_interface__
-    shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"])
-    _require_contiguous(shape, interface.get("strides"), dtype.itemsize)
-    return View(interface["data"][0], shape, dtype, interface.get("stream"), array)
-
-
-def _from_dlpack(array: Any, stream: int) -> View:
-    capsule = array.__dlpack__(stream=stream)
-    tensor = ctypes.cast(_get_pointer(id(capsule), _NAME), ctypes.POINTER(_ManagedTensor)).contents.tensor
-    shape = tuple(tensor.shape[: tensor.ndim])
-    kinds = {code: kind for kind, code in _DLPACK_KINDS.items()}
-    if tensor.dtype.kind not in kinds or tensor.dtype.lanes != 1:
-        raise InputError(f"{type(array).__name__}: of a type that no engine takes")
-    dtype = np.dtype(f"{kinds[tensor.dtype.kind]}{tensor.dtype.bits // 8}")
-    strides = [n * dtype.itemsize for n in tensor.strides[: tensor.ndim]] if tensor.strides else None
-    _require_contiguous(shape, strides, dtype.itemsize)
-    return View(tensor.data + tensor.byte_offset, shape, dtype, None, capsule)
-
-
-def _require_contiguous(shape: tuple[int, ...], strides: Sequence[int] | None, itemsize: int) -> None:
-    if strides is not None:
-        steps = [itemsize * math.prod(shape[i + 1 :]) for i in range(len(shape))]
-        if any(n > 1 and stride != step for n, stride, step in zip(shape, strides, steps, strict=True)):
-            raise InputError(f"an array of shape {shape} that is not C-contiguous; make it so before")
+    def _free(self, kept: int) -> None:
+        with self._lock:
+            while len(self._idle) > kept:
+                self._idle.popleft().close()
 
 
 class DeviceArray:
-    """An array in GPU memory of its own, freed with the last who refers to it.
+    """An array in GPU memory, which goes back to where it came from with the last who refers to it.
 
-    ``stream`` is the stream, by its handle, in which the content is ready; ``ready`` marks the place in it.
+    ``stream`` is the stream, by its handle, in which the content is ready; it has to outlive the array. ``ready`` marks
+    the place in it.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], device: int, stream: int) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], device: int, stream: int, blocks: Blocks | None = None
+    ) -> None:
         self.shape, self.dtype, self.device, self.stream = shape, dtype, device, stream
-        self.memory = cuda.DeviceMemory(math.prod(shape) * dtype.itemsize)
-        self.ready = cuda.Event()
+        self._blocks = blocks
+        self._read_elsewhere = False
+        self._block = (blocks or Blocks()).take(math.prod(shape) * dtype.itemsize, stream)
+        self.memory, self.ready = self._block.memory, self._block.ready
 
     def __del__(self) -> None:
-        for name in ("ready", "memory"):
-            if hasattr(self, name):  # missing where the allocation failed
-                getattr(self, name).close()
+        if not hasattr(self, "_block"):  # the allocation failed
+            return
+        if self._blocks is None or self._read_elsewhere or self.stream == PER_THREAD_STREAM:
+            self._block.close()  # waits for readers in other streams too
+        else:
+            self._blocks.give(self._block)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
+        self._read_elsewhere = True  # in which stream, the protocol does not tell
         return {
             "shape": self.shape,
             "typestr": self.dtype.str,
@@ -142,45 +117,13 @@ class DeviceArray:
         }
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return DLPACK_CUDA, self.device
+        return dlpack.CUDA, self.device
 
     def __dlpack__(self, *, stream: int | None = None, **_: Any) -> Any:
         """Return a DLPack capsule; the consumer's stream waits until the content is ready (-1: it does not want to)."""
-        if stream != -1:
-            cuda.wait_in(stream or LEGACY_STREAM, self.ready)
-        return _to_capsule(self)
-
-
-class _Export:
-    """What a consumer of DLPack looks at; kept alive in ``_exports`` until it calls the deleter."""
-
-    def __init__(self, array: DeviceArray) -> None:
-        self.array = array
-        self.shape = (ctypes.c_int64 * len(array.shape))(*array.shape)
-        dtype = _Dtype(_DLPACK_KINDS[array.dtype.kind], array.dtype.itemsize * 8, 1)
-        tensor = _Tensor(
-            array.memory.address, _Device(DLPACK_CUDA, array.device), len(array.shape), dtype, self.shape, None, 0
-        )
-        self.managed = _ManagedTensor(tensor, None, ctypes.cast(_delete, ctypes.c_void_p))
-        self.address = ctypes.addressof(self.managed)
-
-
-_exports: dict[int, _Export] = {}
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-def _delete(address: int) -> None:
-    _exports.pop(address, None)
-
-
-@ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
-def _drop_capsule(capsule: int) -> None:
-    """Delete what a capsule holds if no one has consumed it (a consumer renames it)."""
-    if _is_valid(capsule, _NAME):
-        _delete(_get_pointer(capsule, _NAME))
-
-
-def _to_capsule(array: DeviceArray) -> Any:
-    export = _Export(array)
-    _exports[export.address] = export
-    return _new_capsule(export.address, _NAME, ctypes.cast(_drop_capsule, ctypes.c_void_p))
+        reader = stream or LEGACY_STREAM
+        if reader != self.stream:
+            self._read_elsewhere = True
+        if reader != -1:
+            cuda.wait_in(reader, self.ready)
+        return dlpack.give(self, self.memory.address, self.device)

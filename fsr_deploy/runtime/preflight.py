@@ -72,12 +72,16 @@ def header_version(file: EngineFile) -> tuple[int, ...]:
     return tuple(header[24:28])
 
 
-def check_machine(file: EngineFile, machine: Machine) -> None:
-    """Refuse a plan that was built for another TensorRT, GPU or system than this machine's; raises InputError."""
+def check_machine(file: EngineFile, machine: Machine) -> tuple[str, ...]:
+    """Refuse a plan that was built for another TensorRT, GPU or system than this machine's; raises InputError.
+
+    Returns what whoever runs it should know: a plan runs on other GPU models of its compute capability, with kernels
+    that were chosen for another number of processors and another memory.
+    """
     plan = file.bundle.plan if file.bundle else None
     if plan is None:
         _check_foreign(file, machine)
-        return
+        return ()
     if plan.platform != machine.platform:
         raise InputError(
             f"{file.path}: built for {plan.platform}, this machine is {machine.platform}: {_rebuild(file)}"
@@ -89,6 +93,12 @@ def check_machine(file: EngineFile, machine: Machine) -> None:
             f"{file.path}: built for {sm} / TensorRT {built}, "
             f"this machine is {machine.gpu.sm} / {here}: {_rebuild(file)}"
         )
+    if plan.hardware_compatibility == "none" and plan.gpu and plan.gpu != machine.gpu.name:
+        return (
+            f"the plan was built on {plan.gpu} and runs on {machine.gpu.name}: it may be slower than one built here, "
+            f"{_rebuild(file)}",
+        )
+    return ()
 
 
 def _check_foreign(file: EngineFile, machine: Machine) -> None:

@@ -19,7 +19,7 @@ from fsr_deploy.runtime.enginefile import EngineFile
 from fsr_deploy.runtime.preflight import Machine, check_file, check_machine, this_platform
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
 from fsr_deploy.runtime.tensorrt_engine import Engine
-from fsr_deploy.runtime.tensorrt_lane import Lane
+from fsr_deploy.runtime.tensorrt_lane import Graphs, Lane
 from fsr_deploy.runtime.tensorrt_layers import layer_times
 from fsr_deploy.runtime.tensorrt_library import load
 from fsr_deploy.runtime.tensorrt_on_device import OnDevice
@@ -72,11 +72,12 @@ class TensorRTSession:
         check_file(file, trust=trust)
         self._device = 0 if device == "auto" else int(device.removeprefix("cuda:"))
         gpu = _gpu_for(file, self._device)
-        check_machine(file, Machine(load().__version__, gpu, this_platform()))
+        notes = check_machine(file, Machine(load().__version__, gpu, this_platform()))
         cuda.use_device(self._device)
+        self._graphs = Graphs(graphs)
         try:
             self._engine = Engine(file)
-            self._lanes, reason = _lanes(self._engine, in_flight, graphs)
+            self._lanes, fewer = _lanes(self._engine, in_flight, self._graphs)
         except OutOfMemory as error:
             raise MissingError(
                 f"{file.path}: does not fit into the memory of {gpu.name}{_memory()}: {error}"
@@ -85,7 +86,8 @@ class TensorRTSession:
         self._turns: Iterator[int] = itertools.cycle(range(len(self._lanes)))
         self._submitting = threading.Lock()
         self._on_device: OnDevice | None = None
-        self.info = _info(file, self._engine, gpu, (reason,) if reason else ())
+        notes += tuple(f"TensorRT warns of this plan: {line}" for line in self._engine.warnings)
+        self.info = _info(file, self._engine, gpu, notes + fewer)
 
     @property
     def in_flight(self) -> int:
@@ -95,7 +97,7 @@ class TensorRTSession:
     @property
     def graph_failure(self) -> str:
         """Why batches are not launched as CUDA graphs; "" where they are or need not be."""
-        return next((lane.graph_failure for lane in self._lanes if lane.graph_failure), "")
+        return self._graphs.reason
 
     def upscale(self, batch: Batch) -> Batch:
         """Turn (N, h, w, 3) uint8 RGB LR faces into (N, H, W, 3) uint8 RGB SR faces."""
@@ -125,7 +127,8 @@ class TensorRTSession:
         ``faces`` is any array with ``__cuda_array_interface__`` or DLPack, C-contiguous, shaped as in ``submit``, of at
         least the plan's smallest batch. ``stream`` is the handle of the caller's CUDA stream: the work comes after what
         it holds, and what is put into it afterwards finds the result. Returns ``out``, an array of the same kinds that
-        takes the SR faces, or without one a new DeviceArray, which speaks both protocols too.
+        takes the SR faces, or without one a new DeviceArray, which speaks both protocols too. Its memory is used again
+        for later results in this stream once it is dropped: have the stream wait for what reads it in another.
         """
         with self._submitting, self._current_device():
             if self._on_device is None:
@@ -171,18 +174,18 @@ def _gpu_for(file: EngineFile, index: int) -> Gpu:
         raise MissingError(f"{file.path}: {error}; --device cpu runs a bundle's {ONNX_NAME}") from error
 
 
-def _lanes(engine: Engine, wanted: int, graphs: bool) -> tuple[list[Lane], str]:
+def _lanes(engine: Engine, wanted: int, graphs: Graphs) -> tuple[list[Lane], tuple[str, ...]]:
     """Return up to ``wanted`` lanes and why there are fewer; the first has to be, the others where they fit.
 
     A plan of TensorRT 8 that was built without profile sharing refuses a second context its profile.
     """
-    lanes = [Lane(engine, graphs=graphs)]
+    lanes = [Lane(engine, graphs)]
     while len(lanes) < wanted:
         try:
-            lanes.append(Lane(engine, graphs=graphs))
+            lanes.append(Lane(engine, graphs))
         except (OutOfMemory, InputError) as error:
-            return lanes, f"runs {len(lanes)} instead of {wanted} batches at once: {error}"
-    return lanes, ""
+            return lanes, (f"runs {len(lanes)} instead of {wanted} batches at once: {error}",)
+    return lanes, ()
 
 
 def _memory() -> str:

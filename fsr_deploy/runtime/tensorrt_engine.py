@@ -11,7 +11,7 @@ import numpy as np
 from fsr_deploy.errors import InputError
 from fsr_deploy.runtime.enginefile import EngineFile
 from fsr_deploy.runtime.session import OutOfMemory
-from fsr_deploy.runtime.tensorrt_library import forget, load, log, ran_out_of_memory, said
+from fsr_deploy.runtime.tensorrt_library import load, log, operation, ran_out_of_memory, said, warnings
 
 if TYPE_CHECKING:
     import tensorrt
@@ -46,20 +46,22 @@ class Profile:
 class Engine:
     """A deserialised plan with one input and one output, both with the batch as first dimension.
 
-    Raises InputError where TensorRT refuses the plan, with its own words, and OutOfMemory where it does not fit.
+    ``warnings`` are what TensorRT said while it loaded the plan. Raises InputError where it refuses the plan, with its
+    own words, and OutOfMemory where it does not fit.
     """
 
     def __init__(self, file: EngineFile) -> None:
         trt = load()
         self.path = file.path
         self.version: str = trt.__version__
-        forget()
         self._runtime = trt.Runtime(log())
         if file.bundle and file.bundle.plan and file.bundle.plan.version_compatible:
             self._runtime.engine_host_code_allowed = True  # the preflight has asked for --trust
-        self._engine = self._runtime.deserialize_cuda_engine(file.content)
-        if self._engine is None:
-            _refuse(f"{self.path}: TensorRT {self.version} refuses the plan")
+        with operation():
+            self._engine = self._runtime.deserialize_cuda_engine(file.content)
+            if self._engine is None:
+                _refuse(f"{self.path}: TensorRT {self.version} refuses the plan")
+            self.warnings = warnings()
         self.input, self.output = self._tensors()
         self.profiles = tuple(self._profile(index) for index in range(self._engine.num_optimization_profiles))
 
@@ -70,10 +72,10 @@ class Engine:
 
     def context(self) -> tensorrt.IExecutionContext:
         """Return a new execution context; raises OutOfMemory where its memory is not to be had."""
-        forget()
-        context = self._engine.create_execution_context()
-        if context is None:
-            _refuse(f"{self.path}: TensorRT {self.version} cannot make an execution context")
+        with operation():
+            context = self._engine.create_execution_context()
+            if context is None:
+                _refuse(f"{self.path}: TensorRT {self.version} cannot make an execution context")
         return context
 
     def profile_for(self, batch: int) -> Profile:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from fsr_deploy.console import warn
 from fsr_deploy.errors import InputError
 from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.session import OutOfMemory
 from fsr_deploy.runtime.tensorrt_engine import Engine, Profile
-from fsr_deploy.runtime.tensorrt_library import forget, ran_out_of_memory, said
+from fsr_deploy.runtime.tensorrt_library import operation, ran_out_of_memory, said
+
+ATTEMPTS = 3
 
 
 class Context:
@@ -22,20 +27,23 @@ class Context:
         self._stream = stream
         self._context = engine.context()
         self._profile = -1
-        self._choose(engine.profiles[0])
+        with operation():
+            self._choose(engine.profiles[0])
 
     def prepare(self, batch: int, profile: Profile, source: int, target: int) -> None:
         """Set profile, batch and the addresses of input and output for the runs that follow."""
-        if profile.index != self._profile:
-            self._choose(profile)
         lr, sr = self._engine.input, self._engine.output
-        self._require(self._context.set_input_shape(lr.name, (batch, *lr.shape)), f"take a batch of {batch}")
-        self._require(self._context.set_tensor_address(lr.name, source), "take the input's address")
-        self._require(self._context.set_tensor_address(sr.name, target), "take the output's address")
+        with operation():
+            if profile.index != self._profile:
+                self._choose(profile)
+            self._require(self._context.set_input_shape(lr.name, (batch, *lr.shape)), f"take a batch of {batch}")
+            self._require(self._context.set_tensor_address(lr.name, source), "take the input's address")
+            self._require(self._context.set_tensor_address(sr.name, target), "take the output's address")
 
     def run(self) -> None:
         """Put one run into the stream."""
-        self._require(self._context.execute_async_v3(self._stream.handle), "run")
+        with operation():
+            self._require(self._context.execute_async_v3(self._stream.handle), "run")
 
     def profile(self, profiler: Any) -> None:
         """Run once while an ``IProfiler`` listens; it has been told every layer's time when this returns."""
@@ -59,6 +67,30 @@ class Context:
             raise (OutOfMemory if ran_out_of_memory() else InputError)(message)
 
 
+@dataclass
+class Graphs:
+    """Whether a session's batches are launched as CUDA graphs, and the last reason why one was not.
+
+    A capture can fail for a passing reason, for lack of memory: it is tried again, and given up after ATTEMPTS failures
+    in a row, with a warning. That costs speed only.
+    """
+
+    wanted: bool
+    reason: str = ""
+    failures: int = 0
+
+    def failed(self, path: Path, reason: str) -> None:
+        """Count a capture that failed."""
+        self.reason, self.failures = reason, self.failures + 1
+        if self.failures == ATTEMPTS:
+            self.wanted = False
+            warn(f"{path}: batches are not launched as CUDA graphs, which is slower: {reason}")
+
+    def succeeded(self) -> None:
+        """Forget the captures that failed before."""
+        self.reason, self.failures = "", 0
+
+
 class Lane:
     """A stream with its own context, pinned host memory, device memory and graph, for one batch at a time.
 
@@ -66,16 +98,15 @@ class Lane:
     capture), the second in a row is captured as a CUDA graph, all later ones launch it. Another batch size makes the
     graph invalid: what it captured belongs to the shape that the context had.
 
-    ``lock`` belongs to whoever fills or empties the lane. ``graph_failure`` says why no graph could be captured.
+    ``lock`` belongs to whoever fills or empties the lane. ``graphs`` are all lanes' of a session.
     """
 
-    def __init__(self, engine: Engine, *, graphs: bool) -> None:
+    def __init__(self, engine: Engine, graphs: Graphs) -> None:
         self.lock = threading.Lock()
         self._engine = engine
         self._graphs = graphs
         self._batch = 0
         self._graph: cuda.Graph | None = None
-        self.graph_failure = ""
         self._owned: list[Any] = []
         try:
             self._stream = self._own(cuda.Stream())
@@ -96,7 +127,6 @@ class Lane:
         """
         profile = self._engine.profile_for(len(batch))
         self._host_in.array[: len(batch)] = batch
-        forget()
         self._launch(max(len(batch), profile.min), profile)
         self._done.record(self._stream.handle)
 
@@ -124,13 +154,13 @@ class Lane:
             self._run(batch)
 
     def _capture(self, batch: int) -> cuda.Graph | None:
-        """Capture a run as a graph; where that is impossible, remember why and run without from then on."""
-        if self._graphs:
+        """Capture a run as a graph; where that fails, this batch runs without."""
+        if self._graphs.wanted:
             try:
                 self._graph = cuda.Graph(self._stream, lambda: self._run(batch))
+                self._graphs.succeeded()
             except (cuda.CudaError, InputError, OutOfMemory) as error:
-                self._graphs = False
-                self.graph_failure = str(error)
+                self._graphs.failed(self._engine.path, str(error))
         return self._graph
 
     def _run(self, batch: int) -> None:

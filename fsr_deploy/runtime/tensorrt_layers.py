@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.tensorrt_engine import Engine
 from fsr_deploy.runtime.tensorrt_lane import Context
-from fsr_deploy.runtime.tensorrt_library import forget, load
+from fsr_deploy.runtime.tensorrt_library import load
 
 
 def layer_times(engine: Engine, batch: NDArray[Any]) -> list[tuple[str, float]]:
@@ -28,7 +28,6 @@ def layer_times(engine: Engine, batch: NDArray[Any]) -> list[tuple[str, float]]:
         target = stack.enter_context(closing(cuda.DeviceMemory(count * engine.output.item_bytes)))
         context = stack.enter_context(closing(Context(engine, stream)))
         host.array[: len(batch)] = batch
-        forget()
         cuda.upload(source.address, host.address, source.nbytes, stream.handle)
         context.prepare(count, profile, source.address, target.address)
         context.run()  # the first run of a shape pays for more than its layers

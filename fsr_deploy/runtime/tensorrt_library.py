@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -42,37 +46,77 @@ def version(text: str) -> tuple[int, ...]:
 def log() -> Any:
     """Return the one logger of this process: TensorRT keeps the first that it is given, whatever comes later.
 
-    An ``ILogger`` that prints nothing but keeps what TensorRT says at warning level and above, for ``said`` to quote.
+    An ``ILogger`` that prints nothing and passes on what TensorRT says at warning level and above to ``operation``.
     """
     trt = load()
 
     class Log(trt.ILogger):  # type: ignore[name-defined]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self.lines: deque[str] = deque(maxlen=KEPT_LINES)
-            self.errors: deque[str] = deque(maxlen=KEPT_LINES)
 
         def log(self, severity: Any, msg: str) -> None:
-            if int(severity) <= int(trt.ILogger.Severity.WARNING):
-                self.lines.append(msg)
-            if int(severity) <= int(trt.ILogger.Severity.ERROR):
-                self.errors.append(msg)
+            level = int(severity)
+            if level <= int(trt.ILogger.Severity.WARNING):
+                _hear(" ".join(msg.split()), is_error=level <= int(trt.ILogger.Severity.ERROR))
 
     return Log()
 
 
-def forget() -> None:
-    """Start a new operation: what was said before is not its fault."""
-    log().lines.clear()
-    log().errors.clear()
+@dataclass(eq=False)
+class _Operation:
+    """What one operation of one thread has heard."""
+
+    thread: int
+    warnings: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+    errors: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+
+
+_operations: list[_Operation] = []  # those that are under way, each thread's in the order of their beginning
+_lock = threading.RLock()  # whatever Python frees meanwhile may have something to say too
+
+
+@contextmanager
+def operation() -> Iterator[None]:
+    """Listen to TensorRT for one operation of this thread; ``said`` and the others are about the innermost one.
+
+    What TensorRT says in a thread belongs to that thread's operations. What it says in a thread of its own, as a
+    builder has them, could belong to any: it is passed on to all.
+    """
+    listener = _Operation(threading.get_ident())
+    with _lock:
+        _operations.append(listener)
+    try:
+        yield
+    finally:
+        with _lock:
+            _operations.remove(listener)
 
 
 def said() -> str:
-    """Return the last errors that TensorRT logged since ``forget``, in one line to end a message with."""
-    lines = list(log().errors or log().lines)[-SHOWN_LINES:]
-    return "; ".join(" ".join(line.split()) for line in lines) or "TensorRT gave no reason"
+    """Return the last errors of this thread's operation, or else warnings, in one line to end a message with."""
+    heard = _current()
+    return "; ".join(list(heard.errors or heard.warnings)[-SHOWN_LINES:]) or "TensorRT gave no reason"
+
+
+def warnings() -> tuple[str, ...]:
+    """Return the last warnings of this thread's operation, each once."""
+    return tuple(dict.fromkeys(_current().warnings))[-SHOWN_LINES:]
 
 
 def ran_out_of_memory() -> bool:
-    """Tell whether the errors since ``forget`` are about memory."""
-    return any("out of memory" in line.lower() or "outofmemory" in line.lower() for line in log().errors)
+    """Tell whether the errors of this thread's operation are about memory."""
+    return any("out of memory" in line.lower() or "outofmemory" in line.lower() for line in _current().errors)
+
+
+def _current() -> _Operation:
+    thread = threading.get_ident()
+    with _lock:
+        return next((one for one in reversed(_operations) if one.thread == thread), _Operation(thread))
+
+
+def _hear(line: str, *, is_error: bool) -> None:
+    thread = threading.get_ident()
+    with _lock:
+        own = [one for one in _operations if one.thread == thread]
+        for one in own or _operations:
+            (one.errors if is_error else one.warnings).append(line)

@@ -174,3 +174,12 @@ def test_no_extra_but_one_brings_an_onnx_runtime_beside_another() -> None:
     ]
     bringing = {name for name, needs in extras.items() if any(n.startswith(tuple(ONNXRUNTIMES)) for n in needs)}
     assert bringing == {"cpu", "gpu"}
+
+
+def test_the_known_faults_of_the_tensorrt_that_is_installed_are_told(machine: MachineFactory) -> None:
+    machine("10.16")
+    assert findings()["known_faults"] == []
+    machine("11.4").tensorrt.__version__ = "11.2.0.1"
+    faults = findings()["known_faults"]
+    assert any("NVIDIA/TensorRT#4854" in fault for fault in faults)
+    assert f"This TensorRT has a known fault: {faults[0]}" in CliRunner().invoke(main, []).stdout.splitlines()

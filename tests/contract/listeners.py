@@ -10,15 +10,19 @@ sys.modules["tensorrt"] = trt
 
 from fsr_deploy.export.tensorrt_progress import _monitor  # noqa: E402
 from fsr_deploy.runtime.tensorrt_layers import _profiler  # noqa: E402
-from fsr_deploy.runtime.tensorrt_library import load, log, said  # noqa: E402
+from fsr_deploy.runtime.tensorrt_library import load, log, operation, said, warnings  # noqa: E402
 
 assert load() is trt
 
 logger = log()
 assert isinstance(logger, trt.ILogger)
-logger.log(trt.ILogger.Severity.INFO, "unheard")
-logger.log(trt.ILogger.Severity.ERROR, "[engine.cpp]\n a reason")
-assert said() == "[engine.cpp] a reason", said()
+with operation():
+    logger.log(trt.ILogger.Severity.INFO, "unheard")
+    logger.log(trt.ILogger.Severity.WARNING, "a warning")
+    assert warnings() == ("a warning",)
+    logger.log(trt.ILogger.Severity.ERROR, "[engine.cpp]\n a reason")
+    assert said() == "[engine.cpp] a reason", said()
+assert said() == "TensorRT gave no reason"
 print("logger")
 
 profiler = _profiler()

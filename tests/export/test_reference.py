@@ -9,12 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
+from fsr_deploy.bundle import BundleInfo, TensorInfo
 from fsr_deploy.errors import InputError
 from fsr_deploy.export.latency import MAX_TURNS, Timing, measure, slower_note
 from fsr_deploy.export.reference import Eager, as_faces, lr_faces, make_reference, true_faces
-from fsr_deploy.export.tensorrt import read_truth
 from fsr_deploy.faces import faces
 from fsr_deploy.images import write_frame
+from fsr_deploy.reference import read_truth
 from tests.networks import Pixel, weights
 
 
@@ -84,10 +85,12 @@ def test_the_truth_is_carried_where_it_is_known(network: Pixel, tmp_path: Path) 
     lr = lr_faces(None, 10, 4, 8)
     assert np.array_equal(lr[3], np.asarray(Image.fromarray(truth[3]).resize((4, 4), Image.Resampling.BICUBIC)))
     make_reference(Eager(network, 8), lr, "uint8", lambda count: None, truth).save(tmp_path, "lr", "sr")
-    read = read_truth(tmp_path / "reference.npz")
+    tensors = [(TensorInfo(name, "uint8", ("N", side, side, 3)),) for name, side in (("lr", 4), ("sr", 32))]
+    info = BundleInfo("pixel", "fp32", 8, 4, (1, 4, 8), *tensors, trained=True)
+    read = read_truth(tmp_path / "reference.npz", info)
     assert read is not None and np.array_equal(read, truth[:8])
     make_reference(Eager(network, 8), lr, "uint8", lambda count: None).save(tmp_path, "lr", "sr")
-    assert read_truth(tmp_path / "reference.npz") is None
+    assert read_truth(tmp_path / "reference.npz", info) is None
 
 
 def test_engine_and_eager_take_turns_on_the_same_batches() -> None:

@@ -12,6 +12,7 @@ import enum
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 FIRST_HANDLE = 1000  # a stream handle below this is one of CUDA's own names of the default stream
@@ -21,6 +22,8 @@ class cudaError_t(enum.IntEnum):
     cudaSuccess = 0
     cudaErrorInvalidValue = 1
     cudaErrorMemoryAllocation = 2
+    cudaErrorInsufficientDriver = 35
+    cudaErrorNotReady = 600
     cudaErrorIllegalAddress = 700
     cudaErrorStreamCaptureUnsupported = 900
     cudaErrorStreamCaptureInvalidated = 901
@@ -29,6 +32,13 @@ class cudaError_t(enum.IntEnum):
 class cudaMemcpyKind(enum.IntEnum):
     cudaMemcpyHostToDevice = 1
     cudaMemcpyDeviceToHost = 2
+
+
+class cudaMemoryType(enum.IntEnum):
+    cudaMemoryTypeUnregistered = 0
+    cudaMemoryTypeHost = 1
+    cudaMemoryTypeDevice = 2
+    cudaMemoryTypeManaged = 3
 
 
 class cudaStreamCaptureMode(enum.IntEnum):
@@ -68,6 +78,7 @@ class Cuda:
 
     cudaError_t = cudaError_t
     cudaMemcpyKind = cudaMemcpyKind
+    cudaMemoryType = cudaMemoryType
     cudaStreamCaptureMode = cudaStreamCaptureMode
     cudaEventDisableTiming = 2
     cudaEventBlockingSync = 1
@@ -83,6 +94,7 @@ class Cuda:
         self.executables: dict[int, list[Work]] = {}
         self.memory: dict[str, dict[int, Any]] = {"host": {}, "device": {}}
         self.device = 0
+        self.devices: dict[int, int] = {}  # of each address that was ever given out
         self.faults: list[str] = []
         self._next = FIRST_HANDLE
 
@@ -137,6 +149,16 @@ class Cuda:
     def cudaHostAlloc(self, size: int, flags: int) -> tuple[Any, ...]:
         return self._answer("cudaHostAlloc", lambda: self._allocate("host", size))
 
+    def cudaPointerGetAttributes(self, ptr: int) -> tuple[Any, ...]:
+        kinds = {"device": cudaMemoryType.cudaMemoryTypeDevice, "host": cudaMemoryType.cudaMemoryTypeHost}
+        for kind, blocks in self.memory.items():
+            for start, block in blocks.items():
+                if start <= ptr < start + len(block):
+                    found = SimpleNamespace(type=kinds[kind], device=self.devices[start])
+                    return self._answer("cudaPointerGetAttributes", found)
+        nowhere = SimpleNamespace(type=cudaMemoryType.cudaMemoryTypeUnregistered, device=-2)
+        return self._answer("cudaPointerGetAttributes", nowhere)
+
     def cudaFree(self, devPtr: int) -> tuple[Any, ...]:
         for stream in self.streams.values():  # it waits for the whole device
             stream.run()
@@ -188,6 +210,12 @@ class Cuda:
             recorded[0].run(recorded[1])
         return self._answer("cudaEventSynchronize")
 
+    def cudaEventQuery(self, event: int) -> tuple[Any, ...]:
+        recorded = self.events[event]
+        if recorded is not None and recorded[0].done < recorded[1]:
+            return (cudaError_t.cudaErrorNotReady,)
+        return self._answer("cudaEventQuery")
+
     def cudaEventElapsedTime(self, start: int, end: int) -> tuple[Any, ...]:
         first, last = self.events[start], self.events[end]
         if first is None or last is None or first[0].done < first[1] or last[0].done < last[1]:
@@ -236,6 +264,7 @@ class Cuda:
     def _allocate(self, kind: str, size: int) -> int:
         memory = (ctypes.c_ubyte * size).from_buffer(bytearray(b"\xa5" * size))
         self.memory[kind][ctypes.addressof(memory)] = memory
+        self.devices[ctypes.addressof(memory)] = self.device
         return ctypes.addressof(memory)
 
     def _keep(self, table: dict[int, Any], value: Any) -> int:

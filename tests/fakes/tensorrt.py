@@ -74,13 +74,17 @@ def run_onnx(model: bytes) -> Any:
 
 
 def make(release: str, cuda: Cuda) -> types.ModuleType:
-    """Return the module of a release, "8.6", "10.16" or "11.4", for one GPU; ``builds`` lists what was built."""
+    """Return the module of a release, "8.6", "10.16" or "11.4", for one GPU; ``builds`` lists what was built.
+
+    What a test puts into ``load_warnings`` is logged while a plan is loaded.
+    """
     facts = recorded(release)
     numbers = [int(part) for part in facts["version"].split(".")]
     trt = types.ModuleType("tensorrt")
     trt.__spec__ = importlib.machinery.ModuleSpec("tensorrt", None)
     trt.__version__ = facts["version"]  # type: ignore[attr-defined]
     builds: list[Any] = []
+    load_warnings: list[str] = []
     enums = {name: _Enum(name, members["enum"]) for name, members in facts["classes"].items() if "enum" in members}
     types_of_onnx = {1: "FLOAT", 2: "UINT8", 3: "INT8", 6: "INT32", 7: "INT64", 9: "BOOL", 10: "HALF"}
 
@@ -314,6 +318,8 @@ def make(release: str, cuda: Cuda) -> types.ModuleType:
             except ValueError:
                 self._logger.log(ILogger.Severity.ERROR, "Serialization assertion plan->header.size failed.")
                 return None
+            for line in load_warnings:
+                self._logger.log(ILogger.Severity.WARNING, line)
             return ICudaEngine(plan, self._logger)
 
     class EngineInspector(_Strict):
@@ -451,7 +457,7 @@ def make(release: str, cuda: Cuda) -> types.ModuleType:
         _cut(fake, facts["classes"][fake.__name__]["members"])
         setattr(trt, fake.__name__, fake)
     del trt.Severity  # type: ignore[attr-defined]  # it is only found within ILogger
-    trt.builds = builds  # type: ignore[attr-defined]
+    trt.builds, trt.load_warnings = builds, load_warnings  # type: ignore[attr-defined]
     return trt
 
 

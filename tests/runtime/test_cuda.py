@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fsr_deploy.errors import ExitCode
+from fsr_deploy.errors import ExitCode, MissingError
 from fsr_deploy.runtime import cuda, driver
+from fsr_deploy.runtime.session import OutOfMemory
 from tests.fakes.cuda import cudaError_t
 from tests.fakes.machine import Machine, MachineFactory
 
@@ -46,6 +47,8 @@ class AStream(cuda.Stream):
         lambda: cuda.wait_in(1, AnEvent()),
         lambda: AnEvent().record(1),
         lambda: AnEvent().wait(),
+        lambda: AnEvent().reached(),
+        lambda: cuda.place_of(1),
         lambda: AnEvent().milliseconds_since(AnEvent()),
         lambda: AnEvent().close(),
         lambda: AStream().synchronize(),
@@ -64,7 +67,41 @@ def test_the_real_binding_takes_our_arguments_and_its_refusal_is_reported(call: 
     """Wrong names, numbers or types of arguments would raise TypeError or AttributeError instead."""
     with pytest.raises(cuda.CudaError, match="driver version is insufficient") as caught:
         call()
-    assert caught.value.exit_code == ExitCode.MISSING
+    assert caught.value.exit_code == ExitCode.MISSING and isinstance(caught.value, MissingError)
+
+
+def test_the_errors_that_mean_something_lacks_are_those_of_the_real_binding() -> None:
+    assert set(cuda.LACKING) <= set(cuda.runtime().cudaError_t.__members__)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        ("cudaErrorIllegalAddress", cuda.CudaError, ExitCode.FAILED),
+        ("cudaErrorInsufficientDriver", cuda.CudaMissing, ExitCode.MISSING),
+        ("cudaErrorMemoryAllocation", OutOfMemory, None),
+    ],
+)
+def test_an_error_is_of_the_kind_that_it_is(
+    machine: MachineFactory, error: str, kind: type[Exception], code: ExitCode | None
+) -> None:
+    machine().cuda.failures["cudaMemGetInfo"] = cudaError_t[error]
+    with pytest.raises(kind, match=f"cudaMemGetInfo: .*{error}") as caught:
+        cuda.memory()
+    assert getattr(caught.value, "exit_code", None) == code
+    assert isinstance(caught.value, MissingError) == (code == ExitCode.MISSING)
+
+
+def test_an_event_tells_whether_it_is_reached_without_waiting(machine: MachineFactory) -> None:
+    machine()
+    stream, event = cuda.Stream(), cuda.Event()
+    assert event.reached(), "nothing was recorded"
+    host, device = cuda.PinnedArray((4,), np.dtype(np.uint8)), cuda.DeviceMemory(4)
+    cuda.upload(device.address, host.address, 4, stream.handle)
+    event.record(stream.handle)
+    assert not event.reached()
+    stream.synchronize()
+    assert event.reached()
 
 
 def test_a_failed_capture_leaves_the_stream_usable(machine: MachineFactory) -> None:

@@ -1,3 +1,5 @@
+"""Results on the GPU: what other libraries see of them, and what becomes of their memory."""
+
 from __future__ import annotations
 
 import gc
@@ -6,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fsr_deploy.errors import InputError
-from fsr_deploy.runtime import cuda, device_array
-from fsr_deploy.runtime.device_array import DeviceArray, view
+from fsr_deploy.runtime import cuda, dlpack
+from fsr_deploy.runtime.device_array import MOST_IDLE, PER_THREAD_STREAM, Blocks, DeviceArray
+from fsr_deploy.runtime.session import OutOfMemory
 from tests.fakes.machine import Machine, MachineFactory
 
 CPU = 1
@@ -22,47 +24,7 @@ def gpu(machine: MachineFactory) -> Machine:
 @pytest.fixture
 def host_speaks_dlpack(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let NumPy, whose DLPack is the CPU's, stand for a library on the GPU: the structures are the same."""
-    monkeypatch.setattr(device_array, "DLPACK_CUDA", CPU)
-
-
-class Producer:
-    """A NumPy array that speaks DLPack only, as JAX's do."""
-
-    def __init__(self, array: Any) -> None:
-        self.array, self.streams = array, []
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return self.array.__dlpack_device__()
-
-    def __dlpack__(self, stream: int | None = None) -> Any:
-        self.streams.append(stream)
-        return self.array.__dlpack__()
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float16])
-def test_a_dlpack_array_is_found_where_it_lies(host_speaks_dlpack: None, dtype: type) -> None:
-    array = np.arange(2 * 4 * 4 * 3).reshape(2, 4, 4, 3).astype(dtype)
-    producer = Producer(array)
-    found = view(producer, stream=5, device=0)
-    assert (found.address, found.shape, found.dtype) == (array.ctypes.data, (2, 4, 4, 3), np.dtype(dtype))
-    assert producer.streams == [5], "the producer has to know which stream will read"
-
-
-def test_a_dlpack_array_of_other_strides_is_refused(host_speaks_dlpack: None) -> None:
-    with pytest.raises(InputError, match="not C-contiguous"):
-        view(Producer(np.zeros((4, 6), np.uint8)[:, ::2]), stream=1, device=0)
-
-
-def test_a_dlpack_array_stays_alive_as_long_as_its_view(host_speaks_dlpack: None) -> None:
-    found = view(Producer(np.full((1000,), 7, np.uint8)), stream=1, device=0)
-    gc.collect()
-    reread = np.ctypeslib.as_array((np.ctypeslib.ctypes.c_ubyte * 1000).from_address(found.address))
-    assert (reread == 7).all()
-
-
-def test_an_array_on_another_device_is_refused() -> None:
-    with pytest.raises(InputError, match="not an array on cuda:0"):
-        view(Producer(np.zeros(3, np.uint8)), stream=1, device=0)
+    monkeypatch.setattr(dlpack, "CUDA", CPU)
 
 
 def filled(gpu: Machine, dtype: Any = np.uint8) -> DeviceArray:
@@ -115,5 +77,81 @@ def test_the_cuda_array_interface_names_address_and_stream(gpu: Machine) -> None
     interface = array.__cuda_array_interface__
     assert interface["data"] == (array.memory.address, False)
     assert (interface["shape"], interface["typestr"], interface["stream"]) == ((2, 3, 3, 3), "|u1", 1)
-    found = view(array, stream=1, device=0)
-    assert found.address == array.memory.address and found.owner is array
+
+
+def test_a_dropped_result_lends_its_memory_to_the_next_in_its_stream(gpu: Machine) -> None:
+    blocks = Blocks()
+    first = result(blocks)
+    address = first.memory.address
+    assert result(blocks).memory.address != address, "two results that live"
+    del first
+    assert result(blocks).memory.address == address
+    mallocs = gpu.cuda.calls["cudaMalloc"]
+    for _ in range(20):
+        result(blocks)
+    assert gpu.cuda.calls["cudaMalloc"] == mallocs and "cudaFree" not in gpu.cuda.calls
+
+
+def test_memory_is_not_lent_to_another_stream_or_size(gpu: Machine) -> None:
+    blocks = Blocks()
+    first = result(blocks)
+    address = first.memory.address
+    del first
+    assert result(blocks, stream=cuda.Stream().handle).memory.address != address
+    assert result(blocks, count=3).memory.address != address
+
+
+@pytest.mark.parametrize("reader", ["an interface that names no reader", "a consumer in another stream", "any thread"])
+def test_memory_that_somebody_may_still_read_elsewhere_is_freed_which_waits(
+    gpu: Machine, host_speaks_dlpack: None, reader: str
+) -> None:
+    blocks, stream = Blocks(), PER_THREAD_STREAM if reader == "any thread" else 1
+    array = result(blocks, stream=stream)
+    address = array.memory.address
+    if reader == "an interface that names no reader":
+        assert array.__cuda_array_interface__["data"][0] == address
+    elif reader == "a consumer in another stream":
+        array.__dlpack__(stream=cuda.Stream().handle)
+    del array
+    gc.collect()
+    assert gpu.cuda.calls["cudaFree"] == 1 and gpu.cuda.used == 0
+
+
+def test_a_consumer_in_the_same_stream_lets_the_memory_be_used_again(gpu: Machine, host_speaks_dlpack: None) -> None:
+    blocks = Blocks()
+    array = result(blocks)
+    array.__dlpack__(stream=1)
+    del array
+    gc.collect()
+    assert "cudaFree" not in gpu.cuda.calls
+
+
+def test_no_more_is_kept_than_a_few_blocks_and_none_once_the_session_is_closed(gpu: Machine) -> None:
+    blocks = Blocks()
+    results = [result(blocks) for _ in range(MOST_IDLE + 5)]
+    late = results.pop()
+    results.clear()
+    assert len(gpu.cuda.memory["device"]) == MOST_IDLE + 1
+    blocks.close()
+    assert len(gpu.cuda.memory["device"]) == 1
+    del late
+    assert gpu.cuda.live == 0
+
+
+def test_idle_memory_is_given_back_before_there_is_none(gpu: Machine) -> None:
+    blocks = Blocks()
+    result(blocks, count=4)
+    gpu.cuda.total = gpu.cuda.used
+    assert result(blocks, count=3).shape[0] == 3
+
+
+def test_a_result_that_does_not_fit_leaves_nothing_behind(gpu: Machine) -> None:
+    gpu.cuda.total = 8
+    with pytest.raises(OutOfMemory):
+        result(Blocks())
+    gc.collect()
+    assert gpu.cuda.live == 0
+
+
+def result(blocks: Blocks, count: int = 2, stream: int = 1) -> DeviceArray:
+    return DeviceArray((count, 3, 3, 3), np.dtype(np.uint8), 0, stream, blocks)

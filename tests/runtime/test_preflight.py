@@ -79,6 +79,23 @@ def test_a_plan_that_was_built_to_run_elsewhere_passes(changes: dict[str, Any]) 
     check_machine(plan_file(**changes), HERE)
 
 
+@pytest.mark.parametrize(
+    ("changes", "noted"),
+    [
+        ({}, False),
+        ({"gpu": "NVIDIA H200"}, True),
+        ({"gpu": ""}, False),
+        ({"gpu": "NVIDIA H200", "hardware_compatibility": "same_compute_capability"}, False),
+    ],
+)
+def test_a_plan_of_another_gpu_model_passes_with_a_note_unless_it_was_built_to(
+    changes: dict[str, Any], noted: bool
+) -> None:
+    notes = check_machine(plan_file(**{"gpu": HERE.gpu.name, **changes}), HERE)
+    assert bool(notes) == noted
+    assert not notes or notes[0].startswith(f"the plan was built on NVIDIA H200 and runs on {HERE.gpu.name}: ")
+
+
 def test_a_hardware_compatible_plan_still_wants_ampere() -> None:
     turing = replace(HERE, gpu=Gpu(0, "NVIDIA T4", (7, 5), 16 << 30))
     with pytest.raises(InputError, match="this machine is sm_75"):

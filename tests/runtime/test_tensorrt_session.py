@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fsr_deploy.errors import InputError, MissingError
+from fsr_deploy.errors import ExitCode, InputError, MissingError
 from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.session import OutOfMemory
 from fsr_deploy.runtime.tensorrt import TensorRTSession
+from fsr_deploy.runtime.tensorrt_lane import ATTEMPTS
+from fsr_deploy.runtime.tensorrt_library import log, operation, ran_out_of_memory
 from tests.contract.table import RELEASES
 from tests.engines import repeat_pixels
 from tests.fakes.cuda import cudaError_t
@@ -106,15 +110,29 @@ def test_without_graphs_every_batch_is_put_into_the_stream_call_by_call(gpu: Mac
 
 @pytest.mark.parametrize("error", ["cudaErrorStreamCaptureUnsupported", "cudaErrorMemoryAllocation"])
 @pytest.mark.parametrize("function", ["cudaStreamEndCapture", "cudaGraphInstantiate"])
-def test_an_engine_that_cannot_be_captured_runs_without_a_graph_and_says_so(
-    gpu: Machine, tmp_path: Path, function: str, error: str
+def test_an_engine_that_cannot_be_captured_runs_without_graphs_and_says_so_once(
+    gpu: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str], function: str, error: str
 ) -> None:
-    session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"), in_flight=1)
-    gpu.cuda.failures[function] = cudaError_t[error]
-    for seed in range(4):
+    session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"))
+    for seed in range(20):
+        gpu.cuda.failures[function] = cudaError_t[error]
         assert np.array_equal(session.upscale(lr_faces(2, seed)), repeat_pixels(lr_faces(2, seed)))
     assert function in session.graph_failure
     assert not gpu.cuda.graphs and not gpu.cuda.executables
+    assert gpu.cuda.calls["cudaStreamBeginCapture"] == ATTEMPTS, "of both lanes together"
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and "batches are not launched as CUDA graphs, which is slower: " in lines[0]
+
+
+def test_one_capture_that_fails_is_tried_again(
+    gpu: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"), in_flight=1)
+    gpu.cuda.failures["cudaGraphInstantiate"] = cudaError_t.cudaErrorMemoryAllocation
+    for seed in range(4):
+        assert np.array_equal(session.upscale(lr_faces(2, seed)), repeat_pixels(lr_faces(2, seed)))
+    assert gpu.cuda.calls["cudaGraphLaunch"] == 2, "the third and the fourth batch"
+    assert session.graph_failure == "" and capsys.readouterr().err == ""
 
 
 def test_a_batch_below_the_smallest_is_filled_up_and_cut_back(gpu: Machine, tmp_path: Path) -> None:
@@ -213,8 +231,51 @@ def test_a_failed_allocation_is_named(gpu: Machine, tmp_path: Path) -> None:
 def test_a_failing_gpu_is_reported_in_cudas_words(gpu: Machine, tmp_path: Path) -> None:
     session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"))
     gpu.cuda.failures["cudaEventSynchronize"] = cudaError_t.cudaErrorIllegalAddress
-    with pytest.raises(cuda.CudaError, match=r"cudaEventSynchronize: illegaladdress \(cudaErrorIllegalAddress\)"):
+    with pytest.raises(
+        cuda.CudaError, match=r"cudaEventSynchronize: illegaladdress \(cudaErrorIllegalAddress\)"
+    ) as caught:
         session.upscale(lr_faces(1))
+    assert not isinstance(caught.value, MissingError) and caught.value.exit_code == ExitCode.FAILED
+
+
+def test_what_tensorrt_warns_of_while_it_loads_a_plan_is_a_note(gpu: Machine, tmp_path: Path) -> None:
+    file = write_plan(gpu, tmp_path / "bundle")
+    gpu.tensorrt.load_warnings += ["Using an engine plan file across different\n models of devices"] * 2
+    notes = TensorRTSession(file).info.notes
+    assert notes == ("TensorRT warns of this plan: Using an engine plan file across different models of devices",)
+
+
+def test_a_plan_of_another_model_of_the_same_kind_gets_a_note(machine: MachineFactory, tmp_path: Path) -> None:
+    file = write_plan(machine("10.16"), tmp_path / "bundle")
+    machine("10.16", name=b"NVIDIA H200")
+    notes = TensorRTSession(file).info.notes
+    assert len(notes) == 1
+    assert notes[0].startswith("the plan was built on NVIDIA H100 and runs on NVIDIA H200: it may be slower")
+    assert notes[0].endswith(f"fsr-export --rebuild {tmp_path / 'bundle'}")
+
+
+def test_the_reason_of_a_refusal_is_its_own_and_not_another_threads(gpu: Machine, tmp_path: Path) -> None:
+    """One thread runs out of memory while another's batch is refused for its size."""
+    session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"), in_flight=1)
+    context = session._lanes[0]._context._context
+    other_is_done, refuse = threading.Event(), type(context).set_input_shape
+
+    def slowly(self: Any, name: str, shape: Any) -> bool:
+        thread = threading.Thread(target=run_out_of_memory)
+        thread.start()
+        thread.join()
+        return refuse(self, name, (99, *shape[1:]))
+
+    def run_out_of_memory() -> None:
+        with operation():
+            log().log(gpu.tensorrt.ILogger.Severity.ERROR, "Cuda Runtime (out of memory)")
+            assert ran_out_of_memory()
+        other_is_done.set()
+
+    type(context).set_input_shape = slowly
+    with pytest.raises(InputError, match=r"could not take a batch of 2: IExecutionContext: lr of shape \(99") as caught:
+        session.upscale(lr_faces(2))
+    assert other_is_done.is_set() and "out of memory" not in str(caught.value)
 
 
 def test_a_plan_that_tensorrt_refuses_is_reported_in_its_words(gpu: Machine, tmp_path: Path) -> None:
@@ -304,6 +365,72 @@ def test_results_on_the_gpu_and_on_the_host_do_not_disturb_each_other(gpu: Machi
         result = session.upscale_on_device(Interface(gpu, lr_faces(2, seed)))
         assert np.array_equal(session.upscale(lr_faces(4, seed)), repeat_pixels(lr_faces(4, seed)))
         assert np.array_equal(fetch(gpu, result), repeat_pixels(lr_faces(2, seed)))
+
+
+def test_a_producer_that_goes_on_writing_does_not_overtake_the_run(gpu: Machine, tmp_path: Path) -> None:
+    """Its allocator, or the producer itself, may use the memory again in its own stream at once."""
+    session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"))
+    producer = cuda.Stream().handle
+    faces = Interface(gpu, lr_faces(2), stream=producer)
+    result = session.upscale_on_device(faces)
+    gpu.cuda.stream(producer).put(lambda: faces.write(gpu, lr_faces(2, seed=3)))
+    gpu.cuda.stream(producer).run()
+    assert np.array_equal(fetch(gpu, result), repeat_pixels(lr_faces(2)))
+
+
+def test_an_array_that_is_dropped_at_once_lives_until_the_gpu_has_read_it(gpu: Machine, tmp_path: Path) -> None:
+    session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"))
+    faces = Interface(gpu, lr_faces(2))
+    gone = weakref.ref(faces)
+    result = session.upscale_on_device(faces)
+    del faces
+    assert gone() is not None, "the run is still to come"
+    assert np.array_equal(fetch(gpu, result), repeat_pixels(lr_faces(2)))
+    session.upscale_on_device(Interface(gpu, lr_faces(2)))
+    assert gone() is None, "and is dropped at the next call"
+
+
+def test_results_take_turns_in_the_same_memory_and_stay_right(gpu: Machine, tmp_path: Path) -> None:
+    session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"))
+    faces = [Interface(gpu, lr_faces(2, seed)) for seed in range(8)]
+    seen = []
+    for array in faces:  # dropped by the caller once its stream has read it, as an array of PyTorch is
+        result = session.upscale_on_device(array)
+        address, size = result.memory.address, result.memory.nbytes
+        gpu.cuda.stream(1).put(lambda a=address, n=size: seen.append(bytes(ctypes.string_at(a, n))))
+        del result
+    mallocs = gpu.cuda.calls["cudaMalloc"]
+    gpu.cuda.stream(1).run()
+    assert seen == [repeat_pixels(lr_faces(2, seed)).tobytes() for seed in range(8)]
+    assert "cudaFree" not in gpu.cuda.calls and gpu.cuda.calls["cudaMalloc"] == mallocs
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"data": (0, True)}, "read-only"),
+        ({"data": (0, False)}, "host's memory"),
+        ({"shape": (1, 32, 32, 3)}, "this batch gives"),
+    ],
+)
+def test_an_array_that_cannot_take_the_result_is_refused(
+    gpu: Machine, tmp_path: Path, changes: dict[str, Any], text: str
+) -> None:
+    session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"))
+    out = Interface(gpu, np.zeros((2, 32, 32, 3), np.uint8))
+    if changes.get("data") == (0, True):
+        changes = {"data": (out.address, True)}
+    out.__cuda_array_interface__.update(changes)
+    with pytest.raises(InputError, match=text):
+        session.upscale_on_device(Interface(gpu, lr_faces(2)), out=out)
+
+
+def test_a_result_over_its_own_input_is_refused(gpu: Machine, tmp_path: Path) -> None:
+    session = TensorRTSession(write_plan(gpu, tmp_path / "bundle"))
+    out = Interface(gpu, np.zeros((2, 32, 32, 3), np.uint8))
+    faces = Interface(gpu, lr_faces(2), data=(out.address + 100, False))
+    with pytest.raises(InputError, match="shares memory with the faces"):
+        session.upscale_on_device(faces, out=out)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ class Subject:
 
     def notes(self) -> list[str]:
         """Return what whoever reads the figures should know of the engine."""
-        notes = list(self.file.bundle.notes) if self.file and self.file.bundle else []
+        notes = list(self.session.info.notes)
         if isinstance(self.session, TensorRTSession) and self.session.graph_failure:
             notes.append(f"no CUDA graph: {self.session.graph_failure}")
         return notes
