@@ -7,6 +7,7 @@ header; sizes are in pixels. Functions raise ValueError, struct.error or IndexEr
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_SCAN = 0xDA
+# Enough of a file to tell what it is.
+HEAD_BYTES = 64
+BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
 TIFF_WIDTH, TIFF_HEIGHT, TIFF_EXTRA_SAMPLES = 256, 257, 338
 
 
@@ -29,10 +33,26 @@ class ImageHeader:
     alpha: bool = False
 
 
+def known_formats() -> str:
+    """Return the formats' names as part of a sentence."""
+    *others, last = _FORMATS
+    return f"{', '.join(others)} or {last}"
+
+
+def recognise(head: bytes) -> str | None:
+    """Return the format ("PNG", "JPEG", "WebP", "BMP" or "TIFF") of a file that begins so, None where it is no image.
+
+    ``head`` are its first HEAD_BYTES. Any text may begin with "BM", so a BMP's header has to be of a known size.
+    """
+    if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") not in BMP_HEADER_SIZES:
+        return None
+    return next((name for name, (signature, _) in _FORMATS.items() if signature.match(head)), None)
+
+
 def read_header(content: bytes) -> ImageHeader:
     """Read the header of an image file; raises ValueError with the reason where it is no image or is cut off."""
-    for signature, read in _READERS.items():
-        if content.startswith(signature) and (signature != b"RIFF" or content[8:12] == b"WEBP"):
+    for signature, read in _FORMATS.values():
+        if signature.match(content):
             try:
                 header = read(content)
             except (struct.error, IndexError):
@@ -40,7 +60,7 @@ def read_header(content: bytes) -> ImageHeader:
             if header.width < 1 or header.height < 1:
                 raise ValueError("corrupt: its header gives no size")
             return header
-    raise ValueError("not a PNG, JPEG, WebP, BMP or TIFF image" if content else "empty")
+    raise ValueError(f"not a {known_formats()} image" if content else "empty")
 
 
 def _png(content: bytes) -> ImageHeader:
@@ -113,11 +133,10 @@ def _tiff(content: bytes) -> ImageHeader:
     return ImageHeader("TIFF", tags.get(TIFF_WIDTH, 0), tags.get(TIFF_HEIGHT, 0), TIFF_EXTRA_SAMPLES in tags)
 
 
-_READERS: dict[bytes, Callable[[bytes], ImageHeader]] = {
-    PNG_SIGNATURE: _png,
-    JPEG_START: _jpeg,
-    b"RIFF": _webp,
-    b"BM": _bmp,
-    b"II*\0": _tiff,
-    b"MM\0*": _tiff,
+_FORMATS: dict[str, tuple[re.Pattern[bytes], Callable[[bytes], ImageHeader]]] = {
+    "PNG": (re.compile(re.escape(PNG_SIGNATURE)), _png),
+    "JPEG": (re.compile(JPEG_START), _jpeg),
+    "WebP": (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), _webp),
+    "BMP": (re.compile(b"BM"), _bmp),
+    "TIFF": (re.compile(rb"II\*\0|MM\0\*"), _tiff),
 }

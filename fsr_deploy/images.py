@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,36 +105,3 @@ def write_frame(path: str | Path, pixels: RGB) -> None:
     """Write (H, W, 3) uint8 RGB in the format of the path's suffix, whole or not at all."""
     path = Path(path)
     write_file(path, encode_frame(pixels, path.suffix))
-
-
-def list_frames(folder: str | Path) -> list[Path]:
-    """Return all image files under a folder, by suffix, sorted; hidden files and folders are left out.
-
-    Links to folders are followed, each real folder once. Raises InputError for a folder that is missing, cannot be
-    read, or has no images.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder" if not folder.exists() else f"{folder}: not a folder")
-    try:
-        frames = sorted(path for path in _walk(folder, set()) if path.suffix.lower() in _ENCODING)
-    except OSError as error:
-        raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    if not frames:
-        raise InputError(f"{folder}: no images in it ({', '.join(SUFFIXES)})")
-    return frames
-
-
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """Yield the files under a folder; ``seen`` holds the folders visited, so that a loop of links ends."""
-    status = folder.stat()
-    if (status.st_dev, status.st_ino) in seen:
-        return
-    seen.add((status.st_dev, status.st_ino))
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            yield from _walk(path, seen)
-        else:
-            yield path

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from fsr_deploy import images
 from fsr_deploy.errors import InputError
 from fsr_deploy.imageheader import ImageHeader, read_header
-from fsr_deploy.images import decode_frame, list_frames, read_file, read_frame, write_frame
+from fsr_deploy.images import decode_frame, read_file, read_frame, write_frame
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF"}
 LOSSLESS = {".png": {}, ".bmp": {}, ".tif": {}, ".webp": {"lossless": True}}
@@ -288,41 +288,6 @@ def test_a_format_that_cannot_be_written_is_refused(tmp_path: Path, name: str):
 def test_a_picture_too_wide_for_its_format_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match=r"17000x1 pixels cannot be written as \.webp"):
         write_frame(tmp_path / "face.webp", np.zeros((1, 17000, 3), np.uint8))
-
-
-def test_frames_are_listed_through_folders_sorted_without_hidden_ones(tmp_path: Path):
-    for name in ("b.PNG", "a.jpg", "sub/c.webp", "sub/.hidden.png", ".cache/d.png", "notes.txt", "sub/deep/e.tiff"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    assert [str(p.relative_to(tmp_path)) for p in list_frames(tmp_path)] == [
-        "a.jpg",
-        "b.PNG",
-        "sub/c.webp",
-        "sub/deep/e.tiff",
-    ]
-
-
-def test_links_to_folders_are_followed_and_loops_end(tmp_path: Path):
-    (tmp_path / "frames").mkdir()
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "frames" / "a.png").touch()
-    (tmp_path / "elsewhere" / "b.png").touch()
-    (tmp_path / "frames" / "loop").symlink_to(tmp_path / "frames")
-    (tmp_path / "frames" / "more").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "frames")
-    assert [p.name for p in list_frames(tmp_path / "frames")] == ["a.png", "b.png"]
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [("nowhere", "nowhere: no such folder"), ("empty", "empty: no images in it"), ("file", "file: not a folder")],
-)
-def test_a_folder_without_frames_is_named(tmp_path: Path, name: str, message: str):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=message):
-        list_frames(tmp_path / name)
 
 
 def test_a_device_is_not_read_as_a_file():

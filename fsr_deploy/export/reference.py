@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from fsr_deploy.bundle import REFERENCE_NAME, TRUTH_NAME
 from fsr_deploy.faces import faces
-from fsr_deploy.images import RGB, list_frames, read_frame
+from fsr_deploy.images import RGB, read_frame
+from fsr_deploy.listing import list_frames
 from fsr_deploy.models.degradation import resize, to_faces, to_tensor
 
 MAX_FACES = 32
@@ -122,7 +123,7 @@ def as_faces(batch: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _folder(folder: Path) -> Iterator[RGB]:
-    return map(read_frame, list_frames(folder))
+    return map(read_frame, list_frames(folder).frames)
 
 
 def _central_square(face: RGB) -> RGB:

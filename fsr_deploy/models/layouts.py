@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsr_deploy.errors import InputError, UsageError
-from fsr_deploy.images import SUFFIXES
+from fsr_deploy.listing import is_picture
 
 Box = tuple[float, float, float, float]
 
@@ -140,7 +140,7 @@ def _needs(layout: str) -> str:
 
 
 def _pictures(root: Path, pattern: str) -> list[Path]:
-    return sorted(p for p in root.glob(pattern) if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    return sorted(p for p in root.glob(pattern) if not p.name.startswith(".") and is_picture(p))
 
 
 def _around(root: Path) -> tuple[Path, ...]:

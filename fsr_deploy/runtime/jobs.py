@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsr_deploy.errors import InputError, UsageError
-from fsr_deploy.images import SUFFIXES, list_frames
+from fsr_deploy.images import SUFFIXES
+from fsr_deploy.listing import list_frames
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".gif")
 
@@ -57,7 +58,7 @@ def _folder(folder: Path, output: Path, suffix: str | None) -> Work:
     target = output.resolve()
     if folder.resolve() in (target, *target.parents):
         raise UsageError(f"{output}: lies in the folder of the frames; name another with -o")
-    frames = [frame.relative_to(folder) for frame in list_frames(folder)]
+    frames = [frame.relative_to(folder) for frame in list_frames(folder).frames]
     return _below(folder, frames, output, suffix)
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from fsr_deploy.export.deploy import Io
 from fsr_deploy.export.reference import lr_face, network_input
 from fsr_deploy.faces import draw_face
-from fsr_deploy.images import list_frames, read_frame
+from fsr_deploy.images import read_frame
+from fsr_deploy.listing import list_frames
 
 SEED = 417  # of the drawn faces; neither those that networks are trained on nor those that engines are proven with
 
@@ -24,7 +25,7 @@ def calibration_faces(
     without images, and for an image that cannot be read.
     """
     if folder:
-        named = [(str(path), read_frame(path)) for path in list_frames(folder)[:count]]
+        named = [(str(path), read_frame(path)) for path in list_frames(folder).frames[:count]]
     else:
         named = [(f"drawn face {index}", draw_face((SEED, index), lr_size * scale)) for index in range(count)]
     faces = [(name, lr_face(face, lr_size)) for name, face in named]
