@@ -1,12 +1,27 @@
+import io
 import json
 import os
 import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from fsr_deploy import console
-from fsr_deploy.console import command, finish_on_interrupt, print_json, progress, refuse_unknown, say, warn
+from fsr_deploy.console import (
+    command,
+    finish_on_interrupt,
+    print_json,
+    printable,
+    progress,
+    read_stdin,
+    refuse_unknown,
+    say,
+    warn,
+)
 from fsr_deploy.errors import ExitCode, InputError, MissingError, ParityError, UsageError
 
 
@@ -83,3 +98,117 @@ def test_the_first_ctrl_c_asks_to_finish_and_the_second_ends(capsys: pytest.Capt
         assert capsys.readouterr().err == "finishing\n"
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+# Names that others chose, and streams that are not there.
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("a\x1b]0;owned\x07b", r"a\x1b]0;owned\x07b"),
+        ("a\rb\tc\x7f\x9b", r"a\x0db\x09c\x7f\x9b"),
+        ("gpj.\u202eexe\u2028\u2066", r"gpj.\u202eexe\u2028\u2066"),
+        (os.fsdecode(b"latin1_\xe9.png"), r"latin1_\xe9.png"),
+        ("\ud800", r"\ud800"),
+        ("new\nerror: line.png", r"new\x0aerror: line.png"),
+        ("these modules:\n  one\n  two", "these modules:\n  one\n  two"),
+        ("größer 顔 😀 [bold]x[/bold]", "größer 顔 😀 [bold]x[/bold]"),
+    ],
+)
+def test_a_terminal_is_shown_what_it_would_otherwise_obey(capsys: pytest.CaptureFixture[str], message: str, shown: str):
+    say(message)
+    assert capsys.readouterr().err == f"{shown}\n"
+    assert printable(message) == shown
+
+
+def test_a_wrong_argument_is_shown_without_control_characters_too():
+    @command
+    def main() -> None:
+        pass
+
+    result = CliRunner().invoke(main, ["a\x1b[31m.png"])
+    assert result.exit_code == 2
+    assert r"a\x1b[31m.png" in result.stderr
+
+
+def test_names_that_are_no_text_come_back_from_json(capsys: pytest.CaptureFixture[str]):
+    name = os.fsdecode(b"\xff\x1b \xe9\n")
+    print_json({name: name})
+    out = capsys.readouterr().out
+    assert out.isascii() and "\x1b" not in out
+    assert json.loads(out) == {name: name}
+
+
+def test_a_stream_that_takes_only_ascii_gets_escapes(monkeypatch: pytest.MonkeyPatch):
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii", "strict")
+    monkeypatch.setattr(sys, "stderr", stream)
+    say("größer 顔")
+    assert stream.buffer.getvalue() == b"gr\\xf6\\xdfer \\u9854\n"
+
+
+@pytest.mark.parametrize("stream", [None, "closed"])
+def test_where_nobody_listens_nothing_is_said(monkeypatch: pytest.MonkeyPatch, stream: str | None):
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", stream and closed)
+    say("hello")
+    monkeypatch.setattr(sys, "stderr", None)
+    with progress("faces", 2) as advance:
+        advance(1)
+    monkeypatch.setattr(sys, "stdin", None)
+    assert read_stdin() == b""
+
+
+COMMAND = """
+import sys
+from fsr_deploy.console import command, print_json, say
+from fsr_deploy.errors import ExitCode
+
+@command
+def main() -> ExitCode:
+    say("on the way")
+    with open(OUT, "w") as file:
+        print(file.fileno(), file=file)
+    print_json({"done": True})
+    say("done")
+    return ExitCode.PARTIAL
+
+main([])
+"""
+
+
+@pytest.mark.parametrize(
+    ("streams", "code"),
+    [
+        ("2>&-", 6),
+        (">&-", 6),
+        ("<&-", 6),
+        ("<&- >&- 2>&-", 6),
+        ("2>/dev/full", 6),
+        ("2>&1 | true", 6),
+        ("2>&1 >/dev/full | cat >&2", 4),
+    ],
+)
+def test_the_exit_code_is_right_whatever_became_of_the_streams(tmp_path: Path, streams: str, code: int):
+    script = COMMAND.replace("OUT", repr(str(tmp_path / "out")))
+    (tmp_path / "script.py").write_text(script)
+    line = f"set -o pipefail; {sys.executable} {tmp_path / 'script.py'} {streams}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    assert int((tmp_path / "out").read_text()) > 2, "a file took a closed stream's number: libraries print into it"
+
+
+def test_progress_and_interrupts_work_outside_the_main_thread(capsys: pytest.CaptureFixture[str]):
+    stopped: list[bool] = []
+
+    def work() -> None:
+        with finish_on_interrupt("finishing") as stop, progress("faces", 1) as advance:
+            advance(1)
+            stopped.append(stop.is_set())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert stopped == [False]
