@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fsr_deploy.errors import InputError
 
+# Without O_NONBLOCK a pipe would be waited for. Not every system has the last two.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+class CannotWrite(InputError):
+    """A file that cannot be written; ``number`` is the system's errno."""
+
+    def __init__(self, message: str, number: int | None) -> None:
+        super().__init__(message)
+        self.number = number
+
 
 def read_file(path: Path) -> bytes:
     """Return a regular file's content; raises InputError where it cannot be read."""
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: not a file")
     try:
-        return path.read_bytes()
+        handle = os.open(path, _READ)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise InputError(f"{path}: not a file")
+        with os.fdopen(handle, "rb") as stream:
+            return stream.read()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a zero byte in the name
+        raise InputError(f"{path}: cannot be read: {error}") from error
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -28,21 +46,75 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def replaced_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary file of the same folder that takes ``path``'s place when the block ends without an error.
+def replaced_file(path: Path, *, flush: bool = True) -> Iterator[Path]:
+    """Yield an empty file of the same folder that takes ``path``'s place when the block ends without an error.
 
-    Raises InputError where that is impossible, a full disk included; then nothing is left behind.
+    With ``flush`` its content is on the disk before that, so that a power cut leaves the old file or the new one.
+    Raises CannotWrite where that is impossible, a full disk included; then nothing is left behind.
     """
-    # The same name at every try: what a killed process left behind is overwritten and goes away.
+    # The same name at every try: what a killed process left behind goes away.
     temporary = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _create(temporary)
         try:
             yield temporary
-            with temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
+            if flush:
+                _flush(temporary)
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise CannotWrite(f"{path}: cannot be written: {error.strerror or error}", error.errno) from error
+
+
+def status(path: Path, *, follow: bool = True) -> os.stat_result | None:
+    """Return what the system says of a path, of a link itself without ``follow``; None where it says nothing.
+
+    Path.exists and its like raise for a name that is too long, and for folders that may not be looked into.
+    """
+    try:
+        return path.stat() if follow else path.lstat()
+    except (OSError, ValueError):
+        return None
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder or a link to one; never raises."""
+    found = status(path)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def is_link(path: Path) -> bool:
+    """Tell whether a path is a symbolic link; never raises."""
+    found = status(path, follow=False)
+    return found is not None and stat.S_ISLNK(found.st_mode)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it unless it is there; raises OSError where that is impossible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        path.stat()  # of a link that leads nowhere, this says so
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
+
+
+def _create(path: Path) -> None:
+    """Make an empty file, and the folders above it; another of that name goes away, and a link is not followed."""
+    exclusive = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+    try:
+        handle = os.open(path, exclusive, 0o666)
+    except FileExistsError:
+        path.unlink()
+        handle = os.open(path, exclusive, 0o666)
+    except FileNotFoundError:
+        make_folder(path.parent)
+        handle = os.open(path, exclusive, 0o666)
+    os.close(handle)
+
+
+def _flush(path: Path) -> None:
+    with path.open("r+b") as stream:
+        os.fsync(stream.fileno())

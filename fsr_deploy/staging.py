@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fsr_deploy.bundle import (
@@ -22,6 +22,8 @@ from fsr_deploy.bundle import (
     read_bundle,
 )
 from fsr_deploy.errors import InputError
+from fsr_deploy.files import make_folder
+from fsr_deploy.locks import locked
 
 _KNOWN_NAMES = {INFO_NAME, ONNX_NAME, PLAN_NAME, REFERENCE_NAME, REPORT_NAME, PICTURE_NAME, LAYERS_NAME}
 _AT_FDCWD = -100
@@ -36,7 +38,7 @@ def staged_directory(destination: Path) -> Iterator[Path]:
     reader that straddles the exchange may open one file of each; their SHA-256 tell. Raises InputError for a
     destination that holds anything but a bundle, has a second writer, or cannot be written, a full disk included.
     """
-    destination = destination.resolve()
+    destination = Path(os.path.realpath(destination))
     refuse_other_contents(destination)
     with _workplace(destination) as workplace:
         staging = workplace / "new"
@@ -62,7 +64,7 @@ def refuse_other_contents(destination: Path) -> None:
             return
         if not destination.is_dir():
             raise InputError(f"{destination}: a file; name a directory with -o")
-        if Path.cwd().is_relative_to(destination.resolve()):
+        if Path.cwd().is_relative_to(os.path.realpath(destination)):
             raise InputError(f"{destination}: the current directory is in it; name another directory with -o")
         found = {path.name for path in destination.iterdir()}
     if found and INFO_NAME not in found:
@@ -86,30 +88,25 @@ def _listed(directory: Path) -> set[str]:
 def _workplace(destination: Path) -> Iterator[Path]:
     """Yield an empty directory beside the destination that belongs to this process until the block ends."""
     path = destination.with_name(f".{destination.name}.fsr-export")
-    with _named_errors(destination):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{destination}: another export is writing it; wait for that one to end") from None
-        try:
-            with _named_errors(destination):
-                _clear(path, destination)
-            yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
-    finally:
-        os.close(lock)
+    with ExitStack() as stack:
+        with _named_errors(destination):
+            make_folder(path.parent)
+            busy = f"{destination}: another export is writing it; wait for that one to end"
+            stack.enter_context(locked(path.with_name(f"{path.name}.lock"), busy))
+            _clear(path, destination)
+            path.mkdir(mode=0o700)
+        stack.callback(shutil.rmtree, path, ignore_errors=True)
+        yield path
 
 
 def _clear(workplace: Path, destination: Path) -> None:
     """Remove what a killed run left; a bundle that it had put aside and not replaced goes back to its place."""
-    if (workplace / "old").exists() and not destination.exists():
-        (workplace / "old").rename(destination)
-    for path in workplace.iterdir():
-        shutil.rmtree(path)
+    if workplace.is_symlink():
+        workplace.unlink()  # planted: what it leads to is nobody's workplace
+    elif workplace.exists():
+        if (workplace / "old").exists() and not destination.exists():
+            (workplace / "old").rename(destination)
+        shutil.rmtree(workplace)
 
 
 def _put(staging: Path, destination: Path, aside: Path) -> None:
@@ -126,7 +123,9 @@ def _put(staging: Path, destination: Path, aside: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two directories at once by Linux's renameat2; returns False where the file system does not offer it."""
+    """Exchange two directories at once by Linux's renameat2; returns False where the system does not offer it."""
+    if sys.platform != "linux":
+        return False
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         return False
@@ -147,7 +146,9 @@ def _named_errors(destination: Path) -> Iterator[None]:
 
 
 def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    if os.name == "nt" and path.is_dir():  # Windows opens no directories
+        return
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -142,6 +142,34 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     assert published(destination) == "first"
 
 
+def test_without_locks_a_bundle_is_published_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    for model in ("old", "new"):
+        publish(tmp_path / "bundle", model)
+        assert published(tmp_path / "bundle") == model
+        assert "this file system has no locks" in capsys.readouterr().err
+    assert names(tmp_path) == ["bundle"]
+
+
+def test_a_link_in_the_workplaces_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "old").mkdir(parents=True)
+    (tmp_path / ".bundle.fsr-export").symlink_to("photos")
+    publish(tmp_path / "bundle", "new")
+    assert published(tmp_path / "bundle") == "new"
+    assert names(tmp_path) == ["bundle", "photos"] and names(tmp_path / "photos") == ["old"]
+
+
+def test_a_link_to_itself_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "bundle").symlink_to("bundle")
+    with pytest.raises(InputError, match=r"inside: cannot be written: Too many levels of symbolic links"):
+        publish(tmp_path / "bundle" / "inside", "new")
+
+
 def test_a_folder_of_other_things_is_refused_untouched(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "anna.jpg").touch()

@@ -8,6 +8,7 @@ from pathlib import Path
 from fsr_deploy.bundle import ONNX_NAME, PLAN_NAME, read_bundle
 from fsr_deploy.console import warn
 from fsr_deploy.errors import InputError, MissingError, UsageError
+from fsr_deploy.files import is_folder, status
 from fsr_deploy.runtime.enginefile import read_engine_file
 from fsr_deploy.runtime.session import Session
 
@@ -26,7 +27,9 @@ def open_session(path: str | Path, device: str = "auto", *, trust: bool = False,
     device = parse_device(device)
     path = Path(path)
     return (
-        _open_bundle(path, device, trust, throughput) if path.is_dir() else _open_file(path, device, trust, throughput)
+        _open_bundle(path, device, trust, throughput)
+        if is_folder(path)
+        else _open_file(path, device, trust, throughput)
     )
 
 
@@ -55,7 +58,7 @@ def _open_bundle(directory: Path, device: str, trust: bool, throughput: bool) ->
 
 
 def _open_file(path: Path, device: str, trust: bool, throughput: bool) -> Session:
-    if path.suffix not in (".onnx", ".plan") and path.exists():
+    if path.suffix not in (".onnx", ".plan") and status(path):
         raise InputError(f"{path}: not an engine; name a bundle, an engine.plan or a model.onnx")
     file = read_engine_file(path)
     if path.suffix == ".plan":

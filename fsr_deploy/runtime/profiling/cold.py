@@ -27,13 +27,13 @@ MIB = 1 << 20
 class ColdStart:
     """Seconds to load the engine, its libraries included, and then to give the first face; memory in MiB.
 
-    ``peak_mib`` is the most main memory that the process held, ``gpu_mib`` what the GPU's free memory shrank by
-    (without CUDA's own context), None on a CPU. The engine's file is in the system's cache.
+    ``peak_mib`` is the most main memory that the process held, None where only Linux would tell; ``gpu_mib`` what the
+    GPU's free memory shrank by (without CUDA's own context), None on a CPU. The engine's file is in the system's cache.
     """
 
     load_s: float
     first_s: float
-    peak_mib: float
+    peak_mib: float | None
     gpu_mib: float | None
 
 
@@ -43,12 +43,11 @@ def cold_start(engine: Path, device: str, *, trust: bool) -> ColdStart:
     Raises InputError with the process's own words where the engine does not start there.
     """
     starts = [_start(engine, device, trust) for _ in range(STARTS)]
-    gpu = [start.gpu_mib for start in starts if start.gpu_mib is not None]
     return ColdStart(
         load_s=_median([start.load_s for start in starts]),
         first_s=_median([start.first_s for start in starts]),
-        peak_mib=_median([start.peak_mib for start in starts]),
-        gpu_mib=_median(gpu) if gpu else None,
+        peak_mib=_median_of_known([start.peak_mib for start in starts]),
+        gpu_mib=_median_of_known([start.gpu_mib for start in starts]),
     )
 
 
@@ -73,7 +72,7 @@ def _measure(engine: Path, device: str, trust: bool) -> ColdStart:
     return ColdStart(
         load_s=loaded - start,
         first_s=done - loaded,
-        peak_mib=_peak_memory() / MIB,
+        peak_mib=_peak_memory(),
         gpu_mib=None if free is None or left is None else (free - left) / MIB,
     )
 
@@ -88,12 +87,18 @@ def _free_gpu_memory(device: str) -> int | None:
         return None
 
 
-def _peak_memory() -> int:
-    """Return the process's peak in bytes; getrusage would count what the parent held before this program began."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) << 10
-    raise AssertionError("/proc/self/status has no VmHWM")
+def _peak_memory() -> float | None:
+    """Return the process's peak in MiB; getrusage would count what the parent held before this program began."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
+def _median_of_known(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return _median(known) if known else None
 
 
 def _median(values: list[float]) -> float:

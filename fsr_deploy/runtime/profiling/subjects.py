@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ def worst_parity(bundle: BundleInfo, *, plan: bool) -> Quality | None:
 
 def _name(path: Path, taken: Sequence[str]) -> str:
     """Return the bundle's or file's name; a second one of the same name gets a number."""
-    resolved = path.resolve()
+    resolved = Path(os.path.realpath(path))
     name = resolved.parent.name if resolved.name in (ONNX_NAME, PLAN_NAME) else resolved.name
     number = 1 + sum(other == name or other.startswith(f"{name} #") for other in taken)
     return name if number == 1 else f"{name} #{number}"

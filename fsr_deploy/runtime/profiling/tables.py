@@ -62,8 +62,7 @@ def starts(profile: Profile) -> Table:
             engine.name,
             f"{cold.load_s:.2f}",
             f"{cold.first_s:.2f}",
-            f"{cold.peak_mib:.0f}",
-            "" if cold.gpu_mib is None else f"{cold.gpu_mib:.0f}",
+            *("" if mib is None else f"{mib:.0f}" for mib in (cold.peak_mib, cold.gpu_mib)),
         )
         for engine in profile.engines
         if (cold := engine.cold_start)
