@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from fsr_deploy.export.pictures import face_table
-from fsr_deploy.faces import faces
+from fsr_deploy.faces import faces, write_faces
 from fsr_deploy.images import read_frame, write_frame
-from fsr_deploy.models.degradation import resize
+from fsr_deploy.resize import resize
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "aminet-tiny-faces.safetensors"
 FRAMES, HELD_OUT_SEED, SHOWN = 64, 20261, 4
@@ -24,7 +24,7 @@ FRAMES, HELD_OUT_SEED, SHOWN = 64, 20261, 4
 def main(folder: Path) -> None:
     """Export a small trained AMINet, upscale a folder of frames with it and draw what came out."""
     lr = folder / "lr"
-    write_lr_faces(lr)
+    write_faces(lr, FRAMES, lr_size=16, seed=HELD_OUT_SEED)  # of a seed that training never saw
     bundle, sr = folder / "aminet-tiny-fp16", folder / "sr"
     command("fsr-export", WEIGHTS, "--fp16", "-o", bundle)
     command("fsr-run", bundle, lr, "-o", sr)
@@ -32,13 +32,6 @@ def main(folder: Path) -> None:
     write_frame(picture, draw(lr, sr))
     print(f"\n{picture}: LR | bicubic | SR | HR (drawn faces that the network has not seen)")
     print(f"{bundle / 'report.html'}: what was exported and how it was proven")
-
-
-def write_lr_faces(folder: Path) -> None:
-    """Write the frames: drawn faces of a seed that training never saw, shrunk to 16x16 as training shrinks them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for index, face in enumerate(faces(FRAMES, HELD_OUT_SEED)):
-        write_frame(folder / f"face_{index:05d}.png", resize(face, 16))
 
 
 def command(name: str, *arguments: object) -> None:
@@ -55,7 +48,7 @@ def draw(lr_folder: Path, sr_folder: Path) -> np.ndarray:
     names = [path.name for path in sorted(lr_folder.glob("*.png"))[:SHOWN]]
     lr = np.stack([read_frame(lr_folder / name) for name in names])
     sr = np.stack([read_frame(sr_folder / name) for name in names])
-    bicubic = np.stack([resize(face, 128) for face in lr])
+    bicubic = np.stack([resize(face, (128, 128)) for face in lr])
     hr = np.stack(list(faces(SHOWN, HELD_OUT_SEED)))
     columns = {"LR 16x16": lr, "bicubic": bicubic, "SR by fsr-run": sr, "HR (the truth)": hr}
     return face_table(columns, "aminet-tiny, a small AMINet trained on drawn faces; these faces it has not seen")

@@ -28,6 +28,8 @@ LAYERS_NAME = "layers.json"
 MIXED = "int8+fp16"  # convolutions in INT8 where that is harmless, FP16 elsewhere
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", MIXED)
 IO_KINDS = ("uint8", "float")
+LR_RECIPE = "pillow-bicubic"  # how LR faces are made, see resize.py; an engine is worth what it promises on such only
+MIN_LR_SIZE, MAX_LR_SIZE = 4, 512  # the sides of LR faces that fsr-export takes
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ class BundleInfo:
     counts, without any ``precision``. ``parity`` and ``latency`` are the measured tables; ``parity_passed`` is False
     where an engine over its ``budget`` (parity.Budget's figures) was published by force. ``precisions`` are those that
     were measured side by side, ``analysis`` the blocks by what the precision does to each (sensitivity.Damage).
-    ``notes`` are sentences that whoever runs the engine should read.
+    ``notes`` are sentences that whoever runs the engine should read. ``lr_recipe`` names the way to its LR faces
+    (LR_RECIPE); ``resizable`` tells whether the same weights can be exported for LR faces of another size, None
+    where a bundle does not say.
     """
 
     model: str
@@ -92,6 +96,8 @@ class BundleInfo:
     versions: dict[str, str] = field(default_factory=dict)
     plan: PlanInfo | None = None
     notes: tuple[str, ...] = ()
+    lr_recipe: str = LR_RECIPE
+    resizable: bool | None = None
     schema: int = SCHEMA_VERSION
 
 
@@ -152,6 +158,11 @@ def parse_info(data: Any, path: Path) -> BundleInfo:
         info: BundleInfo = decode(BundleInfo, data, "")
     except TypeError as error:
         raise InputError(f"{path}: incomplete or damaged: {error}; export the bundle again") from error
+    if info.lr_recipe != LR_RECIPE:
+        raise InputError(
+            f"{path}: its engine was made for LR faces by {info.lr_recipe}, which this fsr-deploy does not know; "
+            "upgrade fsr-deploy"
+        )
     for good, fault in _conditions(info):
         if not good:
             raise InputError(f"{path}: incomplete or damaged: {fault}; export the bundle again")

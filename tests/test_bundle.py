@@ -56,6 +56,24 @@ def test_members_that_a_later_version_adds_are_left_out(bundle: Path) -> None:
     assert read_bundle(bundle).info.inputs == (TensorInfo("lr", "uint8", ("N",)),)
 
 
+def test_a_bundle_that_says_nothing_of_its_lr_faces_has_pillows_bicubic(bundle: Path) -> None:
+    path = bundle / "bundle.json"
+    members = json.loads(path.read_text())
+    assert members.pop("lr_recipe") == "pillow-bicubic"
+    path.write_text(json.dumps(members))
+    assert read_bundle(bundle).info.lr_recipe == "pillow-bicubic"
+
+
+def test_an_engine_for_lr_faces_made_in_an_unknown_way_is_refused(bundle: Path) -> None:
+    change(bundle, lr_recipe="lanczos")
+    with pytest.raises(InputError) as caught:
+        read_bundle(bundle)
+    assert str(caught.value) == (
+        f"{bundle / 'bundle.json'}: its engine was made for LR faces by lanczos, which this fsr-deploy does not know; "
+        "upgrade fsr-deploy"
+    )
+
+
 DAMAGE = {
     "a number as text": ({"scale": "8"}, "scale is str instead of int"),
     "a bool as a number": ({"lr_size": True}, "lr_size is bool instead of int"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fsr_deploy.bundle import MAX_LR_SIZE, MIN_LR_SIZE
 from fsr_deploy.console import command, print_json, refuse_unknown, say
 from fsr_deploy.errors import UsageError
 
@@ -50,7 +51,12 @@ def main(
     ] = None,
     lr_size: Annotated[
         int | None,
-        typer.Option(min=4, max=512, help="Side of the LR faces in pixels.", show_default="the network's, or 16"),
+        typer.Option(
+            min=MIN_LR_SIZE,
+            max=MAX_LR_SIZE,
+            help="Side of the LR faces in pixels.",
+            show_default="the network's, or 16",
+        ),
     ] = None,
     batch: Annotated[str, typer.Option(metavar="MIN,OPT,MAX", help="Batch sizes; one number fixes it.")] = "1,8,32",
     target: Annotated[str, typer.Option(help="auto: a TensorRT plan too, where it can be built; onnx; trt.")] = "auto",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -13,10 +13,12 @@ from fsr_deploy.console import command, finish_on_interrupt, print_json, progres
 from fsr_deploy.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from fsr_deploy.resize import Fit
     from fsr_deploy.runtime.jobs import Work
     from fsr_deploy.runtime.pipeline import RunSummary
     from fsr_deploy.runtime.session import EngineInfo
 
+FITS = ("crop", "stretch")
 FORMATS = ("same", "png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff")
 
 
@@ -38,6 +40,10 @@ def main(
     format_: Annotated[
         str, typer.Option("--format", help=f"File format of the SR faces: {', '.join(FORMATS)}.")
     ] = "same",
+    fit: Annotated[
+        str,
+        typer.Option(help="A frame of other proportions: crop to its middle, as in training, or stretch all of it."),
+    ] = "crop",
     batch: Annotated[str, typer.Option(help="Faces per run of the engine: auto or a number.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     resume: Annotated[
@@ -57,6 +63,7 @@ def main(
     find faces/ -name '*.png' | fsr-run bundles/aminet - -o faces_128/ --format jpg --json
     """
     refuse_unknown("--format", format_, FORMATS)
+    refuse_unknown("--fit", fit, FITS)
     refuse_unknown("--on-error", on_error, ("skip", "stop"))
     wanted = _parse_batch(batch)
 
@@ -73,7 +80,7 @@ def main(
         finish_on_interrupt("interrupted: finishing the batch (press Ctrl-C again to stop at once)") as stop,
         progress("faces", len(work.jobs)) as advance,
     ):
-        settings = pipeline.Settings(faces, resume, on_error == "skip", stop)
+        settings = pipeline.Settings(faces, resume, on_error == "skip", stop, cast("Fit", fit))
         summary = pipeline.run(session, work, settings, advance, say)
     session.close()
     _conclude(summary, work)
@@ -139,7 +146,9 @@ def _as_json(info: EngineInfo, work: Work, summary: RunSummary, batch: int) -> d
             "done_before": summary.already_done,
             "failed": len(summary.failed),
             "left": summary.left,
-            "resized": {kind.name.lower(): count for kind, count in summary.sizes.fits.items()},
+            "resized": {kind.name.lower(): count for kind, count in summary.sizes.resized.items()},
+            "cropped": summary.sizes.misshapen if summary.sizes.fit == "crop" else 0,
+            "stretched": summary.sizes.misshapen if summary.sizes.fit == "stretch" else 0,
             "alpha_dropped": summary.alpha_dropped,
         },
         "failures": [{"frame": str(failed.job.source), "reason": failed.reason} for failed in summary.failed],

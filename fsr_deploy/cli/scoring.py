@@ -18,9 +18,9 @@ from fsr_deploy.files import write_file
 from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import PICKLED, Metadata, load_into, load_model, read_metadata
 from fsr_deploy.models.data import FaceSource
-from fsr_deploy.models.degradation import Face
 from fsr_deploy.models.measure_set import find_measures
 from fsr_deploy.models.validation import bicubic, shrink, upscale
+from fsr_deploy.resize import Face
 from fsr_deploy.runtime.engines import open_session, parse_device
 from fsr_deploy.runtime.session import Session
 

@@ -8,13 +8,14 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 
 from fsr_deploy import __version__
-from fsr_deploy.bundle import BundleInfo, TensorInfo
+from fsr_deploy.bundle import LR_RECIPE, BundleInfo, TensorInfo
 from fsr_deploy.export.graph import BATCH, INPUT, OUTPUT
 from fsr_deploy.export.options import ExportOptions
 from fsr_deploy.export.parity import Row, forced_notes
 from fsr_deploy.export.precision import PrecisionMap
 from fsr_deploy.export.rewrites import Target
 from fsr_deploy.export.source import Source
+from fsr_deploy.models import registry
 
 PACKAGES = (
     "torch",
@@ -53,6 +54,8 @@ def describe(
         budget=asdict(options.budget),
         versions=versions(),
         notes=notes,
+        lr_recipe=LR_RECIPE,
+        resizable=registry.made_for(source.name, source.options) is None,
     )
 
 

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fsr_deploy.bundle import REFERENCE_NAME, TRUTH_NAME
+from fsr_deploy.console import warn
 from fsr_deploy.faces import faces
-from fsr_deploy.images import RGB, read_frame
+from fsr_deploy.images import read_frame
 from fsr_deploy.listing import list_frames
-from fsr_deploy.models.degradation import resize, to_faces, to_tensor
+from fsr_deploy.models.degradation import to_faces, to_tensor
+from fsr_deploy.resize import Face, lr_face, resize
 
 MAX_FACES = 32
 CARRIED_FACES = 8
@@ -64,7 +66,7 @@ class Reference:
     def upsampled(self) -> NDArray[np.uint8]:
         """The LR faces by PIL's bicubic at the SR faces' size, (K, H, W, 3) uint8 RGB."""
         side = self.outputs.shape[2]
-        return np.stack([resize(face, side) for face in self.lr])
+        return np.stack([resize(face, (side, side)) for face in self.lr])
 
     def save(self, directory: Path, input_name: str, output_name: str) -> None:
         """Write the first faces for whoever proves a plan on another machine, under the graph's tensor names."""
@@ -93,11 +95,10 @@ def make_reference(
 def lr_faces(folder: Path | None, count: int, lr_size: int, scale: int) -> NDArray[np.uint8]:
     """Return up to ``count`` LR faces, (N, lr_size, lr_size, 3) uint8 RGB: of a folder, or else procedural ones.
 
-    Faces of another size are cut to their central square and reduced, or enlarged, by PIL's bicubic. Raises InputError
-    where the folder has no readable image.
+    Raises InputError where the folder has no readable image.
     """
     source = _folder(folder) if folder else faces(count, SEED, lr_size * scale)
-    return np.stack([lr_face(face, lr_size) for face in islice(source, count)])
+    return np.stack([lr_face(face, (lr_size, lr_size)) for face in islice(source, count)])
 
 
 def true_faces(count: int, size: int) -> NDArray[np.uint8]:
@@ -105,14 +106,9 @@ def true_faces(count: int, size: int) -> NDArray[np.uint8]:
     return np.stack(list(faces(count, SEED, size)))
 
 
-def lr_face(face: RGB, lr_size: int) -> RGB:
-    """Return the central square of a face of any size at (lr_size, lr_size, 3), by PIL's bicubic."""
-    return resize(_central_square(face), lr_size)
-
-
 def network_input(lr: NDArray[np.uint8], scale: int) -> Tensor:
     """Return what the network takes: (N, h, w, 3) uint8 by PIL's bicubic to (N, 3, H, W) float32 in [-1, 1]."""
-    return torch.stack([to_tensor(resize(face, len(face) * scale)) for face in lr])
+    return torch.stack([to_tensor(resize(face, (len(face) * scale, len(face) * scale))) for face in lr])
 
 
 def as_faces(batch: NDArray[Any]) -> NDArray[np.uint8]:
@@ -122,12 +118,13 @@ def as_faces(batch: NDArray[Any]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(to_faces(torch.from_numpy(batch)).permute(0, 2, 3, 1).numpy())
 
 
-def _folder(folder: Path) -> Iterator[RGB]:
-    return map(read_frame, list_frames(folder).frames)
+def pictures_of(folder: Path) -> list[Path]:
+    """Return the pictures below a folder, with a warning for each part of it that cannot be looked at."""
+    listing = list_frames(folder)
+    for path, reason in listing.failed:
+        warn(f"{path}: {reason}")
+    return listing.frames
 
 
-def _central_square(face: RGB) -> RGB:
-    height, width = face.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return np.ascontiguousarray(face[top : top + side, left : left + side])
+def _folder(folder: Path) -> Iterator[Face]:
+    return map(read_frame, pictures_of(folder))

@@ -19,6 +19,7 @@ from fsr_deploy.faces.hair import draw_beard, draw_hair_behind, draw_hair_in_fro
 from fsr_deploy.faces.look import Look
 from fsr_deploy.faces.scene import draw_background, draw_body, draw_light
 from fsr_deploy.images import write_frame
+from fsr_deploy.resize import lr_face
 
 
 def draw_face(seed: int | Sequence[int], size: int = 128) -> Face:
@@ -51,13 +52,12 @@ def faces(count: int, seed: int = 0, size: int = 128) -> Iterator[Face]:
 def write_faces(folder: Path, count: int, lr_size: int | None = None, seed: int = 0) -> list[Path]:
     """Write ``face_00000.png`` and so on, 128x128 or, with ``lr_size``, that small; returns their paths.
 
-    LR faces are made by area averaging, which OpenCV has; training and parity shrink as the papers do, by PIL's
-    bicubic. Raises InputError if a file cannot be written.
+    Raises InputError if a file cannot be written.
     """
     paths = []
     for index, face in enumerate(faces(count, seed)):
         if lr_size is not None:
-            face = cv2.resize(face, (lr_size, lr_size), interpolation=cv2.INTER_AREA).astype(np.uint8)
+            face = lr_face(face, (lr_size, lr_size))
         path = folder / f"face_{index:05d}.png"
         write_frame(path, face)
         paths.append(path)

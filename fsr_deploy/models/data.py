@@ -16,8 +16,9 @@ from fsr_deploy.console import warn
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.faces import draw_face
 from fsr_deploy.images import read_frame
-from fsr_deploy.models.degradation import Face, resize, to_pair
+from fsr_deploy.models.degradation import to_pair
 from fsr_deploy.models.layouts import FaceFile, find_faces, refuse_unknown_layout
+from fsr_deploy.resize import Face, lr_face, resize
 
 DRAWN = "faces:"
 SPLITS = ("train", "val", "test")
@@ -62,7 +63,7 @@ class DrawnFaces:
 
 @dataclass(frozen=True)
 class FolderFaces:
-    """Faces cut from pictures and resized to ``size`` by PIL's bicubic."""
+    """Faces cut from pictures and brought to ``size`` as LR faces are."""
 
     name: str
     files: Sequence[FaceFile]
@@ -76,7 +77,7 @@ class FolderFaces:
         file = self.files[index]
         picture = read_frame(file.path)
         left, top, right, bottom = _box(file, (picture.shape[1], picture.shape[0]))
-        return resize(picture[top:bottom, left:right], self.size)
+        return lr_face(picture[top:bottom, left:right], (self.size, self.size))
 
 
 def open_faces(spec: str, split: str, size: int = 128, layout: str = "auto", limit: int | None = None) -> FaceSource:
@@ -124,8 +125,10 @@ def _large_enough(root: Path, files: list[FaceFile], size: int) -> list[FaceFile
 
 
 def _box(file: FaceFile, picture_size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return the square to cut out, moved and shrunk to lie within the picture."""
+    """Return the square to cut out, moved and shrunk to lie within the picture; all of it where none is asked for."""
     width, height = picture_size
+    if file.box is None and file.centre == 1:
+        return 0, 0, width, height
     left, top, right, bottom = file.box or (0, 0, width, height)
     side = min(right - left, bottom - top, width, height) * file.centre
     x = np.clip((left + right - side) / 2, 0, width - side)
@@ -160,7 +163,7 @@ def _augmented(face: Face, augment: Sequence[str], rng: np.random.Generator) -> 
     if "scale" in augment:
         side = round(size * rng.uniform(1, 1.3))
         x, y = rng.integers(0, side - size + 1, 2)
-        face = resize(face, side)[y : y + size, x : x + size]
+        face = resize(face, (side, side))[y : y + size, x : x + size]
     if "mirror" in augment and rng.random() < 0.5:
         face = face[:, ::-1]
     if "rotate" in augment:

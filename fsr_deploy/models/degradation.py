@@ -1,23 +1,12 @@
-"""How an LR face is made from an HR face, and what the networks see of it: PIL's bicubic, as both papers use.
-
-PIL's bicubic has a = -0.5, widens its kernel when it shrinks, renormalises it at the edges and rounds to 8 bits after
-each of its two passes.
-"""
+"""What the networks see of a face: tensors made of uint8 pixels and back, and pairs to train on."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-Face = NDArray[np.uint8]
-
-
-def resize(face: Face, side: int) -> Face:
-    """Resize an (H, W, 3) uint8 RGB face to (side, side, 3) by PIL's bicubic, up or down."""
-    return np.asarray(Image.fromarray(face).resize((side, side), Image.Resampling.BICUBIC))
+from fsr_deploy.resize import Face, resize
 
 
 def to_pair(face: Face, lr_size: int) -> tuple[Tensor, Tensor]:
@@ -25,7 +14,7 @@ def to_pair(face: Face, lr_size: int) -> tuple[Tensor, Tensor]:
 
     Both are (3, S, S) float32 RGB in [-1, 1]: the LR face of ``lr_size`` brought back to S by bicubic, and the face.
     """
-    return to_tensor(resize(resize(face, lr_size), face.shape[0])), to_tensor(face)
+    return to_tensor(resize(resize(face, (lr_size, lr_size)), face.shape[:2])), to_tensor(face)
 
 
 def to_tensor(face: Face) -> Tensor:

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from fsr_deploy.errors import MissingError
-from fsr_deploy.models.degradation import Face
 from fsr_deploy.models.measures import Measure, to_batch
+from fsr_deploy.resize import Face
 
 INCEPTION = "pt_inception-2015-12-05-6726825d.pth"
 FILES = (INCEPTION,)

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from fsr_deploy.errors import InputError, MissingError
-from fsr_deploy.models.degradation import Face
 from fsr_deploy.models.measures import Measure
+from fsr_deploy.resize import Face
 
 EMBEDDING = "w600k_r50.onnx"  # InsightFace's ArcFace; any other under this name that takes the same input
 FILES = (EMBEDDING,)

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from fsr_deploy.errors import InputError
 from fsr_deploy.models.checkpoints import load_weights
-from fsr_deploy.models.degradation import Face
 from fsr_deploy.models.measures import Measure, to_batch
+from fsr_deploy.resize import Face
 
 ALEXNET = "alexnet-owt-7be5be79.pth"  # torchvision's
 LINEAR = "lpips_alex.pth"  # lpips/weights/v0.1/alex.pth of the authors' repository

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fsr_deploy.models.degradation import Face
+from fsr_deploy.resize import Face
 
 
 @dataclass(frozen=True)

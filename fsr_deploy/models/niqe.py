@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fsr_deploy.errors import InputError
-from fsr_deploy.models.degradation import Face
 from fsr_deploy.models.measures import Measure, luma, to_batch
+from fsr_deploy.resize import Face
 
 STATISTICS = "niqe_pris_params.npz"  # as BasicSR ships them: mu_pris_param and cov_pris_param
 FILES = (STATISTICS,)

@@ -17,7 +17,7 @@ import torch
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.files import replaced_file, write_file
 from fsr_deploy.images import write_frame
-from fsr_deploy.models.degradation import Face
+from fsr_deploy.resize import Face
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 

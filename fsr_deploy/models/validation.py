@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from fsr_deploy.models.degradation import Face, resize, to_faces, to_tensor
+from fsr_deploy.models.degradation import to_faces, to_tensor
 from fsr_deploy.models.measures import basic_measures
+from fsr_deploy.resize import Face, lr_face, resize
 
 BATCH = 8
 
@@ -30,13 +31,13 @@ def score(sr: Sequence[Face], hr: Sequence[Face]) -> Score:
 
 
 def shrink(faces: Sequence[Face], lr_size: int) -> list[Face]:
-    """Return the LR faces of square HR faces, by bicubic."""
-    return [resize(face, lr_size) for face in faces]
+    """Return the LR faces of square HR faces."""
+    return [lr_face(face, (lr_size, lr_size)) for face in faces]
 
 
 def bicubic(lr: Sequence[Face], size: int) -> list[Face]:
     """Bring LR faces to ``size`` by bicubic: what every network is measured against."""
-    return [resize(face, size) for face in lr]
+    return [resize(face, (size, size)) for face in lr]
 
 
 @torch.inference_mode()
@@ -56,8 +57,8 @@ def sample_grid(hr: Sequence[Face], sr: Sequence[Face], lr_size: int) -> Face:
     """Return a picture with a row for each face: LR | bicubic | SR | HR."""
     rows = []
     for truth, face in zip(hr, sr, strict=True):
-        lr = resize(truth, lr_size)
+        lr = lr_face(truth, (lr_size, lr_size))
         blocks = truth.shape[0] // lr_size
         large = lr.repeat(blocks, 0).repeat(blocks, 1)
-        rows.append(np.concatenate((large, resize(lr, truth.shape[0]), face, truth), axis=1))
+        rows.append(np.concatenate((large, resize(lr, truth.shape[:2]), face, truth), axis=1))
     return np.concatenate(rows)

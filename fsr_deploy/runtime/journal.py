@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fsr_deploy.bundle import LR_RECIPE
 from fsr_deploy.errors import InputError
 
 NAME = ".fsr-run.jsonl"
-# Raise it whenever the same frame and engine give other bytes than before: another resizing, another quality.
-RECIPE = "1"
+# Raise it whenever the same frame and engine give other bytes than before: another decoding, another quality.
+RECIPE = "2"
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,11 @@ class Entry:
     sha256: str
 
 
-def job_key(frame: bytes, engine_sha256: str, suffix: str) -> str:
-    """Return the hash of everything an output depends on: the frame's content, the engine, how it is written."""
-    parts = (hashlib.sha256(frame).hexdigest(), engine_sha256, suffix.lower(), RECIPE)
+def job_key(frame: bytes, engine_sha256: str, suffix: str, fit: str) -> str:
+    """Return the hash of everything an output depends on: the frame's content, how it is fitted, the engine, how it
+    is written.
+    """
+    parts = (hashlib.sha256(frame).hexdigest(), engine_sha256, suffix.lower(), fit, LR_RECIPE, RECIPE)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

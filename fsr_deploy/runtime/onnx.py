@@ -196,6 +196,7 @@ def _facts(session: Any, file: EngineFile, device: str) -> dict[str, Any]:
     if file.bundle:
         bundle = file.bundle
         facts = {"precision": bundle.precision, "trained": bundle.trained, "notes": bundle.notes}
+        facts["resizable"] = bundle.resizable
         best_batch = bundle.batches[1]
     else:
         metadata = session.get_modelmeta().custom_metadata_map

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from fsr_deploy.errors import InputError, UsageError
+from fsr_deploy.resize import Fit
 from fsr_deploy.runtime.cores import usable_cores
 from fsr_deploy.runtime.jobs import Work
 from fsr_deploy.runtime.journal import Journal
@@ -27,13 +28,15 @@ CODEC_THREADS_PER_CORE = 2
 @dataclass(frozen=True)
 class Settings:
     """How to run: so many faces per ``batch``; with ``resume``, without what the journal has; with
-    ``skip_failures``, past frames that cannot be read; until ``stop`` is set.
+    ``skip_failures``, past frames that cannot be read; until ``stop`` is set. ``fit`` is what becomes of frames of
+    other proportions than the engine's.
     """
 
     batch: int
     resume: bool = True
     skip_failures: bool = True
     stop: threading.Event = field(default_factory=threading.Event)
+    fit: Fit = "crop"
 
 
 @dataclass
@@ -77,7 +80,7 @@ def run(
     Raises InputError for an output that cannot be written and, without ``skip_failures``, for the first frame that
     cannot be read; MissingError where not even one face fits into the device's memory.
     """
-    summary = RunSummary(len(work.jobs), SizeCount(session.info.lr_shape))
+    summary = RunSummary(len(work.jobs), SizeCount(session.info.lr_shape, settings.fit, session.info.resizable))
     start = time.perf_counter()
     with ExitStack() as stack:
         journal = Journal(work.folder) if work.folder else None
@@ -89,7 +92,7 @@ def run(
             Stage("engine", session.in_flight),
             Stage("encode", codecs),
         ]
-        load = decode.timed(Load(session.info, journal, settings.resume))
+        load = decode.timed(Load(session.info, journal, settings.resume, settings.fit))
         upscale = engine.timed(Upscale(session, settings.batch, settings.stop, notice), len)
         write = encode.timed(Write(journal))
         ahead = settings.batch + 2 * codecs
@@ -146,4 +149,4 @@ def _batches(frames: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:
 def _count(frame: Loaded, summary: RunSummary) -> None:
     summary.done += 1
     summary.alpha_dropped += frame.had_alpha
-    summary.sizes.add(frame.size, frame.fit)
+    summary.sizes.add(frame.size)

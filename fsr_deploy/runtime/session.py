@@ -18,7 +18,8 @@ class EngineInfo:
     ``lr_shape`` and ``sr_shape`` are (height, width) of one LR and one SR face in pixels.
     ``max_batch`` is the largest batch the engine accepts, None where it has no limit.
     ``best_batch`` is the batch size at which it is fastest per face. ``notes`` are sentences from its bundle that
-    whoever runs it should read.
+    whoever runs it should read. ``resizable`` tells whether its network can be exported for LR faces of another size,
+    None where nobody knows.
     """
 
     engine: str
@@ -31,6 +32,7 @@ class EngineInfo:
     max_batch: int | None = None
     trained: bool | None = None
     notes: tuple[str, ...] = ()
+    resizable: bool | None = None
 
 
 class OutOfMemory(Exception):

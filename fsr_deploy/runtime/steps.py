@@ -7,17 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.files import read_file, write_file
 from fsr_deploy.images import decode_frame, encode_frame
+from fsr_deploy.resize import Face, Fit, lr_face
 from fsr_deploy.runtime.jobs import Job
 from fsr_deploy.runtime.journal import Journal, job_key
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory, Session
-from fsr_deploy.runtime.sizes import Fit, fit
-
-Face = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,6 @@ class Loaded:
     key: str
     face: Face
     size: tuple[int, int]
-    fit: Fit
     had_alpha: bool
 
 
@@ -65,19 +61,20 @@ class Load:
     engine: EngineInfo
     journal: Journal | None
     resume: bool
+    fit: Fit = "crop"
 
     def __call__(self, job: Job) -> Loaded | AlreadyDone | Failed:
         """Read a frame; never raises for what is wrong with it."""
         try:
             content = read_file(job.source)
-            key = job_key(content, self.engine.sha256, job.target.suffix)
+            key = job_key(content, self.engine.sha256, job.target.suffix, self.fit)
             if self.resume and self.journal and self.journal.has(job.target, key):
                 return AlreadyDone(job)
             frame = decode_frame(content, job.source)
         except InputError as error:
             return Failed(job, str(error))
-        face, done = fit(frame.pixels, self.engine.lr_shape)
-        return Loaded(job, key, face, frame.pixels.shape[:2], done, frame.had_alpha)
+        face = lr_face(frame.pixels, self.engine.lr_shape, self.fit)
+        return Loaded(job, key, face, frame.pixels.shape[:2], frame.had_alpha)
 
 
 class Upscale:

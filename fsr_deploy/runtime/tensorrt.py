@@ -204,6 +204,7 @@ def _info(file: EngineFile, engine: Engine, gpu: Gpu, notes: tuple[str, ...]) ->
         max_batch=engine.max_batch,
         trained=bundle.trained if bundle else None,
         notes=(bundle.notes if bundle else ()) + notes,
+        resizable=bundle.resizable if bundle else None,
     )
 
 

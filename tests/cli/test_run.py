@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from fsr_deploy.bundle import BundleInfo, TensorInfo, write_info
@@ -99,6 +100,8 @@ def test_json_is_all_that_goes_to_standard_output(here: Path):
         "failed": 1,
         "left": 0,
         "resized": {"as_is": COUNT},
+        "cropped": 0,
+        "stretched": 0,
         "alpha_dropped": 0,
     }
     assert summary["failures"] == [
@@ -145,12 +148,16 @@ def test_a_name_that_is_no_text_works(here: Path):
     assert (Path("out") / Path(name).name).exists()
 
 
-def test_a_bundle_repeats_what_was_noted_about_it(here: Path):
+def make_bundle(**known: Any) -> None:
+    """Put the engine into a bundle."""
     io = [(TensorInfo(name, "uint8", ("N", size, size, 3)),) for name, size in (("lr", 4), ("sr", 32))]
     Path("bundle").mkdir()
-    shutil.move("model.onnx", "bundle")
-    info = BundleInfo("tiny", "fp32", 8, 4, (1, 8, 32), *io, trained=False, notes=("over its budget",))
-    write_info(Path("bundle"), info)
+    shutil.copy("model.onnx", "bundle")
+    write_info(Path("bundle"), BundleInfo("tiny", "fp32", 8, 4, (1, 8, 32), *io, **{"trained": True, **known}))
+
+
+def test_a_bundle_repeats_what_was_noted_about_it(here: Path):
+    make_bundle(trained=False, notes=("over its budget",))
     lines = succeed("bundle", "faces", "-o", "out").stderr.splitlines()
     assert lines[1:3] == [
         "warning: over its budget",
@@ -159,19 +166,57 @@ def test_a_bundle_repeats_what_was_noted_about_it(here: Path):
 
 
 def test_frames_of_other_sizes_are_resized_and_counted(here: Path):
-    write_frame("faces/large.png", np.zeros((8, 8, 3), np.uint8))
+    write_frame("faces/large.png", np.zeros((8, 10, 3), np.uint8))
     write_frame("faces/small.png", np.zeros((2, 2, 3), np.uint8))
-    lines = succeed("model.onnx", "faces", "-o", "out").stderr.splitlines()
-    assert f"frames resized to the engine's 4x4: {COUNT} of the engine's size, 1 enlarged, 1 reduced" in lines
+    result = succeed("model.onnx", "faces", "-o", "out", "--json")
+    lines = result.stderr.splitlines()
+    assert (
+        f"frames resized to the engine's 4x4: {COUNT} of the engine's size, 1 enlarged, 1 reduced, 1 cropped" in lines
+    )
     assert (
         "warning: detail was thrown away in 1 of the frames, larger than 1.5 times 4x4;"
-        " an engine exported with --lr-size 8 would keep it"
+        " crop the faces first, or take an engine for larger ones"
     ) in lines
+    frames = json.loads(result.stdout)["frames"]
+    assert (frames["cropped"], frames["stretched"]) == (1, 0)
+
+
+@pytest.mark.parametrize(("fit", "box"), [("crop", (10, 0, 60, 50)), ("stretch", (0, 0, 70, 50))])
+def test_hr_frames_become_the_lr_faces_of_training_and_proof(here: Path, fit: str, box: tuple[int, int, int, int]):
+    """What Pillow shrinks and the engine enlarges, to the level; each pixel of an LR face is 8x8 in the output."""
+    rng = np.random.default_rng(1)
+    for index in range(3):
+        write_frame(f"hr/{index}.png", rng.integers(0, 256, (50, 70, 3), np.uint8))
+    for _ in range(2):  # the second time from the journal
+        succeed("model.onnx", "hr", "-o", "out", "--fit", fit)
+    for frame in sorted(Path("hr").iterdir()):
+        lr = Image.open(frame).crop(box).resize((4, 4), Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(read_frame(Path("out") / frame.name)[::8, ::8], np.asarray(lr))
+
+
+def test_another_fit_does_the_frames_again(here: Path):
+    succeed("model.onnx", "faces", "-o", "out")
+    assert f"{COUNT} done of {COUNT}" in succeed("model.onnx", "faces", "-o", "out", "--fit", "stretch").stderr
+    assert f"{COUNT} done before of {COUNT}" in succeed("model.onnx", "faces", "-o", "out", "--fit", "stretch").stderr
+
+
+def test_what_the_bundle_says_of_its_sizes_decides_the_advice(here: Path):
+    make_bundle(resizable=True)
+    write_frame("photos/a.png", np.zeros((40, 40, 3), np.uint8))
+    assert "an engine exported with --lr-size 40 would keep it" in succeed("bundle", "photos").stderr
+
+
+def test_an_engine_for_lr_faces_of_another_kind_is_refused(here: Path):
+    make_bundle(lr_recipe="lanczos")
+    result = fsr_run("bundle", "faces")
+    assert result.exit_code == 4
+    assert error(result) == (
+        "bundle/bundle.json: its engine was made for LR faces by lanczos, which this fsr-deploy does not know;"
+        " upgrade fsr-deploy"
+    )
 
 
 def test_dropped_transparency_is_told(here: Path):
-    from PIL import Image
-
     Image.new("RGBA", (4, 4), (10, 20, 30, 40)).save("faces/clear.png")
     lines = succeed("model.onnx", "faces", "-o", "out").stderr.splitlines()
     assert "transparency was dropped in 1 of the frames" in lines
@@ -234,6 +279,7 @@ def test_a_listed_file_that_is_not_there_is_named_and_skipped(here: Path):
             2,
             "--format gif: not one of same, png, jpg, jpeg, webp, bmp, tif, tiff",
         ),
+        (("model.onnx", "faces", "--fit", "pad"), 2, "--fit pad: not one of crop, stretch"),
         (("model.onnx", "faces", "--batch", "0"), 2, "--batch 0: give auto or a number from 1 on"),
         (("model.onnx", "faces", "--batch", "many"), 2, "--batch many: give auto or a number from 1 on"),
         (("model.onnx", "faces", "--on-error", "cry"), 2, "--on-error cry: not one of skip, stop"),
@@ -290,10 +336,7 @@ def test_a_truncated_model_is_refused(here: Path):
 
 
 def test_a_model_that_is_not_its_bundles_is_refused(here: Path):
-    io = [(TensorInfo(name, "uint8", ("N", size, size, 3)),) for name, size in (("lr", 4), ("sr", 32))]
-    Path("bundle").mkdir()
-    shutil.copy("model.onnx", "bundle")
-    write_info(Path("bundle"), BundleInfo("tiny", "fp32", 8, 4, (1, 8, 32), *io, trained=True))
+    make_bundle()
     write_onnx(Path("bundle/model.onnx"), facts={**FACTS, "fsr.model": "other"})
     result = fsr_run("bundle", "faces")
     assert result.exit_code == 4

@@ -15,11 +15,12 @@ from fsr_deploy.errors import ExitCode, InputError, UsageError
 from fsr_deploy.faces import write_faces
 from fsr_deploy.models.checkpoints import load_model, read_metadata
 from fsr_deploy.models.data import open_faces
-from fsr_deploy.models.degradation import Face, to_tensor
+from fsr_deploy.models.degradation import to_tensor
 from fsr_deploy.models.lpips import LPIPS
 from fsr_deploy.models.recipes import recipe
 from fsr_deploy.models.training import Cadence, DivergedError, Settings, Training, make_fabric
 from fsr_deploy.models.validation import bicubic, shrink, upscale
+from fsr_deploy.resize import Face
 from tests.networks import register
 
 SMALL = {"channels": 4, "mid": 4}

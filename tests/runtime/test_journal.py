@@ -27,12 +27,10 @@ def test_what_was_finished_is_known_afterwards(output: Path):
     assert has(output)
 
 
-def test_another_frame_engine_or_format_is_another_thing(output: Path):
-    keys = {
-        job_key(*arguments)
-        for arguments in ((b"1", "e", ".png"), (b"2", "e", ".png"), (b"1", "f", ".png"), (b"1", "e", ".jpg"))
-    }
-    assert len(keys) == 4
+def test_another_frame_engine_format_or_fit_is_another_thing(output: Path):
+    one = (b"1", "e", ".png", "crop")
+    others = [(b"2", *one[1:]), (b"1", "f", ".png", "crop"), (b"1", "e", ".jpg", "crop"), (*one[:3], "stretch")]
+    assert len({job_key(*arguments) for arguments in (one, *others)}) == 5
     assert not has(output, "other")
 
 

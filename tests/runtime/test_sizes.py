@@ -1,46 +1,12 @@
-import cv2
-import numpy as np
 import pytest
 
-from fsr_deploy.runtime.sizes import Fit, SizeCount, fit
+from fsr_deploy.runtime.sizes import SizeCount
 
 
-def noise(height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def test_a_frame_of_the_engines_size_is_left_as_it_is():
-    frame = noise(16, 16)
-    assert fit(frame, (16, 16)) == (frame, Fit.AS_IS)
-
-
-def test_a_larger_frame_is_averaged_over_areas():
-    frame = noise(32, 48)
-    face, done = fit(frame, (16, 16))
-    expected = frame.reshape(16, 2, 16, 3, 3).mean((1, 3))
-    assert done is Fit.REDUCED
-    assert np.abs(face - expected).max() <= 1
-
-
-def test_a_smaller_frame_is_enlarged_by_bicubic_interpolation():
-    face, done = fit(noise(8, 8), (16, 16))
-    assert done is Fit.ENLARGED
-    np.testing.assert_array_equal(face, cv2.resize(noise(8, 8), (16, 16), interpolation=cv2.INTER_CUBIC))
-
-
-@pytest.mark.parametrize("shape", [(8, 64), (64, 8), (16, 64), (1, 1), (1, 500)])
-def test_a_frame_of_any_proportions_becomes_a_face(shape: tuple[int, int]):
-    assert fit(noise(*shape), (16, 16))[0].shape == (16, 16, 3)
-
-
-def test_faces_that_are_not_square_keep_height_and_width_apart():
-    assert fit(noise(40, 40), (24, 16))[0].shape == (24, 16, 3)
-
-
-def count(*shapes: tuple[int, int]) -> SizeCount:
-    sizes = SizeCount((16, 16))
+def count(*shapes: tuple[int, int], fit: str = "crop", resizable: bool | None = True) -> SizeCount:
+    sizes = SizeCount((16, 16), fit, resizable)
     for shape in shapes:
-        sizes.add(shape, fit(noise(*shape), (16, 16))[1])
+        sizes.add(shape)
     return sizes
 
 
@@ -49,20 +15,52 @@ def test_nothing_is_told_of_frames_of_the_right_size():
     assert sizes.lines() == sizes.warnings() == []
 
 
-def test_resizing_is_told_in_one_line_with_counts():
-    assert count((16, 16), (20, 20), (8, 8), (22, 22)).lines() == [
-        "frames resized to the engine's 16x16: 1 of the engine's size, 1 enlarged, 2 reduced"
+@pytest.mark.parametrize(
+    ("fit", "counts"),
+    [
+        ("crop", "2 of the engine's size, 1 enlarged, 2 reduced, 1 cropped"),
+        ("stretch", "1 of the engine's size, 1 enlarged, 3 reduced, 1 stretched"),
+    ],
+)
+def test_what_was_done_is_told_in_one_line_with_counts(fit: str, counts: str):
+    sizes = count((16, 16), (20, 20), (8, 8), (22, 22), (16, 17), fit=fit)
+    assert sizes.lines() == [f"frames resized to the engine's 16x16: {counts}"]
+
+
+@pytest.mark.parametrize(
+    ("largest", "resizable", "advice"),
+    [
+        (40, True, "an engine exported with --lr-size 40 would keep it"),
+        (512, True, "an engine exported with --lr-size 512 would keep it"),
+        (513, True, "crop the faces first: the largest has 513 pixels a side, an engine takes up to 512"),
+        (40, False, "crop the faces first, or train this network for larger ones (fsr-train --lr-size)"),
+        (40, None, "crop the faces first, or take an engine for larger ones"),
+    ],
+)
+def test_lost_detail_is_told_with_advice_that_fsr_export_takes(largest: int, resizable: bool | None, advice: str):
+    sizes = count((24, 24), (25, 25), (largest, largest), resizable=resizable)
+    assert sizes.warnings() == [f"detail was thrown away in 2 of the frames, larger than 1.5 times 16x16; {advice}"]
+
+
+def test_detail_is_judged_by_what_a_crop_keeps():
+    assert not any("detail" in warning for warning in count((16, 400)).warnings())
+    assert any("--lr-size 400" in warning for warning in count((16, 400), fit="stretch").warnings())
+
+
+@pytest.mark.parametrize(
+    ("fit", "what"),
+    [
+        ("crop", "cropped, because their proportions are not the engine's: only their middle was kept"),
+        ("stretch", "stretched, because their proportions are not the engine's: faces look too wide or too narrow"),
+    ],
+)
+def test_frames_of_far_other_proportions_are_told(fit: str, what: str):
+    assert count((16, 16), (16, 17), (16, 20), fit=fit).warnings() == [
+        f"1 of the frames were {what}; crop the faces first"
     ]
 
 
-def test_lost_detail_is_told_with_the_size_that_would_keep_it():
-    assert count((24, 24), (25, 25), (40, 40)).warnings() == [
-        "detail was thrown away in 2 of the frames, larger than 1.5 times 16x16; an engine exported with --lr-size 40"
-        " would keep it"
-    ]
-
-
-def test_stretched_frames_are_told():
-    assert count((16, 16), (16, 20)).warnings() == [
-        "1 of the frames were stretched, because their proportions are not the engine's; crop the faces first"
-    ]
+def test_an_engine_that_is_not_square_keeps_height_and_width_apart():
+    sizes = SizeCount((24, 16))
+    sizes.add((48, 32))
+    assert sizes.lines() == ["frames resized to the engine's 16x24: 1 reduced"]

@@ -8,10 +8,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fsr_deploy.export.deploy import Io
-from fsr_deploy.export.reference import lr_face, network_input
+from fsr_deploy.export.reference import network_input, pictures_of
 from fsr_deploy.faces import draw_face
 from fsr_deploy.images import read_frame
-from fsr_deploy.listing import list_frames
+from fsr_deploy.resize import lr_face
 
 SEED = 417  # of the drawn faces; neither those that networks are trained on nor those that engines are proven with
 
@@ -25,8 +25,8 @@ def calibration_faces(
     without images, and for an image that cannot be read.
     """
     if folder:
-        named = [(str(path), read_frame(path)) for path in list_frames(folder).frames[:count]]
+        named = [(str(path), read_frame(path)) for path in pictures_of(folder)[:count]]
     else:
         named = [(f"drawn face {index}", draw_face((SEED, index), lr_size * scale)) for index in range(count)]
-    faces = [(name, lr_face(face, lr_size)) for name, face in named]
+    faces = [(name, lr_face(face, (lr_size, lr_size))) for name, face in named]
     return faces if io == "uint8" else [(name, network_input(face[None], scale).numpy()[0]) for name, face in faces]
