@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fsr_deploy.colour import Change, to_srgb
 from fsr_deploy.errors import InputError
 from fsr_deploy.files import read_file, write_file
-from fsr_deploy.imageheader import read_header
+from fsr_deploy.imageheader import ImageHeader, read_header
+from fsr_deploy.opencv import MAX_PIXELS, cv2
+from fsr_deploy.pillow import MissingCodec, read_by_pillow, wants_pillow
 
 RGB = NDArray[np.uint8]
 
-MAX_PIXELS = 1 << 27
 JPEG_QUALITY = 95
 # 4:4:4 because chroma at half resolution smears lips and eyes, which are a few pixels wide in a face.
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
@@ -33,32 +35,36 @@ _ENCODING: dict[str, list[int]] = {
 }
 SUFFIXES = tuple(_ENCODING)
 
-# A damaged file is reported by the error raised here, with its name; OpenCV's own lines have none.
-_set_log_level: Any = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # moved in OpenCV 5
-_set_log_level(0)
+BLOCK_ROWS = 256
+# How the pixels of each EXIF orientation are laid back as they were stored.
+_AS_STORED: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels),
+    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels, -1),
+}
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded image: ``pixels`` is (H, W, 3) uint8 RGB; ``had_alpha`` tells that transparency was dropped."""
+    """A decoded image: ``pixels`` is (H, W, 3) uint8 RGB; ``changes`` tells what was done to its colours."""
 
     pixels: RGB
-    had_alpha: bool
+    changes: frozenset[Change] = frozenset()
 
 
-def read_frame(path: str | Path) -> RGB:
-    """Read a PNG, JPEG, WebP, BMP or TIFF file as (H, W, 3) uint8 RGB; see ``decode_frame``."""
-    return decode_frame(read_file(Path(path)), path).pixels
+def read_frame(path: str | Path, upright: bool = True) -> RGB:
+    """Read an image file as (H, W, 3) uint8 RGB; see ``decode_frame``."""
+    return decode_frame(read_file(Path(path)), path, upright).pixels
 
 
-def decode_frame(content: bytes, name: str | Path) -> Frame:
-    """Decode the content of an image file to uint8 RGB.
+def frame_header(content: bytes, name: str | Path) -> ImageHeader:
+    """Return what an image file says about itself.
 
-    16-bit samples are rounded to 8, grey becomes three equal channels, palettes and CMYK become RGB, transparency is
-    dropped (an 8-bit TIFF is laid on black first), the EXIF orientation is applied (that of WebP from OpenCV 4.13 on),
-    and the first picture of several is taken. Raises InputError that calls the file ``name`` where it is empty, no
-    image, corrupt, truncated, or larger than MAX_PIXELS, which is checked before decoding. Flipped bits in the pixels
-    of a whole JPEG, BMP or TIFF cannot be told from a picture.
+    Raises InputError that calls the file ``name`` where it is empty, no image, cut off, or larger than MAX_PIXELS.
     """
     try:
         header = read_header(content)
@@ -66,22 +72,70 @@ def decode_frame(content: bytes, name: str | Path) -> Frame:
         raise InputError(f"{name}: {error}") from None
     if header.width * header.height > MAX_PIXELS:
         raise InputError(f"{name}: {header.width}x{header.height} pixels, over the limit of {MAX_PIXELS}")
-    pixels = _imdecode(content)
+    return header
+
+
+def decode_frame(content: bytes, name: str | Path, upright: bool = True, header: ImageHeader | None = None) -> Frame:
+    """Decode the content of an image file to uint8 RGB in sRGB.
+
+    16-bit samples are rounded to 8, grey becomes three equal channels, palettes, CMYK and CIELAB become RGB, a colour
+    profile is converted to sRGB, transparency is dropped (an 8-bit TIFF is laid on black first), and the first picture
+    of several is taken. The EXIF orientation is applied (that of WebP from OpenCV 4.13 on) unless ``upright`` is False:
+    then pixels lie as they are stored. ``header`` is frame_header's, where it is known.
+
+    Raises InputError that calls the file ``name`` where frame_header does or its pixels are corrupt or truncated.
+    Flipped bits in the pixels of a whole JPEG, BMP, TIFF or lossy WebP cannot be told from a picture.
+    """
+    header = header or frame_header(content, name)
+    pixels, changes = _decode(content, name, header, upright)
     if pixels is None:
-        raise InputError(f"{name}: a corrupt or unsupported {header.format} file")
-    if pixels.dtype == np.uint16:
-        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
+        hint = "; save it as RGB, not CIELAB" if header.colours == "Lab" else ""
+        raise InputError(f"{name}: a corrupt or unsupported {header.format} file{hint}")
     if pixels.dtype != np.uint8:
         raise InputError(f"{name}: samples of type {pixels.dtype}; save it with 8 or 16 bits per channel")
-    return Frame(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8), header.alpha)
+    if header.alpha:
+        changes.add(Change.ALPHA_DROPPED)
+    if not upright and header.orientation in _AS_STORED:
+        pixels = np.ascontiguousarray(_AS_STORED[header.orientation](pixels))
+    return Frame(pixels, frozenset(changes))
 
 
-def _imdecode(content: bytes) -> NDArray[Any] | None:
-    """Return (H, W, 3) BGR of any depth, None where OpenCV cannot decode it."""
+def _decode(
+    content: bytes, name: str | Path, header: ImageHeader, upright: bool
+) -> tuple[NDArray[Any] | None, set[Change]]:
+    """Return (H, W, 3) RGB in sRGB and what was done for that; None for pixels that cannot be decoded."""
+    if wants_pillow(header):
+        try:
+            return read_by_pillow(content, header, upright)
+        except MissingCodec as error:
+            raise InputError(f"{name}: {error}") from None
+        except Exception:  # decoders raise anything for a damaged file
+            return None, set()
+    pixels = _imdecode(content, upright)
+    if pixels is None:
+        return None, set()
+    if pixels.dtype == np.uint16:
+        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
+    if pixels.dtype != np.uint8 or header.profile is None:
+        return pixels, set()
+    change = to_srgb(np.asarray(pixels, np.uint8), header.colours == "grey", header.profile)
+    return pixels, {change} if change else set()
+
+
+def _imdecode(content: bytes, upright: bool = True) -> NDArray[Any] | None:
+    """Return (H, W, 3) RGB of any depth, None where OpenCV cannot decode it."""
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
-        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:
         return None
+    if pixels is None:
+        return None
+    # In place, some rows at a time: a copy of a large picture would double its memory.
+    for top in range(0, len(pixels), BLOCK_ROWS):
+        rows = pixels[top : top + BLOCK_ROWS]
+        rows[:] = cv2.cvtColor(rows, cv2.COLOR_BGR2RGB)
+    return pixels
 
 
 def encode_frame(pixels: RGB, suffix: str) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from fsr_deploy.errors import InputError
 from fsr_deploy.imageheader import HEAD_BYTES, known_formats, recognise
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
 # Every raw format of a camera begins like a TIFF file, whose first picture is then a thumbnail.
 _BY_SUFFIX_ONLY = ("TIFF",)
 _SHOWN_SUFFIXES = 8

@@ -2,7 +2,10 @@
 
 import io
 import os
+import re
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -14,11 +17,20 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from fsr_deploy import images
+from fsr_deploy.colour import Change
 from fsr_deploy.errors import InputError
 from fsr_deploy.imageheader import ImageHeader, read_header
 from fsr_deploy.images import decode_frame, read_file, read_frame, write_frame
 
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF"}
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".gif": "GIF",
+    ".avif": "AVIF",
+}
 LOSSLESS = {".png": {}, ".bmp": {}, ".tif": {}, ".webp": {"lossless": True}}
 
 
@@ -56,7 +68,7 @@ def test_grey_and_palette_become_three_channels(suffix: str, mode: str):
     content = encode(Image.fromarray(gradient()).convert(mode), suffix)
     frame = decode_frame(content, "f")
     np.testing.assert_array_equal(frame.pixels, np.asarray(Image.open(io.BytesIO(content)).convert("RGB")))
-    assert not frame.had_alpha
+    assert Change.ALPHA_DROPPED not in frame.changes
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -82,7 +94,7 @@ def test_transparency_is_dropped_and_told(suffix: str, mode: str, options: dict)
     if "A" in mode:
         picture.putalpha(100)
     frame = decode_frame(encode(picture, suffix, **options), "f")
-    assert frame.had_alpha
+    assert Change.ALPHA_DROPPED in frame.changes
     np.testing.assert_array_equal(frame.pixels, np.asarray(picture.convert("RGB")))
 
 
@@ -90,7 +102,7 @@ def test_transparency_is_dropped_and_told(suffix: str, mode: str, options: dict)
 def test_transparency_is_told_in_every_format(suffix: str, mode: str):
     picture = Image.fromarray(gradient()).convert(mode)
     picture.putalpha(100)
-    assert decode_frame(encode(picture, suffix), "f").had_alpha
+    assert Change.ALPHA_DROPPED in decode_frame(encode(picture, suffix), "f").changes
 
 
 def test_an_eight_bit_tiff_is_laid_on_black():
@@ -100,9 +112,41 @@ def test_an_eight_bit_tiff_is_laid_on_black():
     assert np.abs(pixels - gradient() / 5).max() <= 1
 
 
+def test_five_bits_a_colour_reach_from_black_to_white():
+    levels = np.arange(32, dtype="<u2").repeat(3).reshape(1, 32, 3)
+    packed = (levels[..., 0] << 10 | levels[..., 1] << 5 | levels[..., 2]).astype("<u2").tobytes()
+    head = struct.pack("<IiiHHIIiiII", 40, 32, 1, 1, 16, 0, len(packed), 2835, 2835, 0, 0)
+    content = b"BM" + struct.pack("<IHHI", 54 + len(packed), 0, 0, 54) + head + packed
+    assert np.abs(decode_frame(content, "f").pixels - levels * 255 / 31).max() <= 1
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".avif"])
+def test_the_first_picture_of_an_animation_is_read(suffix: str):
+    first = Image.fromarray(gradient()).quantize(64)
+    content = encode(first.convert("RGB"), suffix, save_all=True, append_images=[Image.new("RGB", first.size)])
+    expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), np.int16)
+    frame = decode_frame(content, "f")
+    assert np.abs(frame.pixels - expected).max() <= 1
+    assert np.abs(frame.pixels - np.asarray(first.convert("RGB"), np.int16)).mean() < 8
+    assert not frame.changes
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [(".gif", "RGBA"), (".avif", "RGBA")])
+def test_transparency_of_gif_and_avif_is_told(suffix: str, mode: str):
+    picture = Image.fromarray(gradient()).convert(mode)
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    assert decode_frame(encode(picture, suffix), "f").changes == {Change.ALPHA_DROPPED}
+
+
+def test_an_avif_is_named_where_pillow_cannot_read_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("PIL.AvifImagePlugin.SUPPORTED", False)
+    with pytest.raises(InputError, match=r"^f: AVIF needs Pillow 11\.3 or newer, this is .*: pip install -U pillow$"):
+        decode_frame(encode(gradient(), ".avif"), "f")
+
+
 @pytest.mark.parametrize("suffix", list(FORMATS))
 def test_a_file_without_transparency_tells_none(suffix: str):
-    assert not decode_frame(encode(gradient(), suffix), "f").had_alpha
+    assert not decode_frame(encode(gradient(), suffix), "f").changes
 
 
 OPENCV = tuple(int(part) for part in cv2.__version__.split(".")[:2])
@@ -115,6 +159,7 @@ OPENCV = tuple(int(part) for part in cv2.__version__.split(".")[:2])
         ".jpg",
         ".png",
         ".tif",
+        ".avif",
         pytest.param(".webp", marks=pytest.mark.skipif(OPENCV < (4, 13), reason="OpenCV leaves WebP as it is")),
     ],
 )
@@ -126,6 +171,9 @@ def test_the_exif_orientation_is_applied(suffix: str, orientation: int):
     pixels = decode_frame(content, "f").pixels
     assert pixels.shape == expected.shape
     assert np.abs(pixels - expected).max() <= 8
+    as_stored = decode_frame(content, "f", upright=False).pixels
+    assert as_stored.shape == (24, 40, 3)
+    assert np.abs(as_stored - gradient().astype(np.int16)).mean() <= 4
 
 
 def test_a_name_in_any_script_works(tmp_path: Path):
@@ -134,7 +182,7 @@ def test_a_name_in_any_script_works(tmp_path: Path):
     np.testing.assert_array_equal(read_frame(path), gradient())
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tif"])
+@pytest.mark.parametrize("suffix", list(FORMATS))
 @pytest.mark.parametrize("kept", [0.99, 0.6, 0.1])
 def test_a_truncated_file_is_named(suffix: str, kept: float):
     content = encode(gradient(), suffix)
@@ -163,9 +211,12 @@ def test_a_flipped_bit_in_a_png_is_named():
     ("content", "reason"),
     [
         (b"", "empty"),
-        (b"hello, world", "not a PNG, JPEG, WebP, BMP or TIFF image"),
-        (b"RIFF\x10\0\0\0AVI LIST" + bytes(20), "not a PNG, JPEG, WebP, BMP or TIFF image"),
-        (b"GIF89a" + bytes(30), "not a PNG, JPEG, WebP, BMP or TIFF image"),
+        (b"hello, world", "not a PNG, JPEG, WebP, BMP, TIFF, GIF or AVIF image"),
+        (b"RIFF\x10\0\0\0AVI LIST" + bytes(20), "not a PNG, JPEG, WebP, BMP, TIFF, GIF or AVIF image"),
+        (b"GIF89a" + bytes(30), "corrupt: no picture in it"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC image, which cannot be read; save it as PNG or JPEG"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image, which cannot be read; save it as PNG or JPEG"),
+        (b"\xff\x0a\xfa\x1f", "a JPEG XL image, which cannot be read; save it as PNG or JPEG"),
         (b"\xff\xd8", "truncated"),
         (b"\xff\xd8\xff\xe0\0\x04ab" + bytes(20), "corrupt: its header is damaged"),
         (b"BM" + bytes(60), "corrupt: its header gives no size"),
@@ -192,12 +243,86 @@ def png_bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(10))) + chunk(b"IEND", b"")
 
 
+def tiff(*tags: tuple[int, int, int], data: bytes = b"") -> bytes:
+    """Return a TIFF file of numbers, each a (tag, type, value), with ``data`` behind the directory."""
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4) + data
+
+
+def big_tiff(*tags: tuple[int, int, int], data: bytes = b"") -> bytes:
+    """Return a BigTIFF file likewise."""
+    entries = b"".join(struct.pack("<HHQQ", tag, kind, 1, value) for tag, kind, value in tags)
+    return b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, len(tags)) + entries + bytes(8) + data
+
+
+def plain_picture(width: int, height: int, wide_type: int, start: int) -> list[tuple[int, int, int]]:
+    """Return the tags of a grey picture, its sides written as a type, its one strip at ``start``."""
+    return [
+        (256, wide_type, width),
+        (257, wide_type, height),
+        (258, 3, 8),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, start),
+        (277, 3, 1),
+        (278, 4, height),
+        (279, 4, width * height),
+    ]
+
+
+@pytest.mark.parametrize("wide_type", [3, 4, 16])
+def test_a_bigtiff_is_read(wide_type: int):
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    start = len(big_tiff(*plain_picture(4, 3, wide_type, 0)))
+    content = big_tiff(*plain_picture(4, 3, wide_type, start), data=pixels.tobytes())
+    np.testing.assert_array_equal(decode_frame(content, "f").pixels, np.dstack([pixels] * 3))
+
+
+@pytest.mark.parametrize("kind", [1, 5, 11, 16])
+def test_a_tiff_whose_sides_are_no_plain_numbers_is_refused(kind: int):
+    """As LONG8, a number is elsewhere in the file: OpenCV went there, past the limit."""
+    start = len(tiff(*plain_picture(4, 3, kind, 0)))
+    content = tiff(*plain_picture(4, 3, kind, start), data=struct.pack("<QQ", 20000, 20000))
+    with pytest.raises(InputError, match="f: corrupt: tag 256 is no plain number"):
+        decode_frame(content, "f")
+
+
+def test_a_preview_is_not_taken_for_the_picture():
+    with pytest.raises(InputError, match="f: its first picture is a preview, as in a camera's raw file"):
+        decode_frame(tiff((254, 4, 1), *plain_picture(4, 3, 4, 0)), "f")
+
+
+def test_what_a_header_hides_opencv_refuses(monkeypatch: pytest.MonkeyPatch):
+    """The last wall, whichever module comes first."""
+    code = (
+        "import sys, numpy; import {module}; from fsr_deploy.opencv import cv2\n"
+        "black = numpy.zeros((12000, 12000), numpy.uint8)\n"
+        "content = cv2.imencode('.png', black)[1]\n"
+        "try:\n    sys.exit(cv2.imdecode(content, 1) is not None)\nexcept cv2.error:\n    pass"
+    )
+    monkeypatch.delenv("OPENCV_IO_MAX_IMAGE_PIXELS", raising=False)
+    subprocess.run([sys.executable, "-c", code.format(module="fsr_deploy.faces")], check=True)
+
+
+def test_opencv_is_loaded_in_one_place():
+    package = Path(images.__file__).parent
+    users = [path.name for path in package.rglob("*.py") if re.search(r"^\s*(import|from) cv2", path.read_text(), re.M)]
+    assert users == ["opencv.py"]
+
+
 BOMBS = {
     "PNG": png_bomb(40000, 40000),
     "JPEG": b"\xff\xd8\xff\xc0\0\x11\x08" + struct.pack(">HH", 40000, 40000) + bytes(10) + b"\xff\xda\0\2\xff\xd9",
     "BMP": b"BM" + bytes(12) + struct.pack("<Iii", 40, 40000, -40000) + bytes(40),
     "WebP": b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\x3f\x9c\0" * 2,
-    "TIFF": b"II*\0\x08\0\0\0\2\0" + struct.pack("<HHII", 256, 4, 1, 40000) + struct.pack("<HHII", 257, 4, 1, 40000),
+    "TIFF": tiff((256, 4, 40000), (257, 4, 40000)),
+    "TIFF tile": tiff((256, 4, 10), (257, 4, 10), (322, 4, 40000), (323, 4, 40000)),
+    "BigTIFF": big_tiff((256, 4, 40000), (257, 3, 40000)),
+    "BigTIFF LONG8": big_tiff((256, 16, 40000), (257, 16, 40000)),
+    "GIF": b"GIF89a\1\0\1\0\0\0\0" + b"\x2c\0\0\0\0" + struct.pack("<HHBB", 40000, 40000, 0, 8) + b"\1\0\0\x3b",
+    "AVIF": b"\0\0\0\x14ftypavif\0\0\0\0mif1"
+    + struct.pack(">I4sI4s4sI", 32, b"meta", 0, b"\0\0\0\x14", b"ispe", 0)
+    + struct.pack(">II", 40000, 40000),
 }
 
 

@@ -141,7 +141,7 @@ def test_folders_nested_deeper_than_python_recurses_are_listed(tmp_path: Path):
     ("name", "message"),
     [
         ("nowhere", "nowhere: no such folder"),
-        ("empty", r"empty: no images in it \(PNG, JPEG, WebP, BMP or TIFF\)$"),
+        ("empty", r"empty: no images in it \(PNG, JPEG, WebP, BMP, TIFF, GIF or AVIF\)$"),
         ("file", "file: not a folder"),
         ("other", r"other: no images in it .*; left out, no pictures that can be read: 1 files \(\.heic 1\)$"),
     ],

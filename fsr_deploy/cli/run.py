@@ -132,8 +132,8 @@ def _conclude(summary: RunSummary, work: Work) -> None:
         warn(line)
     if left_out := work.listing.left_out_line():
         say(left_out)
-    if summary.alpha_dropped:
-        say(f"transparency was dropped in {summary.alpha_dropped} of the frames")
+    for change, count in sorted(summary.changes.items(), key=lambda item: item[0].name):
+        say(f"{change.value} in {count} of the frames")
     if summary.stages and work.folder:
         rates = ", ".join(f"{name} {rate:.1f}" for name, rate in summary.stages.stages.items())
         say(
@@ -153,6 +153,8 @@ def _conclude(summary: RunSummary, work: Work) -> None:
 
 
 def _as_json(info: EngineInfo, work: Work, summary: RunSummary) -> dict[str, Any]:
+    from fsr_deploy.colour import Change
+
     return {
         "engine": {**asdict(info), "batch": summary.batch},
         "output": str(work.folder or work.jobs[0].target),
@@ -165,7 +167,7 @@ def _as_json(info: EngineInfo, work: Work, summary: RunSummary) -> dict[str, Any
             "resized": {kind.name.lower(): count for kind, count in summary.sizes.resized.items()},
             "cropped": summary.sizes.misshapen if summary.sizes.fit == "crop" else 0,
             "stretched": summary.sizes.misshapen if summary.sizes.fit == "stretch" else 0,
-            "alpha_dropped": summary.alpha_dropped,
+            **{change.name.lower(): summary.changes[change] for change in Change},
         },
         "left_out": dict(work.listing.left_out),
         "failures": [{"frame": str(failed.source), "reason": failed.reason} for failed in summary.failed],

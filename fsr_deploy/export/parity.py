@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fsr_deploy.bundle import MIXED
 from fsr_deploy.errors import ParityError
+from fsr_deploy.opencv import cv2
 
 Array = NDArray[Any]
 WRONG = 255.0  # levels that a value counts as off where the engine's is NaN or Inf

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from fsr_deploy.faces.canvas import Canvas, Face
@@ -19,6 +18,7 @@ from fsr_deploy.faces.hair import draw_beard, draw_hair_behind, draw_hair_in_fro
 from fsr_deploy.faces.look import Look
 from fsr_deploy.faces.scene import draw_background, draw_body, draw_light
 from fsr_deploy.images import write_frame
+from fsr_deploy.opencv import cv2
 from fsr_deploy.resize import lr_face
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from fsr_deploy.opencv import cv2
 
 Face = NDArray[np.uint8]
 Points = NDArray[np.float64]

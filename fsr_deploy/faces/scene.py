@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from fsr_deploy.faces.canvas import Canvas
 from fsr_deploy.faces.look import CLOTHES, SHADOW, Look, pick
+from fsr_deploy.opencv import cv2
 
 
 def draw_background(canvas: Canvas, rng: np.random.Generator) -> None:

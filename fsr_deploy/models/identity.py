@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.models.measures import Measure
+from fsr_deploy.opencv import cv2
 from fsr_deploy.resize import Face
 
 EMBEDDING = "w600k_r50.onnx"  # InsightFace's ArcFace; any other under this name that takes the same input

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from fsr_deploy.errors import InputError
 from fsr_deploy.models.measures import Measure, luma, to_batch
+from fsr_deploy.opencv import cv2
 from fsr_deploy.resize import Face
 
 STATISTICS = "niqe_pris_params.npz"  # as BasicSR ships them: mu_pris_param and cov_pris_param

@@ -15,9 +15,11 @@ from fsr_deploy.images import SUFFIXES
 from fsr_deploy.listing import Listing, is_picture, list_frames
 from fsr_deploy.runtime.names import output_names, own_suffix
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".gif")
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
 # Formats that people ask for and that cannot be written: no folder is called so.
-_OTHER_PICTURES = re.compile(r"\.(jfif|jpe|jp2|j2k|jpx|jxl|jxr|avif|hei[cf]|apng|tga|ico|p[bgpna]m|exr|hdr|psd|svg)")
+_OTHER_PICTURES = re.compile(
+    r"\.(jfif|jpe|jp2|j2k|jpx|jxl|jxr|avif|hei[cf]|gif|apng|tga|ico|p[bgpna]m|exr|hdr|psd|svg)"
+)
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import cv2
 import PIL
 
 from fsr_deploy.bundle import LR_RECIPE
 from fsr_deploy.errors import InputError
 from fsr_deploy.files import make_folder, read_file, status
 from fsr_deploy.locks import locked
+from fsr_deploy.opencv import cv2
 from fsr_deploy.runtime.session import EngineInfo
 
 NAME = ".fsr-run.jsonl"

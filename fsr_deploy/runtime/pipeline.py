@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from fsr_deploy.colour import Change
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.resize import Fit
 from fsr_deploy.runtime.cores import usable_cores
@@ -50,7 +52,7 @@ class RunSummary:
     batch: int
     done: int = 0
     already_done: int = 0
-    alpha_dropped: int = 0
+    changes: Counter[Change] = field(default_factory=Counter)
     failed: list[Failed] = field(default_factory=list)
     seconds: float = 0.0
     stages: StageReport | None = None
@@ -82,7 +84,7 @@ class _Tally:
 
     def done(self, frame: Loaded) -> None:
         self.summary.done += 1
-        self.summary.alpha_dropped += frame.had_alpha
+        self.summary.changes.update(frame.changes)
         self.summary.sizes.add(frame.size)
         self.advance(1)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fsr_deploy.colour import Change
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.files import CannotWrite, read_file, replaced_file, status
 from fsr_deploy.images import decode_frame, encode_frame
@@ -40,7 +41,7 @@ class Loaded:
     sha256: str
     face: Face
     size: tuple[int, int]
-    had_alpha: bool
+    changes: frozenset[Change]
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Load:
         except InputError as error:
             return Failed(job.source, str(error))
         face = lr_face(frame.pixels, self.engine.lr_shape, self.fit)
-        return Loaded(job, digest, face, frame.pixels.shape[:2], frame.had_alpha)
+        return Loaded(job, digest, face, frame.pixels.shape[:2], frame.changes)
 
 
 class Upscale:

@@ -18,6 +18,7 @@ from fsr_deploy.images import read_frame, write_frame
 from fsr_deploy.runtime.journal import NAME as JOURNAL
 from tests.cli.runs import COUNT, contents, error, fsr_run, succeed
 from tests.engines import FACTS, repeat_pixels, write_onnx
+from tests.profiles import P3, rgb_profile
 
 
 def test_a_folder_becomes_a_folder_of_upscaled_faces(here: Path):
@@ -61,9 +62,11 @@ def test_json_is_all_that_goes_to_standard_output(here: Path):
         "cropped": 0,
         "stretched": 0,
         "alpha_dropped": 0,
+        "profile_converted": 0,
+        "profile_ignored": 0,
     }
     assert summary["failures"] == [
-        {"frame": "faces/bad.png", "reason": "faces/bad.png: not a PNG, JPEG, WebP, BMP or TIFF image"}
+        {"frame": "faces/bad.png", "reason": "faces/bad.png: not a PNG, JPEG, WebP, BMP, TIFF, GIF or AVIF image"}
     ]
     assert set(summary["rates"]["stages"]) == {"decode", "engine", "encode"}
 
@@ -180,6 +183,17 @@ def test_dropped_transparency_is_told(here: Path):
     assert "transparency was dropped in 1 of the frames" in lines
 
 
+def test_what_was_done_to_colours_is_counted(here: Path):
+    for name, profile in (("p3", rgb_profile(P3, 2.2)), ("also_p3", rgb_profile(P3, 2.2)), ("odd", b"garbage")):
+        Image.new("RGB", (4, 4), (250, 30, 40)).save(f"faces/{name}.png", icc_profile=profile)
+    result = succeed("model.onnx", "faces", "-o", "out", "--json")
+    lines = result.stderr.splitlines()
+    assert "the colour profile was converted to sRGB in 2 of the frames" in lines
+    assert "the colour profile could not be used, so that colours may be off in 1 of the frames" in lines
+    frames = json.loads(result.stdout)["frames"]
+    assert (frames["profile_converted"], frames["profile_ignored"], frames["alpha_dropped"]) == (2, 1, 0)
+
+
 # Bad input: what is wrong, in words, and the exit code.
 
 
@@ -187,7 +201,7 @@ def test_dropped_transparency_is_told(here: Path):
     ("content", "reason"),
     [
         (b"", "empty"),
-        (b"hello", "not a PNG, JPEG, WebP, BMP or TIFF image"),
+        (b"hello", "not a PNG, JPEG, WebP, BMP, TIFF, GIF or AVIF image"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x9c\x40\0\0\x9c\x40\x08\2\0\0\0", "truncated"),
         (b"BM" + bytes(12) + b"\x28\0\0\0\x40\x9c\0\0\x40\x9c\0\0", "40000x40000 pixels, over the limit of 134217728"),
     ],
@@ -218,7 +232,7 @@ def test_a_listed_file_that_is_not_there_is_named_and_skipped(here: Path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("model.onnx", "empty"), 4, "empty: no images in it (PNG, JPEG, WebP, BMP or TIFF)"),
+        (("model.onnx", "empty"), 4, "empty: no images in it (PNG, JPEG, WebP, BMP, TIFF, GIF or AVIF)"),
         (("model.onnx", "nowhere"), 4, "nowhere: no such file or folder"),
         (("nowhere", "faces"), 4, "nowhere: no such file; name a bundle, an engine.plan or a model.onnx"),
         (("empty", "faces"), 4, "empty: no bundle.json here; this is not a bundle that fsr-export wrote"),
