@@ -15,7 +15,8 @@ from torch.utils.data import Dataset, Sampler
 from fsr_deploy.console import warn
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.faces import draw_face
-from fsr_deploy.images import read_frame
+from fsr_deploy.files import read_file
+from fsr_deploy.images import frame_header, read_frame
 from fsr_deploy.models.degradation import to_pair
 from fsr_deploy.models.layouts import FaceFile, find_faces, refuse_unknown_layout
 from fsr_deploy.resize import Face, lr_face, resize
@@ -75,7 +76,8 @@ class FolderFaces:
     def read(self, index: int) -> Face:
         """Decode, cut out and resize one face; raises InputError that names a damaged file."""
         file = self.files[index]
-        picture = read_frame(file.path)
+        # Boxes count stored pixels, whatever EXIF says of how to show them.
+        picture = read_frame(file.path, upright=file.box is None)
         left, top, right, bottom = _box(file, (picture.shape[1], picture.shape[0]))
         return lr_face(picture[top:bottom, left:right], (self.size, self.size))
 
@@ -103,10 +105,9 @@ def _large_enough(root: Path, files: list[FaceFile], size: int) -> list[FaceFile
     sides, broken = [], []
     for file in files:
         try:
-            with Image.open(file.path) as picture:
-                left, top, right, bottom = _box(file, picture.size)
+            left, top, right, bottom = _box(file, _stored_size(file.path))
             sides.append(min(right - left, bottom - top))
-        except (OSError, ValueError, Image.DecompressionBombError):
+        except InputError:
             broken.append(file.path)
     if broken:
         raise InputError(
@@ -122,6 +123,18 @@ def _large_enough(root: Path, files: list[FaceFile], size: int) -> list[FaceFile
     if len(kept) < len(files):
         warn(f"{root}: {len(files) - len(kept)} of {len(files)} faces left out, smaller than {size // 2}x{size // 2}")
     return kept
+
+
+def _stored_size(path: Path) -> tuple[int, int]:
+    """Return a picture's (width, height) as stored; raises InputError where it cannot be read."""
+    try:
+        with Image.open(path) as picture:  # reads the header only
+            if picture.format != "TIFF":  # whose size Pillow gives as shown
+                return picture.size
+    except (OSError, ValueError, Image.DecompressionBombError):
+        pass  # Pillow may lack what we read
+    header = frame_header(read_file(path), path)
+    return header.width, header.height
 
 
 def _box(file: FaceFile, picture_size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -209,6 +209,35 @@ def test_a_grey_or_turned_picture_becomes_an_upright_rgb_face(tmp_path):
     assert np.array_equal(face[..., 0], face[..., 2])
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_count_stored_pixels_whatever_exif_says(tmp_path, suffix: str, orientation: int):
+    """A 400x200 picture of a red face that a landmark file finds where the pixels are stored."""
+    pixels = np.zeros((200, 400, 3), np.uint8)
+    pixels[20:160, 240:380] = 255, 0, 0
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "trainset" / f"a{suffix}"
+    path.parent.mkdir()
+    Image.fromarray(pixels).save(path, exif=exif)
+    path.with_suffix(".pts").write_text("{\n256 36\n364 144\n}\n")  # grown by 1.3, 140x140 at (240, 20)
+    face = open_faces(str(tmp_path), "train", size=128).read(0)
+    inner = face[16:-16, 16:-16] if suffix == ".jpg" else face  # JPEG blurs its edge
+    np.testing.assert_allclose(inner, np.broadcast_to((255, 0, 0), inner.shape), atol=12)
+
+
+def test_a_face_is_large_enough_by_the_pixels_that_are_read(tmp_path, capsys):
+    """Turned on its side, the box would lie half outside of the picture."""
+    widerface(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in tmp_path.rglob("*.jpg"):
+        Image.new("RGB", (300, 60)).save(path, exif=exif)
+    for listing in (tmp_path / "wider_face_split").iterdir():
+        listing.write_text("0--Parade/a.jpg\n1\n220 0 60 60 0 0 0 0 0 0\n")
+    assert open_faces(str(tmp_path), "train", size=120).read(0).shape == (120, 120, 3)
+
+
 def test_a_training_pair_is_the_face_and_its_bicubic_ghost():
     x, hr = TrainingPairs(open_faces("faces:1", "train"), lr_size=16)[0, 0]
     assert x.shape == hr.shape == (3, 128, 128)
