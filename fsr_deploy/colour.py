@@ -34,7 +34,7 @@ def to_srgb(pixels: NDArray[np.uint8], grey: bool, profile: bytes) -> Change | N
 
     ``grey`` tells that the three channels are one. Returns what was done, None where the profile is sRGB's.
     """
-    from PIL import Image
+    from fsr_deploy.pillow import Image
 
     try:
         # Grey pictures with a profile for RGB exist, and mean equal channels.
@@ -81,7 +81,7 @@ def _transform(profile: bytes, mode: str) -> Any:
 
     Any number of threads may use it at once.
     """
-    from PIL import Image, ImageCms
+    from fsr_deploy.pillow import Image, ImageCms
 
     try:
         transform = _build(ImageCms.getOpenProfile(io.BytesIO(profile)), mode)
@@ -97,13 +97,13 @@ def _transform(profile: bytes, mode: str) -> Any:
 
 @lru_cache(maxsize=1)
 def _lab_transform() -> Any:
-    from PIL import ImageCms
+    from fsr_deploy.pillow import ImageCms
 
     return _build(ImageCms.createProfile("LAB"), "LAB")
 
 
 def _build(profile: Any, mode: str) -> Any:
-    from PIL import ImageCms
+    from fsr_deploy.pillow import ImageCms
 
     # Perceptual, as viewers do; for the profiles of displays that is the same as relative colorimetric.
     # Without its memory of the last colour, littleCMS shares nothing between threads.

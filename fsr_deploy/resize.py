@@ -29,7 +29,7 @@ def resize(face: Face, shape: Shape) -> Face:
     """Resize an (H, W, 3) uint8 RGB face to (h, w, 3) by Pillow's bicubic, up or down."""
     if face.shape[:2] == shape:
         return face
-    from PIL import Image  # here, so that a command's --help need not wait for it
+    from fsr_deploy.pillow import Image
 
     return np.asarray(Image.fromarray(face).resize(shape[::-1], Image.Resampling.BICUBIC))
 

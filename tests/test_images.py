@@ -420,6 +420,13 @@ def test_a_device_is_not_read_as_a_file():
         read_file(Path("/dev/zero"))
 
 
+def test_a_file_larger_than_any_picture_is_not_read(tmp_path: Path):
+    with (tmp_path / "a.png").open("wb") as stream:
+        stream.truncate(images.MAX_FILE_BYTES + 1)  # takes no room on the disk
+    with pytest.raises(InputError, match=r"a\.png: larger than 1024 MiB"):
+        read_frame(tmp_path / "a.png")
+
+
 def test_a_missing_file_is_named(tmp_path: Path):
     with pytest.raises(InputError, match=r"gone\.png: cannot be read: No such file or directory"):
         read_frame(tmp_path / "gone.png")

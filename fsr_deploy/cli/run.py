@@ -80,11 +80,13 @@ def main(
     refuse_unknown("--on-error", on_error, ("skip", "stop"))
     wanted = _parse_batch(batch)
 
+    from fsr_deploy.opencv import cv2
     from fsr_deploy.runtime import pipeline
     from fsr_deploy.runtime.engines import open_session
     from fsr_deploy.runtime.jobs import find_work
     from fsr_deploy.runtime.pathlist import read_list
 
+    cv2.setNumThreads(1)  # there is a thread for each frame already
     suffix = None if format_ == "same" else f".{format_}"
     work = find_work(source, output, suffix, read_list(read_stdin()) if source == "-" else ())
     session = open_session(engine, device, trust=trust, throughput=len(work.jobs) > 1)

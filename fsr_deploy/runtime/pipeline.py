@@ -22,7 +22,8 @@ from fsr_deploy.runtime.outputs import look_at, refuse_to_replace
 from fsr_deploy.runtime.session import EngineInfo, OutOfMemory, Session
 from fsr_deploy.runtime.sizes import SizeCount
 from fsr_deploy.runtime.stages import Stage, StageReport, report
-from fsr_deploy.runtime.steps import AlreadyDone, Failed, Load, Loaded, Upscale, Write
+from fsr_deploy.runtime.steps import AlreadyDone, Failed, Load, Loaded, Upscale
+from fsr_deploy.runtime.write import Write
 
 # While some threads of a codec stage wait for files or for Python, others use the cores; JPEGs a third faster.
 CODEC_THREADS_PER_CORE = 2

@@ -1,13 +1,11 @@
-"""The three steps of the frame pipeline, each a callable from one value to the next."""
+"""The steps of the frame pipeline up to the SR face, each a callable from one value to the next."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -15,19 +13,17 @@ import numpy as np
 
 from fsr_deploy.colour import Change
 from fsr_deploy.errors import InputError, MissingError
-from fsr_deploy.files import CannotWrite, read_file, replaced_file, status
-from fsr_deploy.images import decode_frame, encode_frame
+from fsr_deploy.files import read_file, status
+from fsr_deploy.imageheader import ImageHeader
+from fsr_deploy.images import MAX_FILE_BYTES, decode_frame, decoding_bytes, frame_header
 from fsr_deploy.resize import Face, Fit, lr_face
+from fsr_deploy.runtime.budget import ByteBudget
 from fsr_deploy.runtime.jobs import Job
 from fsr_deploy.runtime.journal import Journal, face_key
 from fsr_deploy.runtime.session import EngineInfo, OutOfMemory, Session
 
-# What the system says of one name, while others of the same folder can be written.
-_ONE_OUTPUT = {
-    *(errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
-    *(errno.ENOENT, errno.ELOOP, errno.EBUSY, errno.ETXTBSY),
-}
-_REFUSED = {errno.EACCES, errno.EPERM}
+# Of files read, and again of pixels decoded; a single picture over it is decoded alone.
+BYTES_AT_ONCE = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -73,28 +69,46 @@ class Load:
     """Job -> what became of its frame: decoded and resized, or nothing to do, or unreadable.
 
     A frame is done where the journal has its face ``made_with`` the same things in one of the ``batches``; with None
-    for a journal every frame is to be done.
+    for a journal every frame is to be done. All threads together hold a bounded number of bytes: of files in
+    ``reading``, of their pixels in ``decoding``.
     """
 
     engine: EngineInfo
     journal: Journal | None
     made_with: str
     batches: Sequence[int]
-    fit: Fit
+    fit: Fit = "crop"
+    reading: ByteBudget = field(default_factory=lambda: ByteBudget(BYTES_AT_ONCE))
+    decoding: ByteBudget = field(default_factory=lambda: ByteBudget(BYTES_AT_ONCE))
 
     def __call__(self, job: Job) -> Loaded | AlreadyDone | Failed:
         """Read a frame; never raises for what is wrong with it."""
         try:
-            content = read_file(job.source)
-            digest = hashlib.sha256(content).hexdigest()
-            keys = [face_key(digest, job.target.suffix, self.made_with, batch) for batch in self.batches]
-            if self.journal and self.journal.has(job.target, keys):
-                return AlreadyDone(job)
-            frame = decode_frame(content, job.source)
+            with self.reading.hold(_size(job.source)):
+                return self._load(job, read_file(job.source, MAX_FILE_BYTES))
         except InputError as error:
             return Failed(job.source, str(error))
-        face = lr_face(frame.pixels, self.engine.lr_shape, self.fit)
-        return Loaded(job, digest, face, frame.pixels.shape[:2], frame.changes)
+
+    def _load(self, job: Job, content: bytes) -> Loaded | AlreadyDone:
+        digest = hashlib.sha256(content).hexdigest()
+        keys = [face_key(digest, job.target.suffix, self.made_with, batch) for batch in self.batches]
+        if self.journal and self.journal.has(job.target, keys):
+            return AlreadyDone(job)
+        header = frame_header(content, job.source)
+        with self.decoding.hold(decoding_bytes(header)):
+            return self._decode(job, digest, content, header)
+
+    def _decode(self, job: Job, sha256: str, content: bytes, header: ImageHeader) -> Loaded:
+        frame = decode_frame(content, job.source, header=header)
+        # A copy, because a part of a frame would keep all of it.
+        face = np.array(lr_face(frame.pixels, self.engine.lr_shape, self.fit))
+        return Loaded(job, sha256, face, frame.pixels.shape[:2], frame.changes)
+
+
+def _size(path: Path) -> int:
+    """Return a file's size in bytes, 0 for one that cannot be read, as reading it will say."""
+    found = status(path)
+    return found.st_size if found else 0
 
 
 class Upscale:
@@ -146,44 +160,3 @@ def _parts(faces: Sequence[Face], size: int) -> Iterator[Face]:
     for start in range(0, len(faces), size):
         part = faces[start : start + size]
         yield np.stack([*part, *[part[-1]] * (size - len(part))])
-
-
-@dataclass(frozen=True)
-class Write:
-    """SR face -> file, noted in the journal just before it is in its place.
-
-    ``taken`` are the targets that something was in the place of when the run began and that may be replaced; None
-    allows it for all.
-    """
-
-    journal: Journal | None
-    folder: Path | None
-    made_with: str
-    taken: Collection[Path] | None
-
-    def __call__(self, upscaled: Upscaled) -> Loaded | Failed:
-        """Encode and write a face; raises InputError where no face can be written, or the only one cannot."""
-        frame = upscaled.frame
-        target = frame.job.target
-        content = encode_frame(upscaled.face, target.suffix)
-        try:
-            if self.taken is not None and target not in self.taken and status(target, follow=False):
-                raise CannotWrite(f"{target}: appeared while this ran and is left as it is", errno.EEXIST)
-            with replaced_file(target, flush=False) as temporary:
-                temporary.write_bytes(content)
-                if self.journal:
-                    key = face_key(frame.sha256, target.suffix, self.made_with, upscaled.batch)
-                    self.journal.add(target, key, content)
-        except CannotWrite as error:
-            if self.folder and _is_about_one(error, self.folder):
-                return Failed(frame.job.source, str(error))
-            raise
-        return frame
-
-
-def _is_about_one(error: CannotWrite, folder: Path) -> bool:
-    """Tell whether only this output cannot be written, not all of the folder."""
-    effective = os.access in os.supports_effective_ids
-    return error.number in _ONE_OUTPUT or (
-        error.number in _REFUSED and os.access(folder, os.W_OK | os.X_OK, effective_ids=effective)
-    )
