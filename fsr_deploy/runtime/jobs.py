@@ -18,7 +18,8 @@ from fsr_deploy.runtime.names import output_names, own_suffix
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
 # Formats that people ask for and that cannot be written: no folder is called so.
 _OTHER_PICTURES = re.compile(
-    r"\.(jfif|jpe|jp2|j2k|jpx|jxl|jxr|avif|hei[cf]|gif|apng|tga|ico|p[bgpna]m|exr|hdr|psd|svg)"
+    r"\.(jfif|jpe|jp2|j2[ck]|jp[fmx]|jxl|jxr|avif|hei[cf]|gif|[am]png|tga|ico|p[abgnp]m|pcx|qoi|sgi|exr|hdr|psd|xcf|svg"
+    r"|eps|pdf|dng|cr[23]|nef|arw)"
 )
 
 
