@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import re
@@ -56,13 +57,25 @@ def warn(message: str) -> None:
     say(f"warning: {message}")
 
 
+def show(text: str) -> None:
+    """Print a command's result for a person, of any number of lines, to stdout; raises as ``print_json``."""
+    with _to_stdout():
+        print("\n".join(map(printable, text.split("\n"))), flush=True)
+
+
 def print_json(summary: dict[str, Any]) -> None:
     """Print the one machine-readable summary of a command to stdout; ASCII, whatever the names in it.
 
     Raises InputError where it cannot be written; a reader that has gone does not matter.
     """
-    try:
+    with _to_stdout():
         print(json.dumps(summary, indent=2), flush=True)
+
+
+@contextmanager
+def _to_stdout() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         pass
     except OSError as error:
@@ -176,10 +189,12 @@ def command(function: Callable[..., ExitCode | None]) -> Callable[[], None]:
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
-        _open_closed_streams()
+        _open_streams()
         bound_libraries()
         try:
             code = function(*args, **kwargs) or ExitCode.DONE
+            with _to_stdout():
+                sys.stdout.flush()
         except FsrError as error:
             say(f"error: {error}")
             code = error.exit_code
@@ -190,7 +205,7 @@ def command(function: Callable[..., ExitCode | None]) -> Callable[[], None]:
             code = missing.exit_code
         except KeyboardInterrupt:
             code = ExitCode.INTERRUPTED
-        _drop_broken_streams()
+        _drop_what_is_left()
         raise typer.Exit(int(code))
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -198,17 +213,19 @@ def command(function: Callable[..., ExitCode | None]) -> Callable[[], None]:
     return app
 
 
-def _open_closed_streams() -> None:
-    """Give a stream that was closed before the start (2>&-) a place to go.
+def _open_streams() -> None:
+    """Give a stream that was closed before the start (2>&-) a place to go, and let stdout take any name.
 
-    Otherwise the next file to be opened gets its number, and what libraries print lands in that file.
+    The next file to be opened would get a closed stream's number, and what libraries print would land in that file.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, _nowhere(mode))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _drop_broken_streams() -> None:
+def _drop_what_is_left() -> None:
     """Forget what could not be printed: Python would try again at its end and change the exit code."""
     for name in ("stdout", "stderr"):
         try:

@@ -20,6 +20,7 @@ from fsr_deploy.console import (
     read_stdin,
     refuse_unknown,
     say,
+    show,
     warn,
 )
 from fsr_deploy.errors import ExitCode, InputError, MissingError, ParityError, UsageError
@@ -132,6 +133,21 @@ def test_a_wrong_argument_is_shown_without_control_characters_too():
     assert r"a\x1b[31m.png" in result.stderr
 
 
+def test_a_result_is_shown_line_by_line(capsys: pytest.CaptureFixture[str]):
+    show("# one\n| \x1b[2J\r |\n")
+    assert capsys.readouterr().out == "# one\n| \\x1b[2J\\x0d |\n\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "printed"), [("ascii:strict", b"gr\\xf6\\udcff\n"), ("utf-8:strict", b"gr\xc3\xb6\\udcff\n")]
+)
+def test_what_is_printed_fits_the_encoding(encoding: str, printed: bytes):
+    code = "from fsr_deploy.console import command; command(lambda: print('gr\\xf6\\udcff'))([])"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, printed)
+
+
 def test_names_that_are_no_text_come_back_from_json(capsys: pytest.CaptureFixture[str]):
     name = os.fsdecode(b"\xff\x1b \xe9\n")
     print_json({name: name})
@@ -170,7 +186,7 @@ def main() -> ExitCode:
     say("on the way")
     with open(OUT, "w") as file:
         print(file.fileno(), file=file)
-    print_json({"done": True})
+    print_json({"done": ["x" * 70] * 3000})  # more than a pipe holds
     say("done")
     return ExitCode.PARTIAL
 
@@ -187,7 +203,8 @@ main([])
         ("<&- >&- 2>&-", 6),
         ("2>/dev/full", 6),
         ("2>&1 | true", 6),
-        ("2>&1 >/dev/full | cat >&2", 4),
+        (">/dev/full", 4),
+        ("2>&1 | head -c 1 >/dev/null", 6),
     ],
 )
 def test_the_exit_code_is_right_whatever_became_of_the_streams(tmp_path: Path, streams: str, code: int):

@@ -1,5 +1,6 @@
 """One process at a time; a file system without locks keeps nobody from working."""
 
+import ast
 import errno
 import fcntl
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import fsr_deploy
 from fsr_deploy.errors import InputError
 from fsr_deploy.locks import locked
 
@@ -80,3 +82,12 @@ def test_a_lock_file_that_cannot_be_made_is_no_lock_of_others(tmp_path: Path):
     with pytest.raises(OSError, match="Too many levels of symbolic links"), locked(tmp_path / "lock", "busy"):
         pytest.fail("the link was followed")
     assert names(tmp_path) == ["lock"]
+
+
+def test_no_module_imports_what_only_posix_has():
+    """Windows users are not kept out by a module that they do not need."""
+    posix = {"fcntl", "grp", "pwd", "resource", "termios"}
+    for path in Path(fsr_deploy.__file__).parent.rglob("*.py"):
+        statements = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        imported = {alias.name for node in statements if isinstance(node, ast.Import) for alias in node.names}
+        assert not imported & posix, path

@@ -80,7 +80,7 @@ def test_an_error_while_writing_leaves_the_old_bundle(tmp_path: Path) -> None:
         ("staging._fsync = kill", "old"),
         ("staging._put = kill", "old"),
         ("put = staging._put; staging._put = lambda *a: (put(*a), kill())", "new"),
-        ("staging.shutil.rmtree = kill", "old"),
+        ("import filelock; staging.shutil.rmtree = kill", "old"),
     ],
     ids=["while flushing", "before the exchange", "after the exchange", "while clearing"],
 )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fsr_deploy.console import command, print_json, say
+from fsr_deploy.console import command, print_json, say, show
 
 
 @command
@@ -54,7 +54,7 @@ def main(
     if json:
         print_json(table.as_dict())
     else:
-        print(table.as_markdown())
+        show(table.as_markdown())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fsr_deploy.console import command, print_json, progress, refuse_unknown, say, warn
+from fsr_deploy.console import command, print_json, progress, refuse_unknown, say, show, warn
 from fsr_deploy.errors import ExitCode, MissingError, UsageError
 from fsr_deploy.imports import import_fault
 
@@ -155,7 +155,7 @@ def _report(profile: Profile, output: Path | None, json: bool) -> None:
     if json:
         print_json(asdict(profile))
     else:
-        print(markdown(profile))
+        show(markdown(profile))
 
 
 def _compare(old: Path, new: Path, *, json: bool) -> ExitCode:
@@ -182,13 +182,13 @@ def _compare(old: Path, new: Path, *, json: bool) -> ExitCode:
     else:
         _print_changes("slower", slower)
         _print_changes("faster", faster)
-        print(f"{len(changes)} figures compared: {len(slower)} slower beyond the noise, {len(faster)} faster")
+        show(f"{len(changes)} figures compared: {len(slower)} slower beyond the noise, {len(faster)} faster")
     return ExitCode.PARITY if slower else ExitCode.DONE
 
 
 def _print_changes(what: str, changes: Sequence[Change]) -> None:
     for change in sorted(changes, key=lambda change: -abs(change.new_ms - change.old_ms)):
-        print(f"{what}: {change}")
+        show(f"{what}: {change}")
 
 
 if __name__ == "__main__":

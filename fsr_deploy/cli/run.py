@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from fsr_deploy.bundle import MIXED
-from fsr_deploy.console import command, finish_on_interrupt, print_json, progress, refuse_unknown, say, warn
+from fsr_deploy.console import (
+    command,
+    finish_on_interrupt,
+    print_json,
+    progress,
+    read_stdin,
+    refuse_unknown,
+    say,
+    warn,
+)
 from fsr_deploy.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +57,12 @@ def main(
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Skip the frames that an earlier run finished.")
     ] = True,
-    on_error: Annotated[str, typer.Option(help="At a frame that cannot be read: skip or stop.")] = "skip",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that no fsr-run wrote, or that were changed since.")
+    ] = False,
+    on_error: Annotated[
+        str, typer.Option(help="At a frame that cannot be read, or whose face cannot be written: skip or stop.")
+    ] = "skip",
     trust: Annotated[
         bool, typer.Option("--trust", help="Load a plan that comes without a bundle: it can run code.")
     ] = False,
@@ -71,23 +84,24 @@ def main(
     from fsr_deploy.runtime import pipeline
     from fsr_deploy.runtime.engines import open_session
     from fsr_deploy.runtime.jobs import find_work
+    from fsr_deploy.runtime.pathlist import read_list
 
     cv2.setNumThreads(1)  # there is a thread for each frame already
     suffix = None if format_ == "same" else f".{format_}"
-    work = find_work(source, output, suffix, sys.stdin if source == "-" else ())
+    work = find_work(source, output, suffix, read_list(read_stdin()) if source == "-" else ())
     session = open_session(engine, device, trust=trust, throughput=len(work.jobs) > 1)
     faces = pipeline.choose_batch(session.info, wanted, len(work.jobs))
     _introduce(engine, session.info, faces)
     with (
         finish_on_interrupt("interrupted: finishing the batch (press Ctrl-C again to stop at once)") as stop,
-        progress("faces", len(work.jobs)) as advance,
+        progress("faces", len(work.jobs) + len(work.listing.failed)) as advance,
     ):
-        settings = pipeline.Settings(faces, resume, on_error == "skip", stop, cast("Fit", fit))
+        settings = pipeline.Settings(faces, resume, overwrite, on_error == "skip", stop, cast("Fit", fit))
         summary = pipeline.run(session, work, settings, advance, say)
     session.close()
     _conclude(summary, work)
     if json:
-        print_json(_as_json(session.info, work, summary, faces))
+        print_json(_as_json(session.info, work, summary))
     if stop.is_set():
         return ExitCode.INTERRUPTED
     return ExitCode.PARTIAL if summary.failed else ExitCode.DONE
@@ -97,7 +111,7 @@ def _parse_batch(text: str) -> int | None:
     """Return the number of faces, None for "auto"."""
     if text == "auto":
         return None
-    if not text.isdigit() or int(text) == 0:
+    if not text.isdecimal() or int(text) == 0:
         raise UsageError(f"--batch {text}: give auto or a number from 1 on")
     return int(text)
 
@@ -118,6 +132,8 @@ def _conclude(summary: RunSummary, work: Work) -> None:
         say(line)
     for line in summary.sizes.warnings():
         warn(line)
+    if left_out := work.listing.left_out_line():
+        say(left_out)
     for change, count in sorted(summary.changes.items(), key=lambda item: item[0].name):
         say(f"{change.value} in {count} of the frames")
     if summary.stages and work.folder:
@@ -138,11 +154,11 @@ def _conclude(summary: RunSummary, work: Work) -> None:
         say("run the same command again to go on with the frames that are left")
 
 
-def _as_json(info: EngineInfo, work: Work, summary: RunSummary, batch: int) -> dict[str, Any]:
+def _as_json(info: EngineInfo, work: Work, summary: RunSummary) -> dict[str, Any]:
     from fsr_deploy.colour import Change
 
     return {
-        "engine": {**asdict(info), "batch": batch},
+        "engine": {**asdict(info), "batch": summary.batch},
         "output": str(work.folder or work.jobs[0].target),
         "frames": {
             "total": summary.total,
@@ -155,7 +171,8 @@ def _as_json(info: EngineInfo, work: Work, summary: RunSummary, batch: int) -> d
             "stretched": summary.sizes.misshapen if summary.sizes.fit == "stretch" else 0,
             **{change.name.lower(): summary.changes[change] for change in Change},
         },
-        "failures": [{"frame": str(failed.job.source), "reason": failed.reason} for failed in summary.failed],
+        "left_out": dict(work.listing.left_out),
+        "failures": [{"frame": str(failed.source), "reason": failed.reason} for failed in summary.failed],
         "warnings": summary.sizes.warnings(),
         "seconds": summary.seconds,
         "rates": asdict(summary.stages) if summary.stages else None,

@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,26 +16,29 @@ from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.resize import Fit
 from fsr_deploy.runtime.cores import usable_cores
 from fsr_deploy.runtime.jobs import Work
-from fsr_deploy.runtime.journal import Journal
+from fsr_deploy.runtime.journal import Journal, made_with
 from fsr_deploy.runtime.ordered import ordered_map
-from fsr_deploy.runtime.session import EngineInfo, Session
+from fsr_deploy.runtime.outputs import look_at, refuse_to_replace
+from fsr_deploy.runtime.session import EngineInfo, OutOfMemory, Session
 from fsr_deploy.runtime.sizes import SizeCount
 from fsr_deploy.runtime.stages import Stage, StageReport, report
-from fsr_deploy.runtime.steps import AlreadyDone, Failed, Load, Loaded, Upscale, Write
+from fsr_deploy.runtime.steps import AlreadyDone, Failed, Load, Loaded, Upscale
+from fsr_deploy.runtime.write import Write
 
-# While some threads of a codec stage wait for the disk, others use the cores; measured 1.7 times as fast as one each.
+# While some threads of a codec stage wait for files or for Python, others use the cores; JPEGs a third faster.
 CODEC_THREADS_PER_CORE = 2
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run: so many faces per ``batch``; with ``resume``, without what the journal has; with
-    ``skip_failures``, past frames that cannot be read; until ``stop`` is set. ``fit`` is what becomes of frames of
-    other proportions than the engine's.
+    """How to run: so many faces per ``batch``; with ``resume``, without what the journal has; with ``overwrite``, over
+    files that no run wrote; with ``skip_failures``, past frames that cannot be read or written; until ``stop`` is set.
+    ``fit`` is what becomes of frames of other proportions than the engine's.
     """
 
     batch: int
     resume: bool = True
+    overwrite: bool = False
     skip_failures: bool = True
     stop: threading.Event = field(default_factory=threading.Event)
     fit: Fit = "crop"
@@ -43,10 +46,11 @@ class Settings:
 
 @dataclass
 class RunSummary:
-    """What became of ``total`` frames, in ``seconds`` from the first to the last."""
+    """What became of ``total`` frames, in ``seconds`` from the first to the last; the last were ``batch`` at a time."""
 
     total: int
     sizes: SizeCount
+    batch: int
     done: int = 0
     already_done: int = 0
     changes: Counter[Change] = field(default_factory=Counter)
@@ -70,6 +74,33 @@ def choose_batch(engine: EngineInfo, wanted: int | None, frames: int) -> int:
     return min(wanted or engine.best_batch, frames)
 
 
+@dataclass(frozen=True)
+class _Tally:
+    """Counts what becomes of each frame, and tells whoever watches."""
+
+    summary: RunSummary
+    skip_failures: bool
+    advance: Callable[[int], None]
+    notice: Callable[[str], None]
+
+    def done(self, frame: Loaded) -> None:
+        self.summary.done += 1
+        self.summary.changes.update(frame.changes)
+        self.summary.sizes.add(frame.size)
+        self.advance(1)
+
+    def done_before(self) -> None:
+        self.summary.already_done += 1
+        self.advance(1)
+
+    def failed(self, failed: Failed) -> None:
+        if not self.skip_failures:
+            raise InputError(f"{failed.reason} (leave out --on-error stop to go past such files)")
+        self.summary.failed.append(failed)
+        self.notice(f"skipped: {failed.reason}")
+        self.advance(1)
+
+
 def run(
     session: Session,
     work: Work,
@@ -79,37 +110,75 @@ def run(
 ) -> RunSummary:
     """Upscale all frames of ``work``; ``advance(1)`` follows each frame, ``notice`` gets a line for each event.
 
-    Raises InputError for an output that cannot be written and, without ``skip_failures``, for the first frame that
-    cannot be read; MissingError where not even one face fits into the device's memory.
+    Raises InputError, before anything is done, where an output would replace a file that no run wrote or that was
+    changed since; for a folder or disk that cannot be written; and, without ``skip_failures``, for the first frame that
+    cannot be read or written. Raises MissingError where not even one face fits into the device's memory.
     """
-    summary = RunSummary(len(work.jobs), SizeCount(session.info.lr_shape, settings.fit, session.info.resizable))
-    start = time.perf_counter()
+    sizes = SizeCount(session.info.lr_shape, settings.fit, session.info.resizable)
+    summary = RunSummary(len(work.jobs) + len(work.listing.failed), sizes, settings.batch)
+    tally = _Tally(summary, settings.skip_failures, advance, notice)
     with ExitStack() as stack:
         journal = Journal(work.folder) if work.folder else None
         if journal:
             stack.callback(journal.close)
+        start = time.perf_counter()
         codecs = CODEC_THREADS_PER_CORE * usable_cores()
         decode, engine, encode = stages = [
             Stage("decode", codecs),
             Stage("engine", session.in_flight),
             Stage("encode", codecs),
         ]
-        load = decode.timed(Load(session.info, journal, settings.resume, settings.fit))
-        upscale = engine.timed(Upscale(session, settings.batch, settings.stop, notice), len)
-        write = encode.timed(Write(journal))
+        decoders, engines, encoders = (_pool(stack, stage) for stage in stages)
         ahead = settings.batch + 2 * codecs
+        places = look_at(work, journal, lambda step, targets: ordered_map(decoders, step, targets, ahead))
+        if not settings.overwrite:
+            refuse_to_replace(places, work)
+        for path, reason in work.listing.failed:
+            tally.failed(Failed(path, f"{path}: {reason}"))
+
+        made = made_with(session.info, settings.fit)
+        batches = _batches(journal, made, settings, notice)
+
+        def halve(batch: int, error: OutOfMemory) -> None:
+            notice(f"out of memory at batch {batch}, going on with {batch // 2}: {error}")
+            if journal:
+                journal.add_batch(made, settings.batch, batch // 2)
+
+        load = Load(session.info, journal if settings.resume else None, made, batches, settings.fit)
+        upscale = Upscale(session, batches[0], settings.stop, halve)
+        write = Write(journal, work.folder, made, None if settings.overwrite else places.taken)
 
         jobs = itertools.takewhile(lambda job: not settings.stop.is_set(), work.jobs)
-        outcomes = ordered_map(_pool(stack, decode), load, jobs, ahead)
-        frames = _frames(outcomes, summary, settings, advance, notice)
-        upscaled = ordered_map(_pool(stack, engine), upscale, _batches(frames, settings.batch), session.in_flight)
+        frames = _frames(ordered_map(decoders, decode.timed(load), jobs, ahead), tally)
+        groups = _groups(frames, batches[0])
+        upscaled = ordered_map(engines, engine.timed(upscale, len), groups, session.in_flight)
         faces = itertools.chain.from_iterable(upscaled)
-        for frame in ordered_map(_pool(stack, encode), write, faces, ahead):
-            _count(frame, summary)
-            advance(1)
+        for outcome in ordered_map(encoders, encode.timed(write), faces, ahead):
+            if isinstance(outcome, Failed):
+                tally.failed(outcome)
+            else:
+                tally.done(outcome)
+    summary.batch = upscale.batch
     summary.seconds = time.perf_counter() - start
     summary.stages = report(stages, summary.done, summary.seconds)
     return summary
+
+
+def _batches(journal: Journal | None, made: str, settings: Settings, notice: Callable[[str], None]) -> Sequence[int]:
+    """Return the batch to begin with, and after it those in which earlier runs' faces count as done.
+
+    Where an earlier run had to go down from this very batch, this one begins where it ended: it would run out of memory
+    again, and what it does not make itself was made so.
+    """
+    earlier = journal.batches(made, settings.batch) if journal else []
+    if not journal or not earlier:
+        return [settings.batch]
+    if not settings.resume:
+        journal.add_batch(made, settings.batch, settings.batch)
+        return [settings.batch]
+    if earlier[-1] < settings.batch:
+        notice(f"batch {earlier[-1]}: an earlier run ran out of memory; --no-resume does all again at {settings.batch}")
+    return list(dict.fromkeys((*reversed(earlier), settings.batch)))
 
 
 def _pool(stack: ExitStack, stage: Stage) -> Executor:
@@ -119,36 +188,19 @@ def _pool(stack: ExitStack, stage: Stage) -> Executor:
     return pool
 
 
-def _frames(
-    outcomes: Iterable[Loaded | AlreadyDone | Failed],
-    summary: RunSummary,
-    settings: Settings,
-    advance: Callable[[int], None],
-    notice: Callable[[str], None],
-) -> Iterator[Loaded]:
+def _frames(outcomes: Iterable[Loaded | AlreadyDone | Failed], tally: _Tally) -> Iterator[Loaded]:
     """Yield the frames that the engine has to see; count the others."""
     for outcome in outcomes:
         if isinstance(outcome, Loaded):
             yield outcome
-            continue
-        if isinstance(outcome, AlreadyDone):
-            summary.already_done += 1
-        elif settings.skip_failures:
-            summary.failed.append(outcome)
-            notice(f"skipped: {outcome.reason}")
+        elif isinstance(outcome, AlreadyDone):
+            tally.done_before()
         else:
-            raise InputError(f"{outcome.reason} (leave out --on-error stop to go past such files)")
-        advance(1)
+            tally.failed(outcome)
 
 
-def _batches(frames: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:
+def _groups(frames: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:
     """Yield lists of ``size`` frames; the last may be shorter."""
     remaining = iter(frames)
-    while batch := list(itertools.islice(remaining, size)):
-        yield batch
-
-
-def _count(frame: Loaded, summary: RunSummary) -> None:
-    summary.done += 1
-    summary.changes.update(frame.changes)
-    summary.sizes.add(frame.size)
+    while group := list(itertools.islice(remaining, size)):
+        yield group

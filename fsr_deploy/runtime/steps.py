@@ -1,23 +1,26 @@
-"""The three steps of the frame pipeline, each a callable from one value to the next."""
+"""The steps of the frame pipeline up to the SR face, each a callable from one value to the next."""
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
 from fsr_deploy.colour import Change
 from fsr_deploy.errors import InputError, MissingError
-from fsr_deploy.files import write_file
+from fsr_deploy.files import read_file, status
 from fsr_deploy.imageheader import ImageHeader
-from fsr_deploy.images import decode_frame, decoding_bytes, encode_frame, file_bytes, frame_header, read_picture
+from fsr_deploy.images import MAX_FILE_BYTES, decode_frame, decoding_bytes, frame_header
 from fsr_deploy.resize import Face, Fit, lr_face
 from fsr_deploy.runtime.budget import ByteBudget
 from fsr_deploy.runtime.jobs import Job
-from fsr_deploy.runtime.journal import Journal, job_key
-from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory, Session
+from fsr_deploy.runtime.journal import Journal, face_key
+from fsr_deploy.runtime.session import EngineInfo, OutOfMemory, Session
 
 # Of files read, and again of pixels decoded; a single picture over it is decoded alone.
 BYTES_AT_ONCE = 1 << 30
@@ -27,11 +30,11 @@ BYTES_AT_ONCE = 1 << 30
 class Loaded:
     """A frame ready for the engine: its LR face (h, w, 3), and what is to be told about it.
 
-    ``key`` is its journal key, ``size`` the (height, width) in pixels that it came with.
+    ``sha256`` is that of its file, ``size`` the (height, width) in pixels that it came with.
     """
 
     job: Job
-    key: str
+    sha256: str
     face: Face
     size: tuple[int, int]
     changes: frozenset[Change]
@@ -39,10 +42,11 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Upscaled:
-    """A frame that the engine is done with: its SR face (H, W, 3)."""
+    """A frame that the engine is done with: its SR face (H, W, 3), computed ``batch`` at a time."""
 
     frame: Loaded
     face: Face
+    batch: int
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,9 @@ class AlreadyDone:
 
 @dataclass(frozen=True)
 class Failed:
-    """A frame that could not be read, and why."""
+    """A path that could not be read, or whose output could not be written, and why."""
 
-    job: Job
+    source: Path
     reason: str
 
 
@@ -64,12 +68,15 @@ class Failed:
 class Load:
     """Job -> what became of its frame: decoded and resized, or nothing to do, or unreadable.
 
-    All threads together hold a bounded number of bytes: of files in ``reading``, of their pixels in ``decoding``.
+    A frame is done where the journal has its face ``made_with`` the same things in one of the ``batches``; with None
+    for a journal every frame is to be done. All threads together hold a bounded number of bytes: of files in
+    ``reading``, of their pixels in ``decoding``.
     """
 
     engine: EngineInfo
     journal: Journal | None
-    resume: bool
+    made_with: str
+    batches: Sequence[int]
     fit: Fit = "crop"
     reading: ByteBudget = field(default_factory=lambda: ByteBudget(BYTES_AT_ONCE))
     decoding: ByteBudget = field(default_factory=lambda: ByteBudget(BYTES_AT_ONCE))
@@ -77,76 +84,79 @@ class Load:
     def __call__(self, job: Job) -> Loaded | AlreadyDone | Failed:
         """Read a frame; never raises for what is wrong with it."""
         try:
-            with self.reading.hold(file_bytes(job.source)):
-                return self._load(job, read_picture(job.source))
+            with self.reading.hold(_size(job.source)):
+                return self._load(job, read_file(job.source, MAX_FILE_BYTES))
         except InputError as error:
-            return Failed(job, str(error))
+            return Failed(job.source, str(error))
 
     def _load(self, job: Job, content: bytes) -> Loaded | AlreadyDone:
-        key = job_key(content, self.engine.sha256, job.target.suffix, self.fit)
-        if self.resume and self.journal and self.journal.has(job.target, key):
+        digest = hashlib.sha256(content).hexdigest()
+        keys = [face_key(digest, job.target.suffix, self.made_with, batch) for batch in self.batches]
+        if self.journal and self.journal.has(job.target, keys):
             return AlreadyDone(job)
         header = frame_header(content, job.source)
         with self.decoding.hold(decoding_bytes(header)):
-            return self._decode(job, key, content, header)
+            return self._decode(job, digest, content, header)
 
-    def _decode(self, job: Job, key: str, content: bytes, header: ImageHeader) -> Loaded:
+    def _decode(self, job: Job, sha256: str, content: bytes, header: ImageHeader) -> Loaded:
         frame = decode_frame(content, job.source, header=header)
         # A copy, because a part of a frame would keep all of it.
         face = np.array(lr_face(frame.pixels, self.engine.lr_shape, self.fit))
-        return Loaded(job, key, face, frame.pixels.shape[:2], frame.changes)
+        return Loaded(job, sha256, face, frame.pixels.shape[:2], frame.changes)
+
+
+def _size(path: Path) -> int:
+    """Return a file's size in bytes, 0 for one that cannot be read, as reading it will say."""
+    found = status(path)
+    return found.st_size if found else 0
 
 
 class Upscale:
-    """Frames -> SR faces, always ``batch`` at a time: a batch that is not full is filled up with its last face.
+    """Frames -> SR faces, always ``batch`` at a time: what is not full is filled up with its last face.
 
     Libraries choose their algorithms by the batch size, and a face may differ by a level between two of them; so that a
     run that was interrupted gives the same bytes as one that was not, there is one size for all. After OutOfMemory it
-    is halved, with a notice; at 1 that is a MissingError. Once ``stop`` is set, no batch is begun any more.
+    is halved: before any face is made so, ``halved`` is told the size that was too large and the reason. At 1 that is a
+    MissingError. Once ``stop`` is set, no batch is begun any more.
     """
 
-    def __init__(self, session: Session, batch: int, stop: threading.Event, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self, session: Session, batch: int, stop: threading.Event, halved: Callable[[int, OutOfMemory], None]
+    ) -> None:
+        self.batch = batch
         self._session = session
-        self._batch = self._limit = batch
         self._stop = stop
-        self._notice = notice
+        self._halved = halved
+        self._halving = threading.Lock()
 
     def __call__(self, frames: Sequence[Loaded]) -> list[Upscaled]:
         """Return the frames' SR faces, none where the run was stopped before."""
         if self._stop.is_set():
             return []
-        filled = [frame.face for frame in frames] + [frames[-1].face] * (self._batch - len(frames))
-        faces = self._upscale(np.stack(filled))
-        return [Upscaled(frame, face) for frame, face in zip(frames, faces, strict=False)]
-
-    def _upscale(self, batch: Batch) -> Batch:
         while True:
-            limit = self._limit
+            batch = self.batch
             try:
-                parts = [self._session.upscale(batch[i : i + limit]) for i in range(0, len(batch), limit)]
-                return np.concatenate(parts)
+                faces = [self._session.upscale(part) for part in _parts([frame.face for frame in frames], batch)]
             except OutOfMemory as error:
-                if limit == 1:
-                    raise MissingError(
-                        f"not even one face fits into the memory of {self._session.info.device}: {error};"
-                        " free some or take a smaller model"
-                    ) from error
-                self._notice(f"out of memory at batch {limit}, going on with {limit // 2}: {error}")
-                self._limit = min(self._limit, limit // 2)
+                self._halve(batch, error)
+            else:
+                pairs = zip(frames, chain.from_iterable(faces), strict=False)
+                return [Upscaled(frame, face, batch) for frame, face in pairs]
+
+    def _halve(self, batch: int, error: OutOfMemory) -> None:
+        if batch == 1:
+            raise MissingError(
+                f"not even one face fits into the memory of {self._session.info.device}: {error};"
+                " free some or take a smaller model"
+            ) from error
+        with self._halving:  # batches that are on their way at once run out of memory together
+            if self.batch == batch:
+                self._halved(batch, error)
+                self.batch = batch // 2
 
 
-@dataclass(frozen=True)
-class Write:
-    """SR face -> file, noted in the journal once it is in its place."""
-
-    journal: Journal | None
-
-    def __call__(self, upscaled: Upscaled) -> Loaded:
-        """Encode and write a face; raises InputError where that is impossible."""
-        frame = upscaled.frame
-        target = frame.job.target
-        content = encode_frame(upscaled.face, target.suffix)
-        write_file(target, content)
-        if self.journal:
-            self.journal.add(target, frame.key, content)
-        return frame
+def _parts(faces: Sequence[Face], size: int) -> Iterator[Face]:
+    """Yield batches (size, h, w, 3) of all faces in order."""
+    for start in range(0, len(faces), size):
+        part = faces[start : start + size]
+        yield np.stack([*part, *[part[-1]] * (size - len(part))])

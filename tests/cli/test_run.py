@@ -2,13 +2,8 @@
 
 import json
 import os
-import random
 import shutil
-import signal
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +12,13 @@ import onnx
 import onnxruntime
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from fsr_deploy.bundle import BundleInfo, TensorInfo, write_info
-from fsr_deploy.cli.run import main
 from fsr_deploy.images import read_frame, write_frame
 from fsr_deploy.runtime.journal import NAME as JOURNAL
+from tests.cli.runs import COUNT, contents, error, fsr_run, succeed
 from tests.engines import FACTS, repeat_pixels, write_onnx
 from tests.profiles import P3, rgb_profile
-
-COMMAND = (sys.executable, "-m", "fsr_deploy.cli.run")
-COUNT = 12
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with an engine and frames in PNG and JPEG, some below a sub-folder; it is the current one."""
-    monkeypatch.chdir(tmp_path)
-    write_onnx(Path("model.onnx"))
-    rng = np.random.default_rng(0)
-    for index in range(COUNT):
-        name = f"faces/sub/{index:02}.png" if index % 3 else f"faces/{index:02}.png"
-        write_frame(name, rng.integers(0, 256, (4, 4, 3), np.uint8))
-    return tmp_path
-
-
-def fsr_run(*arguments: object, stdin: str | None = None) -> Any:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
-
-
-def succeed(*arguments: object, stdin: str | None = None) -> Any:
-    result = fsr_run(*arguments, stdin=stdin)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def error(result: Any) -> str:
-    """Return the message that a failed command ended with."""
-    return result.stderr.partition("error: ")[2].strip()
-
-
-def contents(folder: str | Path) -> dict[str, bytes]:
-    """Return all files below a folder but the journal."""
-    paths = [path for path in Path(folder).rglob("*") if path.is_file() and path.name != JOURNAL]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def test_a_folder_becomes_a_folder_of_upscaled_faces(here: Path):
@@ -377,176 +335,3 @@ def test_a_plan_from_elsewhere_needs_trust(here: Path):
     assert error(result) == (
         "engine.plan: a plan without a bundle; loading a plan can run code, add --trust if you trust its origin"
     )
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX permissions")
-@pytest.mark.parametrize(
-    ("folder", "arguments", "message"),
-    [
-        ("locked", ("model.onnx", "locked", "-o", "out"), "locked: cannot be read: Permission denied"),
-        ("locked", ("model.onnx", "faces", "-o", "locked/out"), "locked/out: cannot be written: Permission denied"),
-    ],
-)
-def test_a_folder_without_permission_is_named(here: Path, folder: str, arguments: tuple[str, ...], message: str):
-    with tempfile.TemporaryDirectory() as public:
-        shutil.copytree("faces", f"{public}/faces")
-        shutil.copy("model.onnx", public)
-        Path(public, folder).mkdir(mode=0)
-        os.chdir(public)
-        Path(public).chmod(0o755)
-        privileged = os.geteuid() == 0
-        try:
-            if privileged:
-                os.seteuid(65534)
-            result = fsr_run(*arguments)
-        finally:
-            if privileged:
-                os.seteuid(0)
-            os.chdir(here)
-    assert (error(result), result.exit_code) == (message, 4)
-
-
-def test_a_full_disk_ends_the_run_with_nothing_half_written(here: Path):
-    """The limit on a file's size stands in for the disk: both fail in the middle of a write."""
-    code = (
-        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000));"
-        "from fsr_deploy.cli.run import main; main()"
-    )
-    arguments = ("model.onnx", "faces", "-o", "out", "--format", "bmp")
-    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
-    assert result.returncode == 4
-    assert "00.bmp: cannot be written: File too large" in result.stderr
-    assert contents("out") == {}
-
-
-# Going on after an interruption.
-
-
-def test_a_second_run_does_only_what_is_missing_altered_or_new(here: Path):
-    succeed("model.onnx", "faces", "-o", "out")
-    before = contents("out")
-    Path("out/00.png").unlink()
-    Path("out/03.png").write_bytes(b"altered")
-    shutil.copy("faces/00.png", "faces/new.png")
-    write_frame("faces/06.png", np.zeros((4, 4, 3), np.uint8))
-    result = succeed("model.onnx", "faces", "-o", "out")
-    assert f"out: 4 done, {COUNT - 3} done before of {COUNT + 1} in" in result.stderr
-    after = contents("out")
-    assert after["00.png"] == before["00.png"] == after["new.png"]
-    assert after["03.png"] == before["03.png"]
-    assert after["06.png"] != before["06.png"]
-
-
-def test_no_resume_does_everything_again(here: Path):
-    succeed("model.onnx", "faces", "-o", "out")
-    assert f"out: {COUNT} done of" in succeed("model.onnx", "faces", "-o", "out", "--no-resume").stderr
-
-
-def test_another_engine_does_everything_again(here: Path):
-    succeed("model.onnx", "faces", "-o", "out")
-    write_onnx(Path("model.onnx"), facts={})
-    assert f"out: {COUNT} done of" in succeed("model.onnx", "faces", "-o", "out").stderr
-
-
-@pytest.fixture
-def slow(here: Path) -> dict[str, bytes]:
-    """An engine that takes its time and more frames; returns what an undisturbed run makes of them."""
-    write_onnx(Path("model.onnx"), scale=32, work=12)
-    rng = np.random.default_rng(1)
-    for index in range(60):
-        write_frame(f"faces/more/{index}.png", rng.integers(0, 256, (4, 4, 3), np.uint8))
-    succeed("model.onnx", "faces", "-o", "undisturbed", "--batch", 4)
-    return contents("undisturbed")
-
-
-def start(*arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for_output(process: "subprocess.Popen[str]", folder: str, count: int) -> None:
-    while process.poll() is None and len(list(Path(folder).rglob("*.png"))) < count:
-        time.sleep(0.002)
-
-
-def test_killed_at_any_moment_and_run_again_the_bytes_are_the_same(slow: dict[str, bytes]):
-    generator = random.Random(2)
-    for wanted in (1, 17, 40):
-        process = start("model.onnx", "faces", "-o", "out", "--batch", "4")
-        wait_for_output(process, "out", wanted)
-        time.sleep(generator.uniform(0, 0.02))
-        process.kill()
-        process.communicate()
-        whole = {name: content for name, content in contents("out").items() if name.endswith(".png")}
-        assert whole.items() <= slow.items()
-    succeed("model.onnx", "faces", "-o", "out", "--batch", "4")
-    assert contents("out") == slow
-
-
-def test_ctrl_c_finishes_the_batch_and_says_how_to_go_on(slow: dict[str, bytes]):
-    process = start("model.onnx", "faces", "-o", "out", "--batch", "4")
-    wait_for_output(process, "out", 1)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted: finishing the batch (press Ctrl-C again to stop at once)" in stderr
-    assert "run the same command again to go on with the frames that are left" in stderr
-    done = contents("out")
-    assert 0 < len(done) < len(slow)
-    assert done.items() <= slow.items()
-    assert f"{len(done)} done before" in succeed("model.onnx", "faces", "-o", "out", "--batch", "4").stderr
-    assert contents("out") == slow
-
-
-# What is loaded, and how much memory it takes.
-
-
-def test_help_loads_nothing_heavy_and_shows_three_examples():
-    code = (
-        "import sys, atexit; from fsr_deploy.cli.run import main;"
-        "heavy = {'torch', 'onnx', 'onnxruntime', 'cv2', 'numpy', 'rich'};"
-        "atexit.register(lambda: print(sorted(heavy & set(sys.modules))));"
-        "main(['--help'])"
-    )
-    lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
-    assert lines[-1] == "[]"
-    assert sum(line.strip().startswith(("fsr-run ", "find ")) for line in lines) == 3
-
-
-def test_a_whole_run_loads_neither_torch_nor_onnx(here: Path):
-    code = (
-        "import sys, atexit; from fsr_deploy.cli.run import main;"
-        "atexit.register(lambda: print(sorted({'torch', 'onnx', 'PIL'} & set(sys.modules)), 'cv2' in sys.modules));"
-        "main()"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code, "model.onnx", "faces", "-o", "out"], capture_output=True, text=True
-    )
-    assert (result.returncode, result.stdout) == (0, "[] True\n")
-
-
-def peak_memory(count: int) -> int:
-    """Return the peak memory in bytes of a run over so many frames."""
-    frames = Path(f"frames{count}")
-    frames.mkdir()
-    for index in range(count):
-        os.link("faces/00.png", frames / f"{index}.png")
-    code = (
-        "import resource, atexit; from fsr_deploy.cli.run import main;"
-        "atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss));"
-        "main()"
-    )
-    arguments = ("model.onnx", str(frames), "--batch", "4", "--format", "bmp")
-    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-    return int(result.stdout) * 1024
-
-
-def test_memory_does_not_grow_with_the_number_of_frames(here: Path):
-    face = 32 * 32 * 3
-    assert peak_memory(1200) - peak_memory(200) < 1000 * face * 0.8
-
-
-@pytest.mark.slow
-def test_memory_is_flat_between_200_and_4000_frames(here: Path):
-    write_onnx(Path("model.onnx"), scale=32)
-    face = 128 * 128 * 3
-    assert peak_memory(4000) - peak_memory(200) < 3800 * face * 0.1

@@ -35,11 +35,11 @@ class Meter:
 
 
 def hold(counts: list[int]) -> Meter:
-    """Let eight threads hold so many MiB of a hundred, each for a moment."""
-    budget, meter = ByteBudget(100 << 20), Meter()
+    """Let eight threads hold so many bytes of a hundred, each for a moment."""
+    budget, meter = ByteBudget(100), Meter()
 
     def work(count: int) -> None:
-        with budget.hold(count << 20):
+        with budget.hold(count):
             meter.come(count)
             time.sleep(0.001)
             meter.go(count)
@@ -59,16 +59,10 @@ def test_what_is_larger_than_the_budget_is_held_alone():
     assert (meter.most, meter.parts) == (500, 1)
 
 
-def test_little_is_not_waited_for():
-    budget = ByteBudget(1)
-    with budget.hold(1 << 30), budget.hold(1000):
-        pass
-
-
 def test_a_failure_gives_back_what_it_held():
     budget = ByteBudget(1)
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError), budget.hold(1 << 30):
+        with pytest.raises(ZeroDivisionError), budget.hold(5):
             1 / 0  # noqa: B018
 
 
@@ -78,7 +72,7 @@ def test_pictures_are_decoded_side_by_side_as_far_as_the_budget_goes(
 ):
     paths = [tmp_path / f"{index}.png" for index in range(12)]
     for path in paths:
-        write_frame(path, np.zeros((500, 400, 3), np.uint8))
+        write_frame(path, np.zeros((50, 40, 3), np.uint8))
     room = decoding_bytes(frame_header(paths[0].read_bytes(), "f")) * pictures
     meter = Meter()
 
@@ -89,7 +83,7 @@ def test_pictures_are_decoded_side_by_side_as_far_as_the_budget_goes(
         return decode_frame(*arguments, **options)
 
     monkeypatch.setattr(steps, "decode_frame", slow_decode)
-    load = Load(INFO, None, resume=False, decoding=ByteBudget(room))
+    load = Load(INFO, None, "", [1], decoding=ByteBudget(room))
     with ThreadPoolExecutor(6) as pool:
         outcomes = list(pool.map(load, [Job(path, tmp_path / "out.png") for path in paths]))
     assert all(isinstance(outcome, Loaded) for outcome in outcomes)
@@ -98,5 +92,5 @@ def test_pictures_are_decoded_side_by_side_as_far_as_the_budget_goes(
 
 def test_a_loaded_face_does_not_keep_its_frame(tmp_path: Path):
     write_frame(tmp_path / "tall.png", np.zeros((4000, 4, 3), np.uint8))
-    outcome = Load(INFO, None, resume=False)(Job(tmp_path / "tall.png", tmp_path / "out.png"))
+    outcome = Load(INFO, None, "", [1])(Job(tmp_path / "tall.png", tmp_path / "out.png"))
     assert isinstance(outcome, Loaded) and outcome.face.base is None and outcome.face.nbytes == 48

@@ -3,12 +3,14 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fsr_deploy.errors import InputError, MissingError, UsageError
+from fsr_deploy.errors import MissingError, UsageError
 from fsr_deploy.images import read_frame, write_frame
 from fsr_deploy.runtime.jobs import Work, find_work
 from fsr_deploy.runtime.pipeline import RunSummary, Settings, choose_batch, run
@@ -102,6 +104,68 @@ def test_out_of_memory_at_one_face_ends_with_the_figures(work: Work):
     assert caught.value.exit_code == 3
 
 
+def test_each_face_is_computed_in_a_batch_of_the_size_it_is_noted_with(work: Work):
+    """Of a batch of 5 the halves are 2, never 2, 2 and 1."""
+    session = FakeSession(capacity=3)
+    assert_all_right(work, run(session, work, Settings(batch=5)))
+    assert set(session.batches) == {2}
+
+
+def test_batches_that_run_out_of_memory_together_halve_it_once(work: Work):
+    together = threading.Barrier(2, timeout=10)
+    session = FakeSession(capacity=4, in_flight=2, before=lambda batch: len(batch) == 8 and together.wait() and None)
+    notices: list[str] = []
+    summary = run(session, work, Settings(batch=8), notice=notices.append)
+    assert_all_right(work, summary)
+    assert len(notices) == 1 and summary.batch == 4
+
+
+def test_after_running_out_of_memory_the_next_run_goes_on_in_the_smaller_batch(work: Work):
+    """Faces that were made before memory ran out stay."""
+    memory = iter([16, 16, *[3] * 100])
+    stop = threading.Event()
+
+    def shrink(batch: Batch) -> None:
+        session.capacity = next(memory)
+        if session.batches.count(2) == 1:
+            stop.set()
+
+    session = FakeSession(before=shrink)
+    first = run(session, work, Settings(batch=4, stop=stop))
+    assert session.batches[:2] == [4, 4] and set(session.batches[2:]) == {2}
+    assert first.left > 0 and first.batch == 2
+    notices: list[str] = []
+    session = FakeSession()
+    second = run(session, work, Settings(batch=4), notice=notices.append)
+    assert set(session.batches) == {2}
+    assert (second.already_done, second.done, second.batch) == (first.done, first.left, 2)
+    assert notices == ["batch 2: an earlier run ran out of memory; --no-resume does all again at 4"]
+
+
+def test_without_resuming_the_batch_that_was_asked_for_is_tried_again_and_stays(work: Work):
+    run(FakeSession(capacity=3), work, Settings(batch=4))
+    for resume, done in ((False, 20), (True, 0)):
+        session = FakeSession()
+        summary = run(session, work, Settings(batch=4, resume=resume))
+        assert (summary.done, summary.batch, set(session.batches) - {4}) == (done, 4, set())
+
+
+def test_another_batch_device_or_library_makes_the_faces_again(work: Work):
+    run(FakeSession(), work, Settings(batch=4))
+    assert run(FakeSession(), work, Settings(batch=4)).already_done == 20
+    assert run(FakeSession(), work, Settings(batch=2)).done == 20
+    for change in ({"device": "cpu"}, {"engine": "fake 2"}, {"sha256": "1" * 64}):
+        session = FakeSession()
+        session.info = replace(INFO, **change)
+        assert run(session, work, Settings(batch=2)).done == 20
+        assert run(session, work, Settings(batch=2)).already_done == 20
+
+
+def test_a_run_from_another_thread_reports_as_one_from_the_main_thread(work: Work):
+    with ThreadPoolExecutor(1) as pool:
+        assert_all_right(work, pool.submit(run, FakeSession(), work, Settings(batch=4)).result())
+
+
 def test_an_engine_that_fails_ends_the_run_and_what_was_done_stays(work: Work):
     def fail_at_the_third(batch: Batch) -> None:
         if len(session.batches) == 2:
@@ -111,12 +175,6 @@ def test_an_engine_that_fails_ends_the_run_and_what_was_done_stays(work: Work):
     with pytest.raises(RuntimeError, match="the engine broke"):
         run(session, work, Settings(batch=2))
     assert run(FakeSession(), work, Settings(batch=2)).already_done >= 2
-
-
-def test_an_output_that_cannot_be_written_ends_the_run(work: Work):
-    work.jobs[5].target.mkdir(parents=True)
-    with pytest.raises(InputError, match=r"05\.png: cannot be written: Is a directory"):
-        run(FakeSession(), work, Settings(batch=2))
 
 
 def test_once_stopped_the_batch_is_finished_and_the_rest_is_left_for_the_next_run(work: Work):

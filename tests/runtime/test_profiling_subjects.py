@@ -9,6 +9,7 @@ import pytest
 from fsr_deploy.bundle import write_info
 from fsr_deploy.errors import InputError
 from fsr_deploy.runtime import cuda
+from fsr_deploy.runtime.profiling import cold as starting
 from fsr_deploy.runtime.profiling import machine as facts_of_machine
 from fsr_deploy.runtime.profiling import subjects as opening
 from fsr_deploy.runtime.profiling.cold import ColdStart, cold_start
@@ -45,6 +46,12 @@ def test_a_cold_start_is_measured_in_a_process_of_its_own(tmp_path: Path) -> Non
     cold = cold_start(write_onnx(tmp_path / "model.onnx"), "cpu", trust=False)
     assert cold.load_s > 0 and cold.first_s > 0 and cold.gpu_mib is None
     assert cold.peak_mib is not None and 10 < cold.peak_mib < 2000
+
+
+def test_without_proc_a_cold_start_tells_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "Path", lambda path: Path("/nowhere") / path.lstrip("/"))
+    assert starting._peak_memory() is None
+    assert starting._median_of_known([None, None]) is None and starting._median_of_known([3.0, None, 1.0]) == 2.0
 
 
 def test_an_engine_that_does_not_start_is_told_in_its_own_words(tmp_path: Path) -> None:

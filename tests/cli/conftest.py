@@ -1,0 +1,3 @@
+"""Fixtures of the commands."""
+
+from tests.cli.runs import here as here
