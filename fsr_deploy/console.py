@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import signal
 import sys
 import threading
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fsr_deploy.errors import ExitCode, FsrError, UsageError
+from fsr_deploy.schema import json_text
 
 PLAIN_PROGRESS_SECONDS = 5.0
 
@@ -28,8 +28,8 @@ def warn(message: str) -> None:
 
 
 def print_json(summary: dict[str, Any]) -> None:
-    """Print the one machine-readable summary of a command to stdout."""
-    print(json.dumps(summary, indent=2), flush=True)
+    """Print the one machine-readable summary of a command to stdout; a number that is not finite is null."""
+    print(json_text(summary, indent=2), flush=True)
 
 
 @contextmanager
