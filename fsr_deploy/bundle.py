@@ -7,14 +7,13 @@ which holds everything known about them: plain data, checked against the files' 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fsr_deploy.errors import InputError
-from fsr_deploy.schema import decode, read_json
+from fsr_deploy.schema import decode, json_text, read_json
 
 SCHEMA_VERSION = 1
 INFO_NAME = "bundle.json"
@@ -199,6 +198,5 @@ def write_info(directory: Path, info: BundleInfo) -> BundleInfo:
     """Write ``bundle.json`` into a directory with the hashes of all other files there; returns what was written."""
     hashes = {p.name: sha256(p) for p in sorted(directory.iterdir()) if p.is_file() and p.name != INFO_NAME}
     info = replace(info, files=hashes)
-    text = json.dumps(asdict(info), indent=2, allow_nan=False)
-    (directory / INFO_NAME).write_text(text + "\n", encoding="utf-8")
+    (directory / INFO_NAME).write_text(json_text(asdict(info), indent=2) + "\n", encoding="utf-8")
     return info

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import json
 import os
 import re
 import signal
@@ -18,6 +17,7 @@ from typing import Any
 from fsr_deploy.errors import ExitCode, FsrError, InputError, UsageError
 from fsr_deploy.imports import import_fault
 from fsr_deploy.runtime.cores import bound_libraries
+from fsr_deploy.schema import json_text
 
 PLAIN_PROGRESS_SECONDS = 5.0
 # Control characters, ends of lines, marks that turn text around, and the bytes of names that are no text. A line may
@@ -64,12 +64,13 @@ def show(text: str) -> None:
 
 
 def print_json(summary: dict[str, Any]) -> None:
-    """Print the one machine-readable summary of a command to stdout; ASCII, whatever the names in it.
+    """Print the one machine-readable summary of a command to stdout; ASCII, whatever the names in it; a number that is
+    not finite is null.
 
     Raises InputError where it cannot be written; a reader that has gone does not matter.
     """
     with _to_stdout():
-        print(json.dumps(summary, indent=2), flush=True)
+        print(json_text(summary, indent=2), flush=True)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""JSON from a file that anyone may have written, read as annotated dataclasses or refused by field name."""
+"""JSON: read from a file that anyone may have written, as annotated dataclasses or refused by field name; written."""
 
 from __future__ import annotations
 
 import json
+import math
 import types
 import typing
 from dataclasses import MISSING, fields, is_dataclass
@@ -36,6 +37,22 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not JSON that can be read: nested too deeply") from None
     except ValueError as error:
         raise InputError(f"{path}: not JSON that can be read: {error}") from error
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Return plain data as JSON, which has no infinity and no NaN: such a number becomes null.
+
+    The PSNR of equal faces is one.
+    """
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(member) for key, member in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def decode(kind: Any, value: Any, where: str) -> Any:

@@ -178,9 +178,11 @@ def test_a_changed_file_is_told_by_its_hash(bundle: Path) -> None:
     assert str(error.value).startswith(f"{bundle / 'model.onnx'}: its SHA-256 is not the one in bundle.json")
 
 
-def test_a_figure_that_is_no_number_is_never_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_info(tmp_path, BundleInfo(**{**vars(INFO), "latency": {"speedup": float("nan")}}))
+def test_a_figure_that_is_no_number_is_written_as_null(tmp_path: Path) -> None:
+    latency = {"speedup": float("nan"), "rows": [{"psnr_db": float("inf"), "ms": 3.0}]}
+    write_info(tmp_path, BundleInfo(**{**vars(INFO), "latency": latency}))
+    expected = {"speedup": None, "rows": [{"psnr_db": None, "ms": 3.0}]}
+    assert read_bundle(tmp_path).info.latency == expected
 
 
 JSON = st.recursive(

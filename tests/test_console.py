@@ -73,6 +73,15 @@ def test_messages_go_to_standard_error_and_the_summary_to_standard_output(capsys
     assert json.loads(captured.out) == {"a": 1}
 
 
+def test_a_summary_is_json_for_every_program_whatever_the_numbers(capsys: pytest.CaptureFixture[str]):
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    print_json({"psnr": float("inf"), "rows": [{"a": float("nan")}, (-float("inf"), 1.5, True, None, "Infinity")]})
+    found = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert found == {"psnr": None, "rows": [{"a": None}, [None, 1.5, True, None, "Infinity"]]}
+
+
 def test_an_unknown_value_is_refused_with_those_known():
     refuse_unknown("--io", "uint8", ("uint8", "float"))
     with pytest.raises(UsageError, match="--io int4: not one of uint8, float"):

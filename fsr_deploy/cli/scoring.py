@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from fsr_deploy.bundle import ONNX_NAME, PLAN_NAME, read_bundle
+from fsr_deploy.console import progress
 from fsr_deploy.errors import InputError, MissingError, UsageError
 from fsr_deploy.files import write_file
 from fsr_deploy.models import registry
@@ -24,8 +25,10 @@ from fsr_deploy.models.weight_files import may_be_checkpoint
 from fsr_deploy.resize import Face
 from fsr_deploy.runtime.engines import open_session, parse_device
 from fsr_deploy.runtime.session import Session
+from fsr_deploy.schema import json_text
 
 BATCH = 8
+CHUNK = 64  # faces in memory at a time
 LR_SIZE = 16
 
 
@@ -41,7 +44,7 @@ class System:
 
 @dataclass(frozen=True)
 class Table:
-    """Scores: one row for each system, and what could not be measured."""
+    """Scores: one row for each system, what could not be measured, and ``notes`` on what was."""
 
     data: str
     faces: int
@@ -50,6 +53,7 @@ class Table:
     measures: tuple[str, ...]
     rows: dict[str, list[float]]
     left_out: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the table as plain data."""
@@ -61,6 +65,7 @@ class Table:
             "size": self.size,
             "rows": rows,
             "left_out": self.left_out,
+            "notes": self.notes,
         }
 
     def as_markdown(self) -> str:
@@ -76,11 +81,12 @@ class Table:
             values = (f"{value:.{places}f}" for value, places in zip(row, digits, strict=True))
             lines.append(f"| {name} | {' | '.join(values)} |")
         lines += ["", *(f"- left out: {name}: {wanted}" for name, wanted in self.left_out.items())]
+        lines += [f"- note: {note}" for note in self.notes]
         return "\n".join(lines).strip() + "\n"
 
     def write(self, folder: Path) -> None:
         """Write ``scores.md`` and ``scores.json``."""
-        for name, text in (("scores.md", self.as_markdown()), ("scores.json", json.dumps(self.as_dict(), indent=2))):
+        for name, text in (("scores.md", self.as_markdown()), ("scores.json", json_text(self.as_dict(), 2))):
             write_file(folder / name, text.encode())
 
 
@@ -120,14 +126,32 @@ def score_all(
 ) -> Table:
     """Measure bicubic and every system on the same faces; ``not_run`` joins what is left out."""
     lr_size, size = systems[0].lr_size, systems[0].size
-    hr = [faces.read(index) for index in range(len(faces))]
-    lr = shrink(hr, lr_size)
     measures, left_out = find_measures(weights, size, torch_device(device))
-    results = {"bicubic": bicubic(lr, size), **{system.name: system.upscale(lr) for system in systems}}
-    rows = {name: [measure.compute(sr, hr) for measure in measures] for name, sr in results.items()}
+    for measure in [measure for measure in measures if measure.fewest > len(faces)]:
+        left_out[measure.name] = f"at least {measure.fewest} faces"
+        measures.remove(measure)
+    reference = System("bicubic", lr_size, size, partial(bicubic, size=size))
+    systems = [reference, *systems]
+    tallies = {system.name: [measure.start() for measure in measures] for system in systems}
+    with progress("measuring", len(faces)) as advance:
+        for start in range(0, len(faces), CHUNK):
+            hr = [faces.read(index) for index in range(start, min(start + CHUNK, len(faces)))]
+            lr = shrink(hr, lr_size)
+            for system in systems:
+                sr = system.upscale(lr)
+                for tally in tallies[system.name]:
+                    tally.add(sr, hr)
+            advance(len(hr))
+    rows = {name: [tally.value() for tally in row] for name, row in tallies.items()}
     names = tuple(measure.name for measure in measures)
     wanted = {name: f"wants {what}" for name, what in left_out.items()}
-    return Table(faces.name, len(hr), lr_size, size, names, rows, {**not_run, **wanted})
+    notes = [
+        f"{measure.name} of {len(faces)} faces: below {measure.enough} it depends on how many they are; "
+        "compare it with values of the same faces only"
+        for measure in measures
+        if measure.enough > len(faces)
+    ]
+    return Table(faces.name, len(faces), lr_size, size, names, rows, {**not_run, **wanted}, notes)
 
 
 def torch_device(device: str) -> torch.device:

@@ -23,7 +23,7 @@ from fsr_deploy.files import write_file
 from fsr_deploy.models import registry
 from fsr_deploy.models.weight_files import is_safetensors, read_tensors
 from fsr_deploy.models.weight_search import Found, Place, Wanted, below, places_of, search
-from fsr_deploy.schema import decode
+from fsr_deploy.schema import decode, json_text
 
 _KEY = "fsr_deploy"
 
@@ -126,7 +126,7 @@ def save_safetensors(weights: Mapping[str, Tensor], path: Path, metadata: Metada
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in weights.items()
     }
-    write_file(path, save(tensors, {_KEY: json.dumps(asdict(metadata)), "format": "pt"}))
+    write_file(path, save(tensors, {_KEY: json_text(asdict(metadata)), "format": "pt"}))
 
 
 def fitting(tensors: Mapping[str, Tensor]) -> list[str]:

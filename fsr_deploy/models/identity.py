@@ -1,8 +1,13 @@
-"""Cosine similarity of face embeddings: does the SR face show the same person? The network is the user's."""
+"""Cosine similarity of face embeddings: does the SR face show the same person? The network is the user's.
+
+ArcFace was trained on faces that landmarks had turned and moved to one place of its 112x112 input. Here no landmarks
+are looked for: the whole face image is reduced to that size, for SR and HR alike. So a value tells which of two systems
+keeps the person better on the same faces; it is not the cosine that a recognition system gets from aligned faces, and
+its thresholds ("the same person above 0.3") do not hold.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +16,7 @@ from numpy.typing import NDArray
 
 from fsr_deploy import imports
 from fsr_deploy.errors import InputError
-from fsr_deploy.models.measures import Measure
+from fsr_deploy.models.measures import Mean, Measure
 from fsr_deploy.opencv import cv2
 from fsr_deploy.resize import Face
 from fsr_deploy.runtime.enginefile import read_engine_file
@@ -41,7 +46,4 @@ def load_identity(folder: Path, device: torch.device) -> Measure:
         vector = np.ravel(session.run(None, {name: batch})[0]).astype(np.float64)
         return vector / np.linalg.norm(vector)
 
-    def compute(sr: Sequence[Face], hr: Sequence[Face]) -> float:
-        return float(np.mean([embed(a) @ embed(b) for a, b in zip(sr, hr, strict=True)]))
-
-    return Measure("identity cosine", True, compute)
+    return Measure("identity cosine", True, lambda: Mean(lambda sr, hr: float(embed(sr) @ embed(hr))))

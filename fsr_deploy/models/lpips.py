@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fsr_deploy.models.checkpoints import load_weights
-from fsr_deploy.models.measures import Measure, to_batch
+from fsr_deploy.models.measures import Mean, Measure, to_batch
 from fsr_deploy.models.weight_search import Wanted
 from fsr_deploy.resize import Face
 
@@ -73,8 +71,8 @@ def load_lpips(folder: Path, device: torch.device) -> Measure:
     network.to(device).eval()
 
     @torch.inference_mode()
-    def compute(sr: Sequence[Face], hr: Sequence[Face]) -> float:
-        pairs = ((to_batch(face).to(device).float() / 127.5 - 1 for face in pair) for pair in zip(sr, hr, strict=True))
-        return float(np.mean([network(*pair).item() for pair in pairs]))
+    def distance(sr: Face, hr: Face) -> float:
+        one, truth = (to_batch(face).to(device).float() / 127.5 - 1 for face in (sr, hr))
+        return float(network(one, truth))
 
-    return Measure("LPIPS", False, compute)
+    return Measure("LPIPS", False, lambda: Mean(distance))

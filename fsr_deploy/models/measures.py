@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,17 +17,54 @@ from torch.nn import functional as F
 from fsr_deploy.resize import Face
 
 
+class Tally(Protocol):
+    """A measure being taken: faces are added in batches, so that never all of them are in memory."""
+
+    def add(self, sr: Sequence[Face], hr: Sequence[Face]) -> None:
+        """Take in SR faces and their HR faces, each (S, S, 3) uint8 RGB."""
+        ...
+
+    def value(self) -> float:
+        """Return the measure of all faces so far."""
+        ...
+
+
+class Mean:
+    """The mean over the faces of what ``measure`` says of each pair."""
+
+    def __init__(self, measure: Callable[[Face, Face], float]) -> None:
+        self._measure, self._total, self._count = measure, 0.0, 0
+
+    def add(self, sr: Sequence[Face], hr: Sequence[Face]) -> None:
+        """Take in SR faces and their HR faces."""
+        for one, truth in zip(sr, hr, strict=True):
+            self._total += self._measure(one, truth)
+            self._count += 1
+
+    def value(self) -> float:
+        """Return the mean."""
+        return self._total / self._count
+
+
 @dataclass(frozen=True)
 class Measure:
-    """One column of a table: ``compute(sr, hr)`` gives its value for faces, each (S, S, 3) uint8 RGB.
+    """One column of a table; ``start`` begins to take it, of faces of S x S pixels, S at least ``smallest``.
 
-    S is at least ``smallest``.
+    It needs ``fewest`` faces; of fewer than ``enough`` its value depends on how many they are.
     """
 
     name: str
     higher_is_better: bool
-    compute: Callable[[Sequence[Face], Sequence[Face]], float]
+    start: Callable[[], Tally]
     smallest: int = 11
+    fewest: int = 1
+    enough: int = 1
+
+    def compute(self, sr: Sequence[Face], hr: Sequence[Face]) -> float:
+        """Return the value for faces that are all there, each (S, S, 3) uint8 RGB."""
+        tally = self.start()
+        tally.add(sr, hr)
+        return tally.value()
 
 
 def basic_measures() -> list[Measure]:
@@ -94,11 +132,8 @@ def _same(faces: Tensor) -> Tensor:
     return faces
 
 
-def _mean(
-    measure: Callable[[Tensor, Tensor], Tensor], view: Callable[[Tensor], Tensor]
-) -> Callable[[Sequence[Face], Sequence[Face]], float]:
-    def compute(sr: Sequence[Face], hr: Sequence[Face]) -> float:
-        pairs = zip(sr, hr, strict=True)
-        return float(np.mean([measure(view(to_batch(a)), view(to_batch(b))).item() for a, b in pairs]))
+def _mean(measure: Callable[[Tensor, Tensor], Tensor], view: Callable[[Tensor], Tensor]) -> Callable[[], Tally]:
+    def of_face(sr: Face, hr: Face) -> float:
+        return float(measure(view(to_batch(sr)), view(to_batch(hr))))
 
-    return compute
+    return lambda: Mean(of_face)

@@ -36,13 +36,27 @@ def load_niqe(folder: Path) -> Measure:
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not NIQE's statistics: {error}") from error
 
-    def compute(sr: Sequence[Face], hr: Sequence[Face]) -> float:
-        patches = np.concatenate([patch_features(luma(to_batch(face)).numpy()[0, 0]) for face in sr])
-        spread = np.cov(patches, rowvar=False) if len(patches) > 1 else np.zeros_like(covariance)
-        offset = patches.mean(0) - mean
-        return float(np.sqrt(offset @ np.linalg.pinv((covariance + spread) / 2) @ offset))
+    return Measure("NIQE", False, lambda: _Pool(mean, covariance), smallest=PATCH)
 
-    return Measure("NIQE", False, compute, smallest=PATCH)
+
+class _Pool:
+    """The patches of all SR faces; ``mean`` and ``covariance`` are those of pristine ones."""
+
+    def __init__(self, mean: Array, covariance: Array) -> None:
+        self._mean, self._covariance, self._patches = mean, covariance, np.empty((0, FEATURES))
+
+    def add(self, sr: Sequence[Face], hr: Sequence[Face]) -> None:
+        """Take in SR faces; the HR faces are not looked at."""
+        self._patches = np.concatenate(
+            [self._patches, *(patch_features(luma(to_batch(face)).numpy()[0, 0]) for face in sr)]
+        )
+
+    def value(self) -> float:
+        """Return the distance of the Gaussians."""
+        several = len(self._patches) > 1
+        spread = np.cov(self._patches, rowvar=False) if several else np.zeros_like(self._covariance)
+        offset = self._patches.mean(0) - self._mean
+        return float(np.sqrt(offset @ np.linalg.pinv((self._covariance + spread) / 2) @ offset))
 
 
 def patch_features(y: Array) -> Array:

@@ -1,19 +1,27 @@
 """fsr-eval as a user meets it."""
 
+import copy
 import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from fsr_deploy.bundle import write_info
+from fsr_deploy.cli import scoring
 from fsr_deploy.cli.eval import main
+from fsr_deploy.cli.scoring import System, score_all
 from fsr_deploy.faces import write_faces
 from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import Metadata, save_safetensors
+from fsr_deploy.models.data import open_faces
+from fsr_deploy.models.fid import _Distance
+from fsr_deploy.models.measures import Measure
+from fsr_deploy.models.validation import shrink
 from tests.engines import write_onnx
 from tests.fakes.plans import plan_info, write_bundle
 from tests.networks import register, weights
@@ -133,3 +141,49 @@ def test_what_cannot_be_measured_is_said_in_one_line(arguments, code, message):
     result = evaluate(*arguments)
     assert result.exit_code == code, result.output
     assert message in result.stderr
+
+
+def truth_of(faces):
+    """Return a system that knows the HR faces, 16x16 to 128x128."""
+    known = {shrink([face], 16)[0].tobytes(): face for face in faces}
+    return System("truth", 16, 128, lambda lr: [known[face.tobytes()] for face in lr])
+
+
+def test_equal_faces_have_no_psnr_in_json_and_an_infinite_one_in_the_table():
+    faces = open_faces("faces:2", "test", 128)
+    table = score_all([truth_of([faces.read(0), faces.read(1)])], {}, faces, None, "cpu")
+    table.write(Path("scores"))
+    row = json.loads(Path("scores/scores.json").read_text(), parse_constant=pytest.fail)["rows"][1]
+    assert row["PSNR Y (dB)"] is None and row["SSIM Y"] == 1
+    assert "| truth | inf | 1.0000 |" in Path("scores/scores.md").read_text()
+
+
+def test_few_faces_are_in_memory_at_a_time(monkeypatch):
+    monkeypatch.setattr(scoring, "CHUNK", 3)
+    faces = open_faces("faces:8", "test", 128)
+    sizes = []
+
+    def blocks(lr):
+        sizes.append(len(lr))
+        return [face.repeat(8, 0).repeat(8, 1) for face in lr]
+
+    some = score_all([System("blocks", 16, 128, blocks)], {}, faces, None, "cpu")
+    assert sizes == [3, 3, 2]
+    monkeypatch.setattr(scoring, "CHUNK", 8)
+    every = score_all([System("blocks", 16, 128, blocks)], {}, faces, None, "cpu")
+    assert all(some.rows[name] == pytest.approx(every.rows[name], rel=1e-12) for name in every.rows)
+
+
+def test_a_measure_of_a_whole_set_says_when_the_faces_are_few(monkeypatch):
+    rng = np.random.default_rng(0)
+    project = rng.normal(size=(128 * 128 * 3, 4)) / 255
+    features = _Distance(lambda faces: np.stack([face.ravel() @ project for face in faces]))
+    fid = Measure("FID", False, lambda: copy.deepcopy(features), fewest=2, enough=2048)
+    monkeypatch.setattr(scoring, "find_measures", lambda *arguments: ([fid], {}))
+    alone, three = (scores("pixel.safetensors", "--data", f"faces:{count}") for count in (1, 3))
+    assert alone["left_out"] == {"FID": "wants at least 2 faces"} and "FID" not in alone["rows"][0]
+    assert three["rows"][0]["FID"] >= 0
+    assert three["notes"] == [
+        "FID of 3 faces: below 2048 it depends on how many they are; compare it with values of the same faces only"
+    ]
+    assert "- note: FID of 3 faces" in evaluate("pixel.safetensors", "--data", "faces:3").stdout

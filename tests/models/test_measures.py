@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fsr_deploy.errors import InputError
 from fsr_deploy.faces import faces
-from fsr_deploy.models.fid import frechet_distance
+from fsr_deploy.models.fid import Moments, frechet_distance
 from fsr_deploy.models.lpips import ALEXNET, LINEAR, WIDTHS
 from fsr_deploy.models.measure_set import find_measures
 from fsr_deploy.models.measures import basic_measures, luma, to_batch
@@ -185,8 +185,17 @@ def test_frechet_distance_is_that_of_the_matrix_square_root():
     a, b = rng.normal(0, 1, (200, 8)), rng.normal(0.5, 2, (300, 8)) @ rng.normal(0, 1, (8, 8))
     ca, cb = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(ca + cb - 2 * linalg.sqrtm(ca @ cb).real)
-    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
-    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+    first, second = (Moments().add(x[:70]).add(x[70:]) for x in (a, b))
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(first, first) == pytest.approx(0, abs=1e-6)
+
+
+def test_faces_that_come_in_batches_are_measured_as_all_together(weights):
+    for measure in find_measures(weights, 128, CPU)[0]:
+        tally = measure.start()
+        for face, truth in zip(*PAIRS["bicubic"], strict=True):
+            tally.add([face], [truth])
+        assert tally.value() == pytest.approx(measure.compute(*PAIRS["bicubic"]), rel=1e-9)
 
 
 @pytest.mark.skipif(find_spec("torch_fidelity") is not None, reason="torch-fidelity is installed")

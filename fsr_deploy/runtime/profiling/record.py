@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from fsr_deploy.runtime.profiling.stages import Stages
 from fsr_deploy.runtime.profiling.statistics import Estimate, Latency
 from fsr_deploy.runtime.profiling.timing import WarmUp
 from fsr_deploy.runtime.profiling.yardstick import Ceilings
-from fsr_deploy.schema import decode, read_json
+from fsr_deploy.schema import decode, json_text, read_json
 
 SCHEMA_VERSION = 1
 
@@ -120,7 +119,7 @@ class Profile:
 
 def to_json(profile: Profile) -> str:
     """Return the profile as ``profile.json`` has it."""
-    return json.dumps(asdict(profile), indent=1, allow_nan=False) + "\n"
+    return json_text(asdict(profile), indent=1) + "\n"
 
 
 def read_profile(path: Path) -> Profile:
