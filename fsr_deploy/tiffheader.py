@@ -83,4 +83,6 @@ class _Directory:
         return self.content[start : start + count] if start + count <= len(self.content) else b""
 
     def _unpack(self, form: str, position: int) -> int:
+        if position > len(self.content):  # 64 bits may be more than struct takes
+            raise struct.error("beyond the end")
         return int(struct.unpack_from(self.order + form, self.content, position)[0])

@@ -314,6 +314,12 @@ def test_opencv_is_loaded_in_one_place():
     assert users == ["opencv.py"]
 
 
+def test_a_tiff_whose_directory_lies_beyond_its_end_is_truncated():
+    for offset in (40, 1 << 31, (1 << 64) - 1):
+        with pytest.raises(InputError, match="f: truncated"):
+            decode_frame(b"II+\0\x08\0\0\0" + struct.pack("<Q", offset) + bytes(8), "f")
+
+
 BOMBS = {
     "PNG": png_bomb(40000, 40000),
     "JPEG": b"\xff\xd8\xff\xc0\0\x11\x08" + struct.pack(">HH", 40000, 40000) + bytes(10) + b"\xff\xda\0\2\xff\xd9",
