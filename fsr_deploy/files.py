@@ -24,17 +24,14 @@ class CannotWrite(InputError):
         self.number = number
 
 
-def read_file(path: Path, limit: int | None = None) -> bytes:
-    """Return a regular file's content; raises InputError where it cannot be read or has more than ``limit`` bytes."""
+def read_file(path: Path) -> bytes:
+    """Return a regular file's content; raises InputError where it cannot be read."""
     try:
         handle = os.open(path, _READ)
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
             raise InputError(f"{path}: not a file")
         with os.fdopen(handle, "rb") as stream:
-            if limit is not None and found.st_size > limit:
-                raise InputError(f"{path}: larger than {limit >> 20} MiB")
             return stream.read()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error

@@ -59,7 +59,22 @@ class Frame:
 
 def read_frame(path: str | Path, upright: bool = True) -> RGB:
     """Read an image file as (H, W, 3) uint8 RGB; see ``decode_frame``."""
-    return decode_frame(read_file(Path(path), MAX_FILE_BYTES), path, upright).pixels
+    return decode_frame(read_picture(Path(path)), path, upright).pixels
+
+
+def read_picture(path: Path) -> bytes:
+    """Return the content of an image file; raises InputError where it cannot be read or is over MAX_FILE_BYTES."""
+    if file_bytes(path) > MAX_FILE_BYTES:
+        raise InputError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB")
+    return read_file(path)
+
+
+def file_bytes(path: Path) -> int:
+    """Return a file's size in bytes, 0 for one that cannot be looked at; reading it says why."""
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return 0
 
 
 def frame_header(content: bytes, name: str | Path) -> ImageHeader:

@@ -14,8 +14,7 @@ from torch.utils.data import Dataset, Sampler
 from fsr_deploy.console import warn
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.faces import draw_face
-from fsr_deploy.files import read_file
-from fsr_deploy.images import MAX_FILE_BYTES, frame_header, read_frame
+from fsr_deploy.images import frame_header, read_frame, read_picture
 from fsr_deploy.models.degradation import to_pair
 from fsr_deploy.models.layouts import FaceFile, find_faces, refuse_unknown_layout
 from fsr_deploy.pillow import Image
@@ -133,7 +132,7 @@ def _stored_size(path: Path) -> tuple[int, int]:
                 return picture.size
     except (OSError, ValueError, Image.DecompressionBombError):
         pass  # Pillow may lack what we read
-    header = frame_header(read_file(path, MAX_FILE_BYTES), path)
+    header = frame_header(read_picture(path), path)
     return header.width, header.height
 
 

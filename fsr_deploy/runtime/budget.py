@@ -6,9 +6,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# Too little to be worth waiting or counting: a thread for each core, and more, may hold it.
+SMALL = 1 << 20
+
 
 class ByteBudget:
-    """So many bytes for all threads; who wants more than that gets it when nobody else holds any."""
+    """So many bytes for all threads; who wants more than that gets it when nobody else holds any.
+
+    Less than SMALL is not counted.
+    """
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -18,6 +24,9 @@ class ByteBudget:
     @contextmanager
     def hold(self, count: int) -> Iterator[None]:
         """Wait for room and hold ``count`` bytes while the block runs."""
+        if count < SMALL:
+            yield
+            return
         with self._changed:
             self._changed.wait_for(lambda: self._held == 0 or self._held + count <= self.total)
             self._held += count

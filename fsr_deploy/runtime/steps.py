@@ -13,9 +13,8 @@ import numpy as np
 
 from fsr_deploy.colour import Change
 from fsr_deploy.errors import InputError, MissingError
-from fsr_deploy.files import read_file, status
 from fsr_deploy.imageheader import ImageHeader
-from fsr_deploy.images import MAX_FILE_BYTES, decode_frame, decoding_bytes, frame_header
+from fsr_deploy.images import decode_frame, decoding_bytes, file_bytes, frame_header, read_picture
 from fsr_deploy.resize import Face, Fit, lr_face
 from fsr_deploy.runtime.budget import ByteBudget
 from fsr_deploy.runtime.jobs import Job
@@ -84,8 +83,8 @@ class Load:
     def __call__(self, job: Job) -> Loaded | AlreadyDone | Failed:
         """Read a frame; never raises for what is wrong with it."""
         try:
-            with self.reading.hold(_size(job.source)):
-                return self._load(job, read_file(job.source, MAX_FILE_BYTES))
+            with self.reading.hold(file_bytes(job.source)):
+                return self._load(job, read_picture(job.source))
         except InputError as error:
             return Failed(job.source, str(error))
 
@@ -103,12 +102,6 @@ class Load:
         # A copy, because a part of a frame would keep all of it.
         face = np.array(lr_face(frame.pixels, self.engine.lr_shape, self.fit))
         return Loaded(job, sha256, face, frame.pixels.shape[:2], frame.changes)
-
-
-def _size(path: Path) -> int:
-    """Return a file's size in bytes, 0 for one that cannot be read, as reading it will say."""
-    found = status(path)
-    return found.st_size if found else 0
 
 
 class Upscale:

@@ -35,11 +35,11 @@ class Meter:
 
 
 def hold(counts: list[int]) -> Meter:
-    """Let eight threads hold so many bytes of a hundred, each for a moment."""
-    budget, meter = ByteBudget(100), Meter()
+    """Let eight threads hold so many MiB of a hundred, each for a moment."""
+    budget, meter = ByteBudget(100 << 20), Meter()
 
     def work(count: int) -> None:
-        with budget.hold(count):
+        with budget.hold(count << 20):
             meter.come(count)
             time.sleep(0.001)
             meter.go(count)
@@ -59,10 +59,16 @@ def test_what_is_larger_than_the_budget_is_held_alone():
     assert (meter.most, meter.parts) == (500, 1)
 
 
+def test_little_is_not_waited_for():
+    budget = ByteBudget(1)
+    with budget.hold(1 << 30), budget.hold(1000):
+        pass
+
+
 def test_a_failure_gives_back_what_it_held():
     budget = ByteBudget(1)
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError), budget.hold(5):
+        with pytest.raises(ZeroDivisionError), budget.hold(1 << 30):
             1 / 0  # noqa: B018
 
 
@@ -72,7 +78,7 @@ def test_pictures_are_decoded_side_by_side_as_far_as_the_budget_goes(
 ):
     paths = [tmp_path / f"{index}.png" for index in range(12)]
     for path in paths:
-        write_frame(path, np.zeros((50, 40, 3), np.uint8))
+        write_frame(path, np.zeros((500, 400, 3), np.uint8))
     room = decoding_bytes(frame_header(paths[0].read_bytes(), "f")) * pictures
     meter = Meter()
 
