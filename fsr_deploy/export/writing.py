@@ -49,6 +49,7 @@ def write_graph(
         batches=options.batches,
         precision=options.precision,
         opset=options.opset or DEFAULT_OPSETS[options.precision],
+        target=target,
         metadata={"model": source.name, "trained": str(source.trained).lower()},
         scale=source.scale,
     )

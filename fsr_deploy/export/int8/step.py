@@ -32,13 +32,15 @@ from fsr_deploy.schema import decode, read_json
 class Quantisation:
     """A graph that can be written in INT8: ``plan`` says how, ``table`` lists its modules, ``judge`` rates faces.
 
-    ``precision`` is "int8", or "int8+fp16" with the ``islands`` of the FP16 graph, what stays in FP32 there.
+    ``target`` is what it is written for. ``precision`` is "int8", or "int8+fp16" with the ``islands`` of the FP16
+    graph, what stays in FP32 there.
     """
 
     plan: Plan
     table: ModuleTable
     judge: Judge
     io: Io = "uint8"
+    target: Target = "tensorrt"
     precision: str = "int8"
     islands: PrecisionMap = field(default_factory=dict)
 
@@ -48,7 +50,8 @@ class Quantisation:
             self.plan, self.table, self.judge, budget, repaired=repaired, ranking=lambda: self._ranking
         )
         onnx.checker.check_model(graph, full_check=True)
-        check_operators(graph)
+        if self.target == "tensorrt":
+            check_operators(graph)
         for entry in graph.metadata_props:
             entry.value = self.precision if entry.key == "fsr.precision" else entry.value
         path.write_bytes(graph.SerializeToString(deterministic=True))
@@ -99,4 +102,4 @@ def prepare_int8(
     calibration = calibration_faces(options.calib, options.images, source.lr_size, source.scale, io)
     table: ModuleTable = decode(ModuleTable, read_json(path.with_name(LAYERS_NAME)), "")
     plan = make_plan(onnx.load(path), table, float_modules, calibration, options.calibrator, timed=timed)
-    return Quantisation(plan, table, Judge(reference.inputs, reference.outputs, reference.truth), io)
+    return Quantisation(plan, table, Judge(reference.inputs, reference.outputs, reference.truth), io, target)
