@@ -15,17 +15,14 @@ from onnx import ModelProto, NodeProto, helper
 from torch import nn
 
 from fsr_deploy import __version__
-from fsr_deploy.errors import InputError, UsageError
+from fsr_deploy.errors import InputError
 from fsr_deploy.export import opset17
 from fsr_deploy.export.deploy import Deployable
 from fsr_deploy.export.operators import faults
+from fsr_deploy.export.options import BF16_OPSET, EXPORT_OPSET, check_opset
 from fsr_deploy.export.rewrites import Target
 
 INPUT, OUTPUT, BATCH = "lr", "sr", "N"
-EXPORT_OPSET = 18
-MIXED_OPSET = 19
-BF16_OPSET = 22
-OPSETS = (opset17.OPSET, EXPORT_OPSET, MIXED_OPSET, BF16_OPSET)
 SCOPES = "pkg.torch.onnx.name_scopes"
 NO_MODULE = "_empty_nn_module_stack"  # the exporter's word for what it adds itself
 
@@ -51,13 +48,8 @@ def export_onnx(
     that does not exist or does not go with the precision, and InputError for a graph for TensorRT that its parser would
     not take.
     """
-    if opset not in OPSETS:
-        raise UsageError(f"opset {opset} cannot be written; there are {', '.join(map(str, OPSETS))}")
+    check_opset(opset, precision)
     if precision == "bf16":
-        if opset < EXPORT_OPSET:
-            raise UsageError(
-                f"bf16 needs opset {BF16_OPSET} or newer and TensorRT 10: leave opset {opset} out or take fp16"
-            )
         opset = BF16_OPSET
     model = _trace(deployable, lr_size, scale, max(opset, EXPORT_OPSET))
     _ask_for_shapes_after_the_cast(model)

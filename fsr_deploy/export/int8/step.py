@@ -9,14 +9,12 @@ from pathlib import Path
 import onnx
 
 from fsr_deploy.bundle import LAYERS_NAME
-from fsr_deploy.errors import UsageError
 from fsr_deploy.export.blocks import in_network, innermost
 from fsr_deploy.export.deploy import Io
 from fsr_deploy.export.graph import check_operators
 from fsr_deploy.export.int8.faces import calibration_faces
 from fsr_deploy.export.int8.options import Int8Options
 from fsr_deploy.export.int8.post_training import Plan, damages, make_plan, quantise
-from fsr_deploy.export.int8.thresholds import CALIBRATORS
 from fsr_deploy.export.parity import Budget
 from fsr_deploy.export.precision import PrecisionMap, precision_map
 from fsr_deploy.export.quality import Judge
@@ -94,8 +92,6 @@ def prepare_int8(
 
     ``timed`` chooses those that are faster in INT8 on this CPU.
     """
-    if options.calibrator not in CALIBRATORS:
-        raise UsageError(f"--calibrator {options.calibrator}: not one of {', '.join(CALIBRATORS)}")
     prefix = "network." if io == "uint8" else ""
     kept = precision_map(rewrite(source.network, target), "fp16")
     float_modules = {f"{prefix}{name}": entry["reason"] for name, entry in kept.items()}
