@@ -13,9 +13,7 @@ from typing import Annotated
 
 import typer
 
-from fsr_deploy.export.graph import EXPORT_OPSET
-from fsr_deploy.export.options import ExportOptions
-from fsr_deploy.export.parity import BUDGETS
+from fsr_deploy.export.options import EXPORT_OPSET, ExportOptions
 from fsr_deploy.export.pipeline import export
 
 MODELS = "aminet,aminet-s,mfspnet"
@@ -40,7 +38,6 @@ def main(
                     batches=BATCHES,
                     target="tensorrt",
                     opset=EXPORT_OPSET if precision == "bf16" else OPSET,
-                    budget=BUDGETS[precision],
                     output=output / f"{model}-{precision.replace('+', '-')}",
                 )
             )

@@ -10,7 +10,7 @@ import hashlib
 import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fsr_deploy.errors import InputError
 from fsr_deploy.schema import decode, json_text, read_json
@@ -26,7 +26,8 @@ PICTURE_NAME = "parity.png"
 LAYERS_NAME = "layers.json"
 MIXED = "int8+fp16"  # convolutions in INT8 where that is harmless, FP16 elsewhere
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", MIXED)
-IO_KINDS = ("uint8", "float")
+Io = Literal["uint8", "float"]  # what an engine takes and gives, see BundleInfo
+IO_KINDS: tuple[Io, ...] = ("uint8", "float")
 LR_RECIPE = "pillow-bicubic"  # how LR faces are made, see resize.py; an engine is worth what it promises on such only
 MIN_LR_SIZE, MAX_LR_SIZE = 4, 512  # the sides of LR faces that fsr-export takes
 TARGETS = ("onnxruntime", "tensorrt")  # what a graph is written for

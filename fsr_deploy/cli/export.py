@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -13,11 +13,9 @@ from fsr_deploy.errors import UsageError
 from fsr_deploy.imports import load, one_onnxruntime
 
 if TYPE_CHECKING:
-    from fsr_deploy.bundle import Bundle
+    from fsr_deploy.bundle import Bundle, Io
     from fsr_deploy.export.options import ExportOptions
     from fsr_deploy.export.tensorrt_config import PlanOptions
-
-MAX_BATCH = 4096
 
 
 @command
@@ -143,18 +141,12 @@ def main(
     if model is None:
         raise UsageError("name a MODEL or a CHECKPOINT to export; --list shows the models")
     precision = _precision(fp16=fp16, bf16=bf16, int8=int8)
-    if not int8 and calib:
-        raise UsageError("--calib says how INT8 is made; give --int8 too")
-    if precision == "fp32" and (analyze or not repair):
-        raise UsageError("--analyze and --no-repair are about a reduced precision; give --fp16, --bf16 or --int8 too")
-    batches = _batches("--batch", batch)
-    refuse_unknown("--io", io, ("uint8", "float"))
     from fsr_deploy.export.int8.options import Int8Options
 
     load("onnxruntime", one_onnxruntime("export"))  # known before minutes are spent
     from fsr_deploy.export.options import ExportOptions
     from fsr_deploy.export.parity import budget_for
-    from fsr_deploy.export.pipeline import export
+    from fsr_deploy.export.tensorrt_config import batch_range
 
     options = ExportOptions(
         model=model,
@@ -162,10 +154,10 @@ def main(
         key=key,
         precision=precision,
         lr_size=lr_size,
-        batches=batches,
+        batches=batch_range("--batch", batch),
         target=target,
         with_plan=with_plan,
-        io="float" if io == "float" else "uint8",
+        io=cast("Io", io),
         opset=opset,
         faces=faces,
         budget=budget_for(precision, budget_db, budget_levels, budget_loss),
@@ -176,6 +168,8 @@ def main(
         force=force,
         output=output,
     )
+    from fsr_deploy.export.pipeline import export  # PyTorch takes seconds: wrong options are told before
+
     bundle = export(options)
     _say_next(bundle, options)
     if json:
@@ -202,14 +196,14 @@ def _plan_options(
     timing_cache: Path | None,
     device: str,
 ) -> PlanOptions:
-    from fsr_deploy.export.tensorrt_config import HARDWARE, PlanOptions
+    from fsr_deploy.export.tensorrt_config import HARDWARE, PlanOptions, batch_range
     from fsr_deploy.runtime.engines import parse_device
 
     refuse_unknown("--hardware", hardware, tuple(name.replace("_", "-") for name in HARDWARE))
     if not parse_device(device).startswith("cuda:"):
         raise UsageError(f"--device {device}: a plan is built for a GPU; name cuda:0, cuda:1 ...")
     return PlanOptions(
-        profiles=tuple(_batches("--profile", text) for text in profiles),
+        profiles=tuple(batch_range("--profile", text) for text in profiles),
         workspace_gib=workspace,
         level=level,
         hardware=hardware.replace("-", "_"),
@@ -227,16 +221,6 @@ def _rebuild(directory: Path, plan: PlanOptions, *, force: bool, json: bool) -> 
     _say_next(bundle)
     if json:
         print_json(_summary(bundle))
-
-
-def _batches(option: str, text: str) -> tuple[int, int, int]:
-    parts = text.split(",")
-    sizes = [int(part) for part in parts if part.strip().isdecimal()]
-    if len(sizes) == len(parts) and len(sizes) in (1, 3):
-        low, best, high = sizes * (3 // len(sizes))
-        if 1 <= low <= best <= high <= MAX_BATCH:
-            return low, best, high
-    raise UsageError(f"{option} {text}: not MIN,OPT,MAX in rising order from 1 to {MAX_BATCH}, for example 1,8,32")
 
 
 def _list(json: bool) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from fsr_deploy.bundle import Io
 from fsr_deploy.export.bicubic import Bicubic
 from fsr_deploy.export.precision import PrecisionMap, cast, precision_map
 from fsr_deploy.export.rewrites import Target, rewrite
-
-Io = Literal["uint8", "float"]
 
 
 class Deployable(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import logging
 import warnings
 from collections.abc import Mapping
@@ -14,17 +15,16 @@ from onnx import ModelProto, NodeProto, helper
 from torch import nn
 
 from fsr_deploy import __version__
-from fsr_deploy.errors import InputError, UsageError
+from fsr_deploy.errors import InputError
 from fsr_deploy.export import opset17
 from fsr_deploy.export.deploy import Deployable
 from fsr_deploy.export.operators import faults
+from fsr_deploy.export.options import BF16_OPSET, EXPORT_OPSET, check_opset
+from fsr_deploy.export.rewrites import Target
 
 INPUT, OUTPUT, BATCH = "lr", "sr", "N"
-EXPORT_OPSET = 18
-MIXED_OPSET = 19
-BF16_OPSET = 22
-OPSETS = (opset17.OPSET, EXPORT_OPSET, MIXED_OPSET, BF16_OPSET)
 SCOPES = "pkg.torch.onnx.name_scopes"
+NO_MODULE = "_empty_nn_module_stack"  # the exporter's word for what it adds itself
 
 
 def export_onnx(
@@ -35,6 +35,7 @@ def export_onnx(
     batches: tuple[int, int, int],
     precision: str,
     opset: int = EXPORT_OPSET,
+    target: Target = "tensorrt",
     metadata: Mapping[str, str] | None = None,
     scale: int = 8,
 ) -> None:
@@ -44,18 +45,14 @@ def export_onnx(
     ("model", "trained", ...), in the file's metadata under ``fsr.``. ``opset`` 17 is for TensorRT 8.6, which ignores
     the axes input that reductions have since 18; 19 is the first whose QuantizeLinear takes FP16; "bf16" is always
     written with 22, the first whose Conv takes it. The same weights give the same bytes. Raises UsageError for an opset
-    that does not exist or does not go with the precision, and InputError for a network that TensorRT's parser would
+    that does not exist or does not go with the precision, and InputError for a graph for TensorRT that its parser would
     not take.
     """
-    if opset not in OPSETS:
-        raise UsageError(f"opset {opset} cannot be written; there are {', '.join(map(str, OPSETS))}")
+    check_opset(opset, precision)
     if precision == "bf16":
-        if opset < EXPORT_OPSET:
-            raise UsageError(
-                f"bf16 needs opset {BF16_OPSET} or newer and TensorRT 10: leave opset {opset} out or take fp16"
-            )
         opset = BF16_OPSET
     model = _trace(deployable, lr_size, scale, max(opset, EXPORT_OPSET))
+    _ask_for_shapes_after_the_cast(model)
     _name_nodes(model)
     _name_tensors(model)
     _strip(model)
@@ -65,8 +62,9 @@ def export_onnx(
     model.ir_version = helper.find_min_ir_version_for(model.opset_import)
     facts = {"precision": precision, "batches": ",".join(map(str, batches)), **(metadata or {})}
     helper.set_model_props(model, {f"fsr.{key}": value for key, value in sorted(facts.items())})
-    onnx.checker.check_model(model, full_check=True)
-    check_operators(model)
+    if target == "tensorrt":
+        check_operators(model)
+    _check(model, opset)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
@@ -75,7 +73,31 @@ def check_operators(model: ModelProto) -> None:
     found = sorted({f"{module_of(name) or 'the graph'}: {fault}" for name, fault in faults(model)})
     if found:
         lines = "\n  ".join(found)
-        raise InputError(f"TensorRT's parser does not take this network; write these modules differently:\n  {lines}")
+        raise InputError(
+            "TensorRT's parser does not take this network; write these modules differently, or export it with "
+            f"--target onnxruntime:\n  {lines}"
+        )
+
+
+def _check(model: ModelProto, opset: int) -> None:
+    """Raise InputError, with the modules, for a graph that is none of its opset."""
+    missing = {
+        f"{module_of(node.name) or 'the graph'}: {node.op_type}"
+        for node in model.graph.node
+        if onnx.defs.has(node.op_type, node.domain) and not onnx.defs.has(node.op_type, opset, node.domain)
+    }
+    if missing:
+        raise InputError(
+            f"opset {opset} lacks operators of this network, give a later --opset: {', '.join(sorted(missing))}"
+        )
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"no valid graph comes of this network, types or shapes do not go together: {reason}; "
+            "write that operation differently"
+        ) from error
 
 
 def module_of(node_name: str) -> str:
@@ -114,6 +136,21 @@ def _trace(deployable: nn.Module, lr_size: int, scale: int, opset: int) -> Model
     return model
 
 
+def _ask_for_shapes_after_the_cast(model: ModelProto) -> None:
+    """Let a network that asks for its batch size ask the float tensor: TensorRT takes nothing but a Cast on uint8."""
+    first = model.graph.input[0]
+    asking = [node for node in model.graph.node if node.op_type == "Shape" and node.input[0] == first.name]
+    casts = [node for node in model.graph.node if node.op_type == "Cast" and node.input[0] == first.name]
+    if not asking or not casts:
+        return
+    for node in asking:
+        node.input[0] = casts[0].output[0]
+    others = [node for node in model.graph.node if node.output != casts[0].output]
+    ordered = [copy.deepcopy(node) for node in (casts[0], *others)]
+    del model.graph.node[:]
+    model.graph.node.extend(ordered)
+
+
 def _name_nodes(model: ModelProto) -> None:
     """Name each node "module.path/OpType_index"; a node without a scope gets that of the node it reads."""
     module_from: dict[str, str] = {}
@@ -142,7 +179,10 @@ def _scope(node: NodeProto) -> str | None:
     """Return the innermost module that the exporter recorded for a node, None where it recorded none."""
     for entry in node.metadata_props:
         if entry.key == SCOPES:
-            modules = [scope for scope in ast.literal_eval(entry.value)[:-1] if scope]
+            scopes = ast.literal_eval(entry.value)[:-1]
+            if any(scope.startswith(NO_MODULE) for scope in scopes):
+                return None
+            modules = [scope for scope in scopes if scope]
             return modules[-1] if modules else ""
     return None
 

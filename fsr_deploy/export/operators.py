@@ -1,7 +1,8 @@
-"""The operators that TensorRT's ONNX parser takes, checked at every export, so that no plan fails later.
+"""The operators that TensorRT's ONNX parser takes, checked for every graph that is written for it: no plan fails later.
 
-From the parser's operator documentation and sources, 8.6 to 10. Some things are refused there with a message, others
-are computed wrongly without one: both are found here.
+From the parser's operator documentation (onnx-tensorrt, docs/operators.md) and sources of 8.6 of May 2023 and 10.1 of
+June 2024; later releases take more. Some things are refused there with a message, others are computed wrongly without
+one: both are found here.
 """
 
 from __future__ import annotations
@@ -16,25 +17,32 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape
 from fsr_deploy.export import opset17
 
 _TAKEN = """
-    Abs Add And AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv ConvTranspose Cos
-    DepthToSpace DequantizeLinear Div Einsum Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gemm
-    GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual HardSigmoid HardSwish Identity InstanceNormalization
-    LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max MaxPool Mean Min Mul Neg Not Or PRelu Pad
-    Pow QuantizeLinear Reciprocal ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
-    Relu Reshape Resize Round Selu Shape Sigmoid Sign Sin Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt
-    Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where
+    Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Celu
+    Clip Concat Constant ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace DequantizeLinear Div
+    Dropout Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor GRU Gather GatherElements GatherND Gemm
+    GlobalAveragePool GlobalLpPool GlobalMaxPool Greater GreaterOrEqual GridSample GroupNormalization
+    HardSigmoid HardSwish Identity If InstanceNormalization IsInf IsNaN LRN LSTM LayerNormalization LeakyRelu
+    Less LessOrEqual Log LogSoftmax Loop LpNormalization LpPool MatMul Max MaxPool Mean
+    MeanVarianceNormalization Min Mod Mul Neg NonMaxSuppression NonZero Not OneHot Or PRelu Pad Pow
+    QuantizeLinear RNN RandomNormal RandomNormalLike RandomUniform RandomUniformLike Range Reciprocal ReduceL1
+    ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
+    Relu Reshape Resize ReverseSequence RoiAlign Round Scan ScatterElements ScatterND Selu Shape Shrink Sigmoid
+    Sign Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan Tanh
+    ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where Xor
 """
 TAKEN = frozenset(_TAKEN.split())
-TAKEN_AFTER_8_6 = frozenset({"Gelu", "GroupNormalization"})
+TAKEN_AFTER_8_6 = frozenset({"CastLike", "DeformConv", "Gelu", "Hardmax", "Mish"})
+MOST_OF_TOPK = 3839
 RESIZE = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 
 
 @dataclass(frozen=True)
 class _Graph:
-    """What the rules look up: element types by tensor name, constants, the names at the graph's rim."""
+    """What the rules look up: element types and ranks by tensor name, constants, the names at the graph's rim."""
 
     opset: int
     types: Mapping[str, int]
+    ranks: Mapping[str, int]
     constants: Mapping[str, NDArray[np.generic]]
     rim: frozenset[str]
 
@@ -56,6 +64,7 @@ def _facts(model: ModelProto) -> _Graph:
     return _Graph(
         opset=next(entry.version for entry in model.opset_import if not entry.domain),
         types=types,
+        ranks={v.name: len(v.type.tensor_type.shape.dim) for v in values if v.type.tensor_type.HasField("shape")},
         constants={tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer},
         rim=frozenset(value.name for value in (*graph.input, *graph.output)),
     )
@@ -98,6 +107,18 @@ def _no_indices(node: NodeProto, graph: _Graph) -> str | None:
     return "with indices" if len(node.output) > 1 and node.output[1] else None
 
 
+def _sorted_few(node: NodeProto, graph: _Graph) -> str | None:
+    given = {attribute.name: attribute.i for attribute in node.attribute}
+    count = np.asarray(graph.constants.get(node.input[1], 0), np.int64)
+    if not given.get("sorted", 1):
+        return "without sorting"
+    return f"of more than {MOST_OF_TOPK} values" if np.any(count > MOST_OF_TOPK) else None
+
+
+def _of_images(node: NodeProto, graph: _Graph) -> str | None:
+    return None if graph.ranks.get(node.input[0], 4) == 4 else "of other than (N, C, H, W)"
+
+
 def _symmetric(node: NodeProto, graph: _Graph) -> str | None:
     scale = graph.constants.get(node.input[1])
     if scale is None or not (np.asarray(scale, np.float64) > 0).all():
@@ -112,6 +133,8 @@ _Rule = Callable[[NodeProto, _Graph], str | None]
 _RULES: dict[str, tuple[_Rule, ...]] = {
     "Resize": (_nearest_only,),
     "MaxPool": (_no_indices,),
+    "TopK": (_sorted_few,),
+    "GridSample": (_of_images,),
     "QuantizeLinear": (_symmetric,),
     "DequantizeLinear": (_symmetric,),
 }

@@ -19,7 +19,7 @@ from fsr_deploy.export.int8.post_training import Plan
 from fsr_deploy.export.int8.running import run_graph
 from fsr_deploy.export.int8.step import Quantisation, prepare_int8
 from fsr_deploy.export.islands import fp32_modules
-from fsr_deploy.export.options import UNTYPED_OPSET, ExportOptions, fp16_part
+from fsr_deploy.export.options import UNTYPED_OPSET, ExportOptions, fp16_part, in_precision
 from fsr_deploy.export.precision import PrecisionMap
 from fsr_deploy.export.quality import Judge
 from fsr_deploy.export.reference import Reference
@@ -73,7 +73,7 @@ def to_mixed(
         kept = repair_half(options, Half(fp16_part(options), source, target, judge), directory, kept)
     with tempfile.TemporaryDirectory() as folder:
         full = Path(folder) / ONNX_NAME
-        write_graph(replace(options, precision="int8", opset=None), source, target, full)
+        write_graph(in_precision(options, "int8"), source, target, full)
         found = prepare_int8(full, source, reference, options.int8, io=options.io, target=target, timed=False)
     if options.opset == UNTYPED_OPSET:
         plan: Plan = untyped_plan(found.plan, fp32_modules(kept, options.io))

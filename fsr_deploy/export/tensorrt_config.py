@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from fsr_deploy.errors import InputError, MissingError
+from fsr_deploy.errors import InputError, MissingError, UsageError
 from fsr_deploy.runtime.tensorrt_library import said
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ HARDWARE = ("none", "same_compute_capability", "ampere_plus")
 LEVELS = range(6)
 OWN_TACTICS = ("EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS")
 PROFILE_SHARING = "PROFILE_SHARING_0806"
+
+MAX_BATCH = 4096
 
 Range = tuple[int, int, int]
 
@@ -39,6 +41,17 @@ class PlanOptions:
     version_compatible: bool = False
     timing_cache: Path | None = None
     device: int = 0
+
+
+def batch_range(option: str, text: str) -> Range:
+    """Return "1,8,32" as (min, opt, max), one number as all three; raises UsageError for anything else."""
+    parts = text.split(",")
+    sizes = [int(part) for part in parts if part.strip().isdecimal()]
+    if len(sizes) == len(parts) and len(sizes) in (1, 3):
+        low, best, high = sizes * (3 // len(sizes))
+        if 1 <= low <= best <= high <= MAX_BATCH:
+            return low, best, high
+    raise UsageError(f"{option} {text}: not MIN,OPT,MAX in rising order from 1 to {MAX_BATCH}, for example 1,8,32")
 
 
 def make_config(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -14,7 +13,7 @@ from fsr_deploy.bundle import LAYERS_NAME, ONNX_NAME
 from fsr_deploy.export.costs import write_layers
 from fsr_deploy.export.deploy import prepare
 from fsr_deploy.export.graph import export_onnx
-from fsr_deploy.export.options import DEFAULT_OPSETS, ExportOptions
+from fsr_deploy.export.options import DEFAULT_OPSETS, ExportOptions, in_precision
 from fsr_deploy.export.precision import PrecisionMap
 from fsr_deploy.export.rewrites import Target
 from fsr_deploy.export.source import Source
@@ -49,6 +48,7 @@ def write_graph(
         batches=options.batches,
         precision=options.precision,
         opset=options.opset or DEFAULT_OPSETS[options.precision],
+        target=target,
         metadata={"model": source.name, "trained": str(source.trained).lower()},
         scale=source.scale,
     )
@@ -64,7 +64,7 @@ def graph_in(precision: str, options: ExportOptions, source: Source, target: Tar
     """Return the graph of the same network in another precision."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ONNX_NAME
-        write_graph(replace(options, precision=precision, opset=None), source, target, path)
+        write_graph(in_precision(options, precision), source, target, path)
         return onnx.load(path)
 
 

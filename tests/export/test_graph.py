@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.export.deploy import Deployable, prepare
@@ -65,7 +66,14 @@ def export(network: nn.Module, path: Path, precision: str = "fp32", opset: int =
         deployable, _ = prepare(network, lr_size=LR_SIZE, precision=precision, **options)
         facts = {"model": "small", "trained": "false"}
         export_onnx(
-            deployable, path, lr_size=LR_SIZE, batches=(1, 5, 32), precision=precision, opset=opset, metadata=facts
+            deployable,
+            path,
+            lr_size=LR_SIZE,
+            batches=(1, 5, 32),
+            precision=precision,
+            opset=opset,
+            metadata=facts,
+            target=options.get("target", "tensorrt"),
         )
     return path
 
@@ -121,13 +129,12 @@ def test_bf16_is_typed_and_written_with_the_opset_that_knows_it(network: nn.Modu
 
 
 @pytest.mark.parametrize(
-    ("name", "precision", "opset", "ir"),
-    [("17", "fp32", 17, 8), ("tensorrt", "fp32", 18, 8), ("19", "fp16", 19, 9), ("bf16", "bf16", 22, 10)],
+    ("precision", "opset", "ir"), [("fp32", 17, 8), ("fp32", 18, 8), ("fp16", 19, 9), ("bf16", 22, 10)]
 )
 def test_a_file_asks_for_no_newer_format_than_its_operators_need(
-    network: nn.Module, folder: Path, name: str, precision: str, opset: int, ir: int
+    tmp_path: Path, precision: str, opset: int, ir: int
 ) -> None:
-    model = onnx.load(export(network, folder / f"{name}.onnx", precision, opset, target="tensorrt"))
+    model = onnx.load(export(Pixel().eval(), tmp_path / "pixel.onnx", precision, opset))
     assert (model.opset_import[0].version, model.ir_version) == (opset, ir)
     onnx.checker.check_model(model, full_check=True)
 
@@ -199,6 +206,68 @@ def test_a_network_that_tensorrt_would_not_take_is_refused_with_its_module(tmp_p
 
     with pytest.raises(InputError, match="network: Resize other than nearest"):
         export(Smooth().eval(), tmp_path / "smooth.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+class Sampled(Pixel):
+    """Asks for its batch size, and samples its input where a convolution says."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        grid = F.affine_grid(torch.eye(2, 3).expand(x.shape[0], 2, 3), list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid + 0.001 * self.body(x)[:, :2].permute(0, 2, 3, 1), align_corners=False)
+
+
+class Largest(Pixel):
+    """Keeps the largest two of four channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body[1:](self.body[0](x).topk(4, dim=1).values)
+
+
+class Folded(Pixel):
+    """Puts patches together, for which TensorRT has no operator and opset 17 neither."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.fold(F.unfold(super().forward(x), 3, padding=1), x.shape[-2:], 3, padding=1) / 9
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "opset"),
+    [
+        (Sampled, "onnxruntime", 17),
+        (Sampled, "tensorrt", 17),
+        (Largest, "tensorrt", 18),
+        (Folded, "onnxruntime", 18),
+    ],
+)
+def test_a_network_is_held_to_the_operators_of_its_target_alone(
+    tmp_path: Path, kind: type[nn.Module], target: str, opset: int
+) -> None:
+    torch.manual_seed(0)
+    network = kind().eval()
+    path = export(network, tmp_path / "model.onnx", target=target, opset=opset)
+    for batch in (1, 3):
+        assert compare(run(path, faces(batch)), eager(network, faces(batch))).max_error <= 1
+
+
+@pytest.mark.parametrize(
+    ("target", "opset", "message"),
+    [
+        ("tensorrt", 18, "or export it with --target onnxruntime:\n  network: the operator Col2Im"),
+        ("onnxruntime", 17, "opset 17 lacks operators of this network, give a later --opset: network: Col2Im"),
+    ],
+)
+def test_an_operator_that_is_missing_is_told_with_its_module_and_a_way_out(
+    tmp_path: Path, target: str, opset: int, message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        export(Folded().eval(), tmp_path / "folded.onnx", target=target, opset=opset)
+    assert message in str(caught.value)
+
+
+def test_a_network_whose_types_do_not_go_together_in_half_precision_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"types or shapes do not go together: .*/Add_"):
+        export(Sampled().eval(), tmp_path / "sampled.onnx", "fp16", target="tensorrt")
     assert list(tmp_path.iterdir()) == []
 
 

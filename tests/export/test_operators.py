@@ -16,7 +16,11 @@ FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
 
 
 def model(
-    *nodes: tuple[Any, ...], opset: int = 18, dtype: int = FLOAT, constants: Mapping[str, np.ndarray] | None = None
+    *nodes: tuple[Any, ...],
+    opset: int = 18,
+    dtype: int = FLOAT,
+    constants: Mapping[str, np.ndarray] | None = None,
+    shape: tuple[int, ...] = (1, 3, 8, 8),
 ) -> ModelProto:
     """Return a graph from "lr" to "sr"; a node is (module, type, inputs, outputs, attributes)."""
     graph = helper.make_graph(
@@ -25,7 +29,7 @@ def model(
             for module, kind, inputs, outputs, attributes in nodes
         ],
         "graph",
-        [helper.make_tensor_value_info("lr", dtype, ["N", 3, 8, 8])],
+        [helper.make_tensor_value_info("lr", dtype, ["N", *shape[1:]])],
         [helper.make_tensor_value_info("sr", dtype, None)],
         [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()],
     )
@@ -40,6 +44,11 @@ NEAREST = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "n
 
 def resize(**attributes: str) -> ModelProto:
     return model(("up", "Resize", ["lr", "", "scales"], ["sr"], attributes), constants=SCALES)
+
+
+def top(count: int, **attributes: int) -> ModelProto:
+    constants = {"count": np.array([count], np.int64)}
+    return model(("best", "TopK", ["lr", "count"], ["sr", "where"], attributes), constants=constants)
 
 
 def quantized(scale: float, zero_point: np.ndarray) -> ModelProto:
@@ -78,6 +87,12 @@ def quantized(scale: float, zero_point: np.ndarray) -> ModelProto:
             "a: Cast in FP64",
         ),
         (model(("p", "MaxPool", ["lr"], ["sr", "where"], {"kernel_shape": [2, 2]})), "p: MaxPool with indices"),
+        (top(4, sorted=0), "best: TopK without sorting"),
+        (top(3840), "best: TopK of more than 3839 values"),
+        (
+            model(("warp", "GridSample", ["lr", "grid"], ["sr"], {}), shape=(1, 3, 4, 8, 8)),
+            "warp: GridSample of other than (N, C, H, W)",
+        ),
         (quantized(0.0, np.array(0, np.int8)), "conv: QuantizeLinear with a scale"),
         (quantized(0.1, np.array(3, np.int8)), "conv: QuantizeLinear with a zero point"),
         (quantized(0.1, np.array(0, np.uint8)), "conv: QuantizeLinear to another type"),
@@ -93,11 +108,14 @@ def test_what_the_parser_does_not_take_is_named_with_its_module(graph: ModelProt
     "graph",
     [
         resize(**NEAREST),
+        top(4),
+        model(("warp", "GridSample", ["lr", "lr"], ["sr"], {}), opset=17),
+        model(("sum", "CumSum", ["lr", "scales"], ["sr"], {}), opset=17, constants=SCALES),
         quantized(0.1, np.array(0, np.int8)),
         model(("ffn", "Gelu", ["lr"], ["sr"], {}), opset=20),
         model(("", "Cast", ["lr"], ["f"], {"to": FLOAT}), ("", "Cast", ["f"], ["sr"], {"to": UINT8}), dtype=UINT8),
     ],
-    ids=["nearest", "symmetric", "gelu-since-10", "uint8-at-the-rim"],
+    ids=["nearest", "top-k", "grid-sample-of-8.6", "cumulative-sum", "symmetric", "gelu-since-10", "uint8-at-the-rim"],
 )
 def test_what_the_parser_takes_passes(graph: ModelProto) -> None:
     check_operators(graph)

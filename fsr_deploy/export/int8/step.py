@@ -9,14 +9,12 @@ from pathlib import Path
 import onnx
 
 from fsr_deploy.bundle import LAYERS_NAME
-from fsr_deploy.errors import UsageError
 from fsr_deploy.export.blocks import in_network, innermost
 from fsr_deploy.export.deploy import Io
 from fsr_deploy.export.graph import check_operators
 from fsr_deploy.export.int8.faces import calibration_faces
 from fsr_deploy.export.int8.options import Int8Options
 from fsr_deploy.export.int8.post_training import Plan, damages, make_plan, quantise
-from fsr_deploy.export.int8.thresholds import CALIBRATORS
 from fsr_deploy.export.parity import Budget
 from fsr_deploy.export.precision import PrecisionMap, precision_map
 from fsr_deploy.export.quality import Judge
@@ -32,13 +30,15 @@ from fsr_deploy.schema import decode, read_json
 class Quantisation:
     """A graph that can be written in INT8: ``plan`` says how, ``table`` lists its modules, ``judge`` rates faces.
 
-    ``precision`` is "int8", or "int8+fp16" with the ``islands`` of the FP16 graph, what stays in FP32 there.
+    ``target`` is what it is written for. ``precision`` is "int8", or "int8+fp16" with the ``islands`` of the FP16
+    graph, what stays in FP32 there.
     """
 
     plan: Plan
     table: ModuleTable
     judge: Judge
     io: Io = "uint8"
+    target: Target = "tensorrt"
     precision: str = "int8"
     islands: PrecisionMap = field(default_factory=dict)
 
@@ -48,7 +48,8 @@ class Quantisation:
             self.plan, self.table, self.judge, budget, repaired=repaired, ranking=lambda: self._ranking
         )
         onnx.checker.check_model(graph, full_check=True)
-        check_operators(graph)
+        if self.target == "tensorrt":
+            check_operators(graph)
         for entry in graph.metadata_props:
             entry.value = self.precision if entry.key == "fsr.precision" else entry.value
         path.write_bytes(graph.SerializeToString(deterministic=True))
@@ -91,12 +92,10 @@ def prepare_int8(
 
     ``timed`` chooses those that are faster in INT8 on this CPU.
     """
-    if options.calibrator not in CALIBRATORS:
-        raise UsageError(f"--calibrator {options.calibrator}: not one of {', '.join(CALIBRATORS)}")
     prefix = "network." if io == "uint8" else ""
     kept = precision_map(rewrite(source.network, target), "fp16")
     float_modules = {f"{prefix}{name}": entry["reason"] for name, entry in kept.items()}
     calibration = calibration_faces(options.calib, options.images, source.lr_size, source.scale, io)
     table: ModuleTable = decode(ModuleTable, read_json(path.with_name(LAYERS_NAME)), "")
     plan = make_plan(onnx.load(path), table, float_modules, calibration, options.calibrator, timed=timed)
-    return Quantisation(plan, table, Judge(reference.inputs, reference.outputs, reference.truth), io)
+    return Quantisation(plan, table, Judge(reference.inputs, reference.outputs, reference.truth), io, target)
