@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from fsr_deploy.runtime.cores import usable_cores
+
 LIBRARIES = ("fsr-deploy", "numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "cuda-bindings", "torch", "openvino")
 INSTRUCTIONS = (
     *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),  # x86
@@ -60,7 +62,7 @@ def machine() -> Machine:
     memory = [float(value.split()[0]) for value in _values(_text("/proc/meminfo"), "MemTotal")]
     return Machine(
         cpu=next(iter(_values(cpuinfo, "model name")), platform.processor() or platform.machine()),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=usable_cores(),
         clock_mhz=round(sum(clocks) / len(clocks), 1) if clocks else None,
         governor=_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
         memory_gib=round(memory[0] / (1 << 20), 1) if memory else None,

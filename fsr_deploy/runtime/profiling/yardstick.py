@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from fsr_deploy.runtime.cores import usable_cores
 from fsr_deploy.runtime.profiling.timing import Clock
 
 CACHED = 1 << 15  # float32 values: they stay in a core's own cache
@@ -53,13 +53,13 @@ class Yardstick:
 
 
 def ceilings(clock: Clock) -> Ceilings:
-    """Measure both ceilings, each as the best of a few runs on all cores; about 0.2 s.
+    """Measure both ceilings, each as the best of a few runs on all cores that this process may use; about 0.2 s.
 
     The matrix product is NumPy's, as fast as the BLAS it comes with.
     """
     left, right = np.ones((2, GEMM_SIZE, GEMM_SIZE), np.float32)
     gemm = _best(clock, lambda: left @ right)
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     pairs = [np.ones((2, STREAMED), np.float32) for _ in range(cores)]
     with ThreadPoolExecutor(cores) as pool:
         copy = _best(clock, lambda: list(pool.map(_copy, pairs)))
