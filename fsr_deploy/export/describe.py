@@ -9,12 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fsr_deploy import __version__
 from fsr_deploy.bundle import LR_RECIPE, BundleInfo, TensorInfo
-from fsr_deploy.export.graph import BATCH, INPUT, OUTPUT
 from fsr_deploy.export.options import ExportOptions
 from fsr_deploy.export.parity import Row, forced_notes
 from fsr_deploy.export.precision import PrecisionMap
 from fsr_deploy.export.rewrites import Target
 from fsr_deploy.export.source import Source
+from fsr_deploy.export.trace import BATCH, INPUT, OUTPUT
 from fsr_deploy.models import registry
 
 PACKAGES = (

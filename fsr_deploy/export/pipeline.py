@@ -26,7 +26,6 @@ from fsr_deploy.console import progress, say, warn
 from fsr_deploy.errors import MissingError
 from fsr_deploy.export.describe import describe
 from fsr_deploy.export.engine import Engine, open_engines, open_plan
-from fsr_deploy.export.graph import INPUT, OUTPUT
 from fsr_deploy.export.half import Half
 from fsr_deploy.export.latency import measure, slower_note
 from fsr_deploy.export.options import ExportOptions, fp16_part
@@ -43,6 +42,7 @@ from fsr_deploy.export.sensitivity import Damage, as_table
 from fsr_deploy.export.shares import add_shares, record_on_cpu
 from fsr_deploy.export.source import Source, load_source
 from fsr_deploy.export.tensorrt import add_plan, why_no_plan
+from fsr_deploy.export.trace import INPUT, OUTPUT
 from fsr_deploy.export.writing import write_graph
 from fsr_deploy.images import encode_frame
 from fsr_deploy.runtime.session import OutOfMemory

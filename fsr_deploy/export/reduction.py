@@ -15,7 +15,7 @@ from fsr_deploy.errors import ParityError
 from fsr_deploy.export.bargain import compare_precisions, no_bargain
 from fsr_deploy.export.half import Half
 from fsr_deploy.export.int8.mixed import typed_plan, untyped_plan
-from fsr_deploy.export.int8.post_training import Plan
+from fsr_deploy.export.int8.post_training import Plan, nothing_in_int8
 from fsr_deploy.export.int8.running import run_graph
 from fsr_deploy.export.int8.step import Quantisation, prepare_int8
 from fsr_deploy.export.islands import fp32_modules
@@ -79,6 +79,8 @@ def to_mixed(
         plan: Plan = untyped_plan(found.plan, fp32_modules(kept, options.io))
     else:
         plan = typed_plan(found.plan, onnx.load(path))
+    if not plan.blocks:
+        raise nothing_in_int8({name: entry["reason"] for name, entry in kept.items()})
     return _write(options, replace(found, plan=plan, precision=MIXED, islands=kept), path)
 
 
