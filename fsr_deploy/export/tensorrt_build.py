@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsr_deploy.bundle import PlanInfo
-from fsr_deploy.console import say
+from fsr_deploy.console import say, warn
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.export.tensorrt_cache import attach, default_path, keep
 from fsr_deploy.export.tensorrt_config import PlanOptions, Range, make_config
@@ -19,6 +19,7 @@ from fsr_deploy.runtime import cuda
 from fsr_deploy.runtime.driver import Gpu, find_driver, find_gpu
 from fsr_deploy.runtime.enginefile import read_engine_file
 from fsr_deploy.runtime.preflight import this_platform
+from fsr_deploy.runtime.tensorrt_faults import faults_of
 from fsr_deploy.runtime.tensorrt_library import load, log, operation, ran_out_of_memory, said
 
 
@@ -61,6 +62,9 @@ def build_plan(
     cache = options.timing_cache or default_path(trt.__version__, gpu)
     attach(config, cache)
     start = time.perf_counter()
+    known = faults_of(trt.__version__, precision)
+    for fault in known:
+        warn(f"TensorRT {trt.__version__} has a known fault: {fault}")
     say(f"building the plan of {path.name} for {gpu.name} ({gpu.sm}) with TensorRT {trt.__version__}")
     monitor = watch(trt, config)
     with operation():
@@ -69,7 +73,8 @@ def build_plan(
             raise KeyboardInterrupt
         if plan is None:
             kind = MissingError if ran_out_of_memory() else InputError
-            raise kind(f"{path.name}: TensorRT built no plan: {said()}")
+            reasons = [said(), *(f"TensorRT {trt.__version__} has a known fault: {fault}" for fault in known)]
+            raise kind(f"{path.name}: TensorRT built no plan: {'; '.join(reasons)}")
     keep(config, cache)
     return Built(bytes(plan), _plan_info(trt.__version__, gpu, profiles, options), time.perf_counter() - start)
 
