@@ -20,7 +20,7 @@ from torch.nn.utils import parametrizations, weight_norm
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.graph.deployable import prepare
 from fsr_deploy.exporting.graph.onnx_writer import _name_nodes, _name_tensors, export_onnx
-from fsr_deploy.exporting.int8.wiring import Wiring
+from fsr_deploy.exporting.int8.sites import Wiring
 from fsr_deploy.exporting.precision.cast import cast, precision_map
 from fsr_deploy.exporting.proof.reference import Eager, lr_faces
 from fsr_deploy.exporting.rewrite.rewrites import Target, rewrite

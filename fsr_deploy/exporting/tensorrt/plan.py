@@ -30,7 +30,7 @@ from fsr_deploy.bundle.info import (
 from fsr_deploy.bundle.publish import staged_directory
 from fsr_deploy.bundle.reference import read_reference, read_truth
 from fsr_deploy.errors import InputError, MissingError, ParityError
-from fsr_deploy.exporting.precision.islands import fp32_modules
+from fsr_deploy.exporting.precision.blocks import fp32_modules
 from fsr_deploy.exporting.proof.parity import Budget, Row, gate, prove
 from fsr_deploy.exporting.proof.verdict import ANOTHER_FORM, PLAN, judged, recorded_budget, without_plan
 from fsr_deploy.exporting.report.drawing import Shown, draw

@@ -12,8 +12,8 @@ import torch
 from fsr_deploy.exporting.graph.sessions import run_graph
 from fsr_deploy.exporting.int8.calibration import BINS, Histogram
 from fsr_deploy.exporting.int8.qdq import insert
+from fsr_deploy.exporting.int8.ranges import CALIBRATORS
 from fsr_deploy.exporting.int8.sites import find_sites
-from fsr_deploy.exporting.int8.thresholds import CALIBRATORS
 from fsr_deploy.exporting.int8.weights import weight_scales
 from tests.exporting.int8.test_quantise import Chain, exported, planned
 
