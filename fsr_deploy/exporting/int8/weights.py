@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsr_deploy.exporting.int8.sites import LEVELS
+from fsr_deploy.exporting.int8.sites import INT8_MAX
 
 
-def weight_scales(weights: NDArray[np.float32], levels: int = LEVELS) -> NDArray[np.float32]:
+def weight_scales(weights: NDArray[np.float32], levels: int = INT8_MAX) -> NDArray[np.float32]:
     """Return the scale of each output channel, (cout,), of weights (cout, cin, h, w).
 
     The largest weight of a channel becomes ``levels``.
@@ -18,7 +18,7 @@ def weight_scales(weights: NDArray[np.float32], levels: int = LEVELS) -> NDArray
     return scales_of(np.abs(weights).reshape(len(weights), -1).max(axis=1), levels)
 
 
-def scales_of(largest: NDArray[np.floating[Any]], levels: int = LEVELS) -> NDArray[np.float32]:
+def scales_of(largest: NDArray[np.floating[Any]], levels: int = INT8_MAX) -> NDArray[np.float32]:
     """Return the scales with which the largest magnitudes become ``levels``; 1 where they are zero or nearly so.
 
     Engines divide by a scale and take one below the smallest normal float for 0.
@@ -36,7 +36,7 @@ def scales_in(scales: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[np.f
 
 
 def to_integers(
-    weights: NDArray[np.float32], scales: NDArray[np.floating[Any]], levels: int = LEVELS
+    weights: NDArray[np.float32], scales: NDArray[np.floating[Any]], levels: int = INT8_MAX
 ) -> NDArray[np.int8]:
     """Return weights (cout, cin, h, w) in steps of their channel's scale, (cout,), none larger than ``levels``."""
     steps = weights / scales.astype(np.float32)[:, None, None, None]
