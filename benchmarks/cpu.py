@@ -27,11 +27,11 @@ from typing import Annotated, Any
 
 import typer
 
-from fsr_deploy.bundle import ONNX_NAME, read_bundle
-from fsr_deploy.faces import write_faces
-from fsr_deploy.runtime.profiling.record import EngineProfile, Profile, Quality, read_profile
-from fsr_deploy.runtime.profiling.statistics import Estimate
-from fsr_deploy.runtime.profiling.subjects import worst_parity
+from fsr_deploy.bundle.info import ONNX_NAME, read_bundle
+from fsr_deploy.profiling.record import EngineProfile, Profile, Quality, read_profile
+from fsr_deploy.profiling.statistics import Estimate
+from fsr_deploy.profiling.subjects import worst_parity
+from fsr_deploy.synthetic import write_faces
 
 RESULTS = Path(__file__).parent / "results"
 TRAINED = {"aminet-tiny": Path(__file__).parents[1] / "weights" / "aminet-tiny-faces.safetensors"}

@@ -16,10 +16,10 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.gpu_common import keep, show
-from fsr_deploy.bundle import PLAN_NAME
+from fsr_deploy.bundle.info import PLAN_NAME
 from fsr_deploy.errors import FsrError
-from fsr_deploy.export.tensorrt import rebuild
-from fsr_deploy.export.tensorrt_config import PlanOptions
+from fsr_deploy.exporting.tensorrt.config import PlanOptions
+from fsr_deploy.exporting.tensorrt.plan import rebuild
 
 PROFILES = "1,1,1;2,32,32;33,64,128"
 

@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from fsr_deploy.export.options import EXPORT_OPSET, ExportOptions
-from fsr_deploy.export.pipeline import export
+from fsr_deploy.exporting.options import EXPORT_OPSET, ExportOptions
+from fsr_deploy.exporting.pipeline import export
 
 MODELS = "aminet,aminet-s,mfspnet"
 BATCHES = (1, 32, 128)

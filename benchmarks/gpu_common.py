@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from fsr_deploy import __version__
-from fsr_deploy.runtime.driver import find_driver, find_gpu
-from fsr_deploy.runtime.tensorrt_library import load
+from fsr_deploy.runtime.cuda.driver import find_driver, find_gpu
+from fsr_deploy.runtime.tensorrt.library import load
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 0

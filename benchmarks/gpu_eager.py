@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fsr_deploy.export.deploy import Deployable
+from fsr_deploy.exporting.graph.deployable import Deployable
 from fsr_deploy.models import registry
 
 WARM_UP = 10

@@ -17,10 +17,10 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.gpu_common import faces, keep, show
-from fsr_deploy.bundle import PLAN_NAME
-from fsr_deploy.runtime.enginefile import read_engine_file
-from fsr_deploy.runtime.profiling.modules import module_of
-from fsr_deploy.runtime.tensorrt import TensorRTSession
+from fsr_deploy.bundle.engine_file import read_engine_file
+from fsr_deploy.bundle.info import PLAN_NAME
+from fsr_deploy.bundle.layers import module_of
+from fsr_deploy.runtime.tensorrt.session import TensorRTSession
 
 RUNS = 10
 SHOWN = 25

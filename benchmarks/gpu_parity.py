@@ -16,14 +16,14 @@ import numpy as np
 import typer
 
 from benchmarks.gpu_common import faces, keep, show
-from fsr_deploy.bundle import PLAN_NAME, REFERENCE_NAME, read_bundle
+from fsr_deploy.bundle.engine_file import read_engine_file
+from fsr_deploy.bundle.info import PLAN_NAME, REFERENCE_NAME, read_bundle
+from fsr_deploy.bundle.reference import read_reference
 from fsr_deploy.errors import ExitCode
-from fsr_deploy.export.parity import budget_for, prove, shortfalls
-from fsr_deploy.reference import read_reference
-from fsr_deploy.runtime import cuda
-from fsr_deploy.runtime.device_array import DeviceArray
-from fsr_deploy.runtime.enginefile import read_engine_file
-from fsr_deploy.runtime.tensorrt import TensorRTSession
+from fsr_deploy.exporting.proof.parity import budget_for, prove, shortfalls
+from fsr_deploy.runtime.cuda import api as cuda
+from fsr_deploy.runtime.cuda.arrays import DeviceArray
+from fsr_deploy.runtime.tensorrt.session import TensorRTSession
 
 BATCHES = "1,2,3,7,8,31,32,64,128"
 RANDOM_BATCHES = 200

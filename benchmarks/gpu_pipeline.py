@@ -18,7 +18,7 @@ import cv2
 import typer
 
 from benchmarks.gpu_common import faces, keep, show
-from fsr_deploy.bundle import read_bundle
+from fsr_deploy.bundle.info import read_bundle
 
 SAMPLE_SECONDS = 0.5
 

@@ -19,10 +19,10 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.gpu_common import faces, keep, show
-from fsr_deploy.bundle import PLAN_NAME, read_bundle
-from fsr_deploy.runtime import cuda
-from fsr_deploy.runtime.enginefile import EngineFile, read_engine_file
-from fsr_deploy.runtime.tensorrt import TensorRTSession
+from fsr_deploy.bundle.engine_file import EngineFile, read_engine_file
+from fsr_deploy.bundle.info import PLAN_NAME, read_bundle
+from fsr_deploy.runtime.cuda import api as cuda
+from fsr_deploy.runtime.tensorrt.session import TensorRTSession
 
 BATCHES = "8,32,64,128"
 WARM_UP = 20

@@ -23,18 +23,18 @@ import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
-from fsr_deploy.export.costs import module_table
-from fsr_deploy.export.deploy import prepare
-from fsr_deploy.export.graph import INPUT, export_onnx
-from fsr_deploy.export.int8.faces import calibration_faces
-from fsr_deploy.export.int8.post_training import make_plan, quantise
-from fsr_deploy.export.int8.running import open_graph
-from fsr_deploy.export.int8.thresholds import CALIBRATORS
-from fsr_deploy.export.parity import BUDGETS
-from fsr_deploy.export.precision import precision_map
-from fsr_deploy.export.quality import Judge
-from fsr_deploy.export.reference import Eager, lr_faces, true_faces
-from fsr_deploy.export.source import load_source
+from fsr_deploy.exporting.graph.costs import module_table
+from fsr_deploy.exporting.graph.deployable import prepare
+from fsr_deploy.exporting.graph.onnx_writer import INPUT, export_onnx
+from fsr_deploy.exporting.graph.sessions import open_graph
+from fsr_deploy.exporting.int8.faces import calibration_faces
+from fsr_deploy.exporting.int8.quantise import make_plan, quantise
+from fsr_deploy.exporting.int8.thresholds import CALIBRATORS
+from fsr_deploy.exporting.precision.cast import precision_map
+from fsr_deploy.exporting.proof.parity import BUDGETS
+from fsr_deploy.exporting.proof.quality import Judge
+from fsr_deploy.exporting.proof.reference import Eager, lr_faces, true_faces
+from fsr_deploy.exporting.source import load_source
 
 
 class Reader(CalibrationDataReader):

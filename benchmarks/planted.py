@@ -32,11 +32,11 @@ import onnx
 import typer
 from onnx import helper, numpy_helper
 
-from fsr_deploy.bundle import ONNX_NAME, read_bundle, write_info
-from fsr_deploy.runtime.enginefile import read_engine_file
-from fsr_deploy.runtime.onnx import OnnxSession
-from fsr_deploy.runtime.profiling.modules import read_table
-from fsr_deploy.runtime.profiling.record import Profile, read_profile
+from fsr_deploy.bundle.engine_file import read_engine_file
+from fsr_deploy.bundle.info import ONNX_NAME, read_bundle, write_info
+from fsr_deploy.bundle.layers import read_table
+from fsr_deploy.profiling.record import Profile, read_profile
+from fsr_deploy.runtime.backends.onnxruntime import OnnxSession
 
 RESULT = Path(__file__).parent / "results" / "planted.json"
 BRANCH = "{module}.branches.0/Conv_"

@@ -24,9 +24,9 @@ import onnxruntime
 import torch
 import typer
 
+from fsr_deploy._util.cores import usable_cores
 from fsr_deploy.models.complexity import count
 from fsr_deploy.models.pyramid_attention import FORMS, PA, Form
-from fsr_deploy.runtime.cores import usable_cores
 
 CHANNELS, GRID = 128, 16
 RESULT = Path(__file__).parent / "results" / "pyramid_attention.json"

@@ -25,11 +25,11 @@ import onnxruntime
 import torch
 import typer
 
-from fsr_deploy.export.deploy import Deployable
-from fsr_deploy.export.graph import INPUT, export_onnx
-from fsr_deploy.export.rewrites import ONNXRUNTIME, REWRITES, Rewrite, rewrite
+from fsr_deploy._util.cores import usable_cores
+from fsr_deploy.exporting.graph.deployable import Deployable
+from fsr_deploy.exporting.graph.onnx_writer import INPUT, export_onnx
+from fsr_deploy.exporting.rewrite.rewrites import ONNXRUNTIME, REWRITES, Rewrite, rewrite
 from fsr_deploy.models import registry
-from fsr_deploy.runtime.cores import usable_cores
 
 LR_SIZE = 16
 ALL, BASE = "all", "base"

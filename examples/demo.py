@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fsr_deploy.export.pictures import face_table
-from fsr_deploy.faces import faces, write_faces
-from fsr_deploy.images import read_frame, write_frame
-from fsr_deploy.resize import resize
+from fsr_deploy.images.codec import read_frame, write_frame
+from fsr_deploy.images.face_table import face_table
+from fsr_deploy.images.resize import resize
+from fsr_deploy.synthetic import faces, write_faces
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "aminet-tiny-faces.safetensors"
 FRAMES, HELD_OUT_SEED, SHOWN = 64, 20261, 4

@@ -10,14 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
-from fsr_deploy import __version__, imports
-from fsr_deploy.cachedir import find_cache
-from fsr_deploy.cli.trial import try_imports
-from fsr_deploy.console import command, print_json, say
+from fsr_deploy import __version__
+from fsr_deploy._util import imports
+from fsr_deploy._util.cache_folder import find_cache
+from fsr_deploy._util.console import command, print_json, say
+from fsr_deploy._util.cores import physical_cores, quota, usable_cores
+from fsr_deploy._util.import_trial import try_imports
+from fsr_deploy._util.imports import LIBRARIES, ONNXRUNTIMES, BrokenLibrary, import_fault, uninstall
 from fsr_deploy.errors import MissingError
-from fsr_deploy.imports import LIBRARIES, ONNXRUNTIMES, BrokenLibrary, import_fault, uninstall
-from fsr_deploy.runtime.cores import physical_cores, quota, usable_cores
-from fsr_deploy.runtime.driver import has_gpu
+from fsr_deploy.runtime.cuda.driver import has_gpu
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def install_line(parts: list[Part]) -> str:
 
 def tensorrt_faults(parts: list[Part]) -> list[str]:
     """Return the known faults of the TensorRT that is installed, one sentence each."""
-    from fsr_deploy.runtime.tensorrt_faults import known_faults
+    from fsr_deploy.runtime.tensorrt.faults import known_faults
 
     return [fault for part in parts if part.name == "TensorRT" and part.works for fault in known_faults(part.state)]
 
@@ -191,14 +192,14 @@ def _cache() -> str:
 
 
 def _driver() -> str:
-    from fsr_deploy.runtime.driver import find_driver
+    from fsr_deploy.runtime.cuda.driver import find_driver
 
     driver = find_driver()
     return f"{driver.version or 'of unknown version'}, up to CUDA {driver.cuda[0]}.{driver.cuda[1]}"
 
 
 def _gpus() -> str:
-    from fsr_deploy.runtime.driver import find_driver
+    from fsr_deploy.runtime.cuda.driver import find_driver
 
     gpus = find_driver().gpus
     if not gpus:
@@ -207,13 +208,13 @@ def _gpus() -> str:
 
 
 def _tensorrt() -> str:
-    from fsr_deploy.runtime.tensorrt_library import load
+    from fsr_deploy.runtime.tensorrt.library import load
 
     return load().__version__
 
 
 def _cuda_bindings() -> str:
-    from fsr_deploy.runtime import cuda
+    from fsr_deploy.runtime.cuda import api as cuda
 
     cuda.runtime()
     return metadata.version("cuda-bindings")

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from fsr_deploy.bundle import MAX_LR_SIZE, MIN_LR_SIZE
-from fsr_deploy.console import command, print_json, refuse_unknown, say
+from fsr_deploy._util.console import command, print_json, refuse_unknown, say
+from fsr_deploy._util.imports import load, one_onnxruntime
+from fsr_deploy.bundle.info import MAX_LR_SIZE, MIN_LR_SIZE
 from fsr_deploy.errors import UsageError
-from fsr_deploy.imports import load, one_onnxruntime
 
 if TYPE_CHECKING:
-    from fsr_deploy.bundle import Bundle, Io
-    from fsr_deploy.export.options import ExportOptions
-    from fsr_deploy.export.tensorrt_config import PlanOptions
+    from fsr_deploy.bundle.info import Bundle, Io
+    from fsr_deploy.exporting.options import ExportOptions
+    from fsr_deploy.exporting.tensorrt.config import PlanOptions
 
 
 @command
@@ -141,12 +141,12 @@ def main(
     if model is None:
         raise UsageError("name a MODEL or a CHECKPOINT to export; --list shows the models")
     precision = _precision(fp16=fp16, bf16=bf16, int8=int8)
-    from fsr_deploy.export.int8.options import Int8Options
+    from fsr_deploy.exporting.int8.options import Int8Options
 
     load("onnxruntime", one_onnxruntime("export"))  # known before minutes are spent
-    from fsr_deploy.export.options import ExportOptions
-    from fsr_deploy.export.parity import budget_for
-    from fsr_deploy.export.tensorrt_config import batch_range
+    from fsr_deploy.exporting.options import ExportOptions
+    from fsr_deploy.exporting.proof.parity import budget_for
+    from fsr_deploy.exporting.tensorrt.config import batch_range
 
     options = ExportOptions(
         model=model,
@@ -168,7 +168,7 @@ def main(
         force=force,
         output=output,
     )
-    from fsr_deploy.export.pipeline import export  # PyTorch takes seconds: wrong options are told before
+    from fsr_deploy.exporting.pipeline import export  # PyTorch takes seconds: wrong options are told before
 
     bundle = export(options)
     _say_next(bundle, options)
@@ -177,7 +177,7 @@ def main(
 
 
 def _precision(**flags: bool) -> str:
-    from fsr_deploy.bundle import MIXED
+    from fsr_deploy.bundle.info import MIXED
 
     chosen = [name for name, given in flags.items() if given]
     if chosen == ["fp16", "int8"]:
@@ -196,8 +196,8 @@ def _plan_options(
     timing_cache: Path | None,
     device: str,
 ) -> PlanOptions:
-    from fsr_deploy.export.tensorrt_config import HARDWARE, PlanOptions, batch_range
-    from fsr_deploy.runtime.engines import parse_device
+    from fsr_deploy.exporting.tensorrt.config import HARDWARE, PlanOptions, batch_range
+    from fsr_deploy.runtime.open import parse_device
 
     refuse_unknown("--hardware", hardware, tuple(name.replace("_", "-") for name in HARDWARE))
     if not parse_device(device).startswith("cuda:"):
@@ -214,8 +214,8 @@ def _plan_options(
 
 
 def _rebuild(directory: Path, plan: PlanOptions, *, force: bool, json: bool) -> None:
-    from fsr_deploy.bundle import Bundle
-    from fsr_deploy.export.tensorrt import rebuild
+    from fsr_deploy.bundle.info import Bundle
+    from fsr_deploy.exporting.tensorrt.plan import rebuild
 
     bundle = Bundle(directory, rebuild(directory, plan, force=force))
     _say_next(bundle)
@@ -242,7 +242,7 @@ def _say_next(bundle: Bundle, options: ExportOptions | None = None) -> None:
     say(f"wrote {bundle.path}: {', '.join(bundle.info.files)} ({size / 2**20:.1f} MiB)")
     if options and bundle.info.plan is None:
         if bundle.info.graph_target == "tensorrt":
-            from fsr_deploy.export.tensorrt import why_no_plan
+            from fsr_deploy.exporting.tensorrt.plan import why_no_plan
 
             say(f"no TensorRT plan: {'--no-plan' if options.with_plan is False else why_no_plan(options.plan.device)}")
             say(f"build it where the GPU is: fsr-export --rebuild {bundle.path}")

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fsr_deploy.console import command, print_json, progress, refuse_unknown, say, show, warn
+from fsr_deploy._util.console import command, print_json, progress, refuse_unknown, say, show, warn
+from fsr_deploy._util.imports import import_fault
 from fsr_deploy.errors import ExitCode, MissingError, UsageError
-from fsr_deploy.imports import import_fault
 
 if TYPE_CHECKING:
-    from fsr_deploy.runtime.profiling.compare import Change
-    from fsr_deploy.runtime.profiling.record import Profile
-    from fsr_deploy.runtime.profiling.subjects import Subject
+    from fsr_deploy.profiling.compare import Change
+    from fsr_deploy.profiling.record import Profile
+    from fsr_deploy.profiling.subjects import Subject
     from fsr_deploy.runtime.session import Session
 
 TORCH = ("eager", "channels-last", "compile")
@@ -89,8 +89,8 @@ def _measure(
     device: str,
     trust: bool,
 ) -> Profile:
-    from fsr_deploy.runtime.profiling.collect import Request, collect
-    from fsr_deploy.runtime.profiling.subjects import open_subjects
+    from fsr_deploy.profiling.collect import Request, collect
+    from fsr_deploy.profiling.subjects import open_subjects
 
     say("starting each engine afresh, three times: cold start and memory")
     subjects = open_subjects(engines, device, trust=trust)
@@ -104,26 +104,26 @@ def _measure(
 
 def _baseline(name: str, engine: Path, first: Subject) -> Subject:
     """Open what the first engine is compared with; raises MissingError where what it needs is not installed."""
-    from fsr_deploy.runtime.profiling.subjects import Subject
+    from fsr_deploy.profiling.subjects import Subject
 
     if name in TORCH:
         return Subject(name, _open_torch(name, engine, first))
     graph = _graph(name, engine)
     if name == "openvino":
-        from fsr_deploy.runtime.openvino import OpenVinoSession
+        from fsr_deploy.runtime.backends.openvino import OpenVinoSession
 
         return Subject(name, OpenVinoSession(graph))
-    from fsr_deploy.runtime.engines import open_session
+    from fsr_deploy.runtime.open import open_session
 
     return Subject(name, open_session(graph, first.session.info.device))
 
 
 def _open_torch(name: str, engine: Path, first: Subject) -> Session:
-    from fsr_deploy.bundle import read_bundle
+    from fsr_deploy.bundle.info import read_bundle
 
     bundle = read_bundle(engine if engine.is_dir() else engine.parent).info
     try:
-        from fsr_deploy.export.baselines import open_baseline
+        from fsr_deploy.runtime.backends.pytorch import open_baseline
     except Exception as error:
         if (missing := import_fault(error)) is None:
             raise
@@ -134,7 +134,7 @@ def _open_torch(name: str, engine: Path, first: Subject) -> Session:
 
 
 def _graph(name: str, engine: Path) -> Path:
-    from fsr_deploy.bundle import ONNX_NAME
+    from fsr_deploy.bundle.info import ONNX_NAME
 
     graph = engine if engine.suffix == ".onnx" else (engine if engine.is_dir() else engine.parent) / ONNX_NAME
     if not graph.is_file():
@@ -143,9 +143,9 @@ def _graph(name: str, engine: Path) -> Path:
 
 
 def _report(profile: Profile, output: Path | None, json: bool) -> None:
-    from fsr_deploy.files import write_file
-    from fsr_deploy.runtime.profiling.record import to_json
-    from fsr_deploy.runtime.profiling.report import html, markdown
+    from fsr_deploy._util.files import write_file
+    from fsr_deploy.profiling.record import to_json
+    from fsr_deploy.profiling.report.page import html, markdown
 
     if output is not None:
         texts = {"profile.json": to_json(profile), "profile.md": markdown(profile), "profile.html": html(profile)}
@@ -160,8 +160,8 @@ def _report(profile: Profile, output: Path | None, json: bool) -> None:
 
 def _compare(old: Path, new: Path, *, json: bool) -> ExitCode:
     """Say what changed; a regression ends with the code of a measured figure that is over its bounds."""
-    from fsr_deploy.runtime.profiling.compare import compare, differences
-    from fsr_deploy.runtime.profiling.record import read_profile
+    from fsr_deploy.profiling.compare import compare, differences
+    from fsr_deploy.profiling.record import read_profile
 
     profiles = read_profile(old), read_profile(new)
     changes = compare(*profiles)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from fsr_deploy.bundle import MIXED
-from fsr_deploy.console import (
+from fsr_deploy._util.console import (
     command,
     finish_on_interrupt,
     print_json,
@@ -18,12 +17,13 @@ from fsr_deploy.console import (
     say,
     warn,
 )
+from fsr_deploy.bundle.info import MIXED
 from fsr_deploy.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from fsr_deploy.resize import Fit
-    from fsr_deploy.runtime.jobs import Work
-    from fsr_deploy.runtime.pipeline import RunSummary
+    from fsr_deploy.images.resize import Fit
+    from fsr_deploy.runtime.folder.jobs import Work
+    from fsr_deploy.runtime.folder.run import RunSummary
     from fsr_deploy.runtime.session import EngineInfo
 
 FITS = ("crop", "stretch")
@@ -80,11 +80,11 @@ def main(
     refuse_unknown("--on-error", on_error, ("skip", "stop"))
     wanted = _parse_batch(batch)
 
-    from fsr_deploy.opencv import cv2
-    from fsr_deploy.runtime import pipeline
-    from fsr_deploy.runtime.engines import open_session
-    from fsr_deploy.runtime.jobs import find_work
-    from fsr_deploy.runtime.pathlist import read_list
+    from fsr_deploy.images.opencv import cv2
+    from fsr_deploy.runtime.folder import run as pipeline
+    from fsr_deploy.runtime.folder.jobs import find_work
+    from fsr_deploy.runtime.folder.path_list import read_list
+    from fsr_deploy.runtime.open import open_session
 
     cv2.setNumThreads(1)  # there is a thread for each frame already
     suffix = None if format_ == "same" else f".{format_}"
@@ -155,7 +155,7 @@ def _conclude(summary: RunSummary, work: Work) -> None:
 
 
 def _as_json(info: EngineInfo, work: Work, summary: RunSummary) -> dict[str, Any]:
-    from fsr_deploy.colour import Change
+    from fsr_deploy.images.colour import Change
 
     return {
         "engine": {**asdict(info), "batch": summary.batch},

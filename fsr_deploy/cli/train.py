@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fsr_deploy.console import command, print_json, say
+from fsr_deploy._util.console import command, print_json, say
 from fsr_deploy.errors import UsageError
 
 
@@ -76,8 +76,9 @@ def main(
     """
     if key is not None and checkpoint is None:
         raise UsageError("--key names an entry of a checkpoint; give --checkpoint too")
-    from fsr_deploy.models import recipes, registry
-    from fsr_deploy.models.training import Cadence, Settings, Training, make_fabric
+    from fsr_deploy.models import registry
+    from fsr_deploy.train import recipes
+    from fsr_deploy.train.loop import Cadence, Settings, Training, make_fabric
 
     chosen = recipes.recipe(
         recipe or recipes.recipe_for(model),

@@ -1,1 +1,1 @@
-"""The networks, their data, training and measures (PyTorch)."""
+"""The networks and their weights (PyTorch)."""

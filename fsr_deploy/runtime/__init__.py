@@ -1,1 +1,1 @@
-"""Engines, frame pipelines and profiling; needs neither torch nor onnx."""
+"""Engines and how they are run; needs neither torch nor onnx."""

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks import gpu_build, gpu_bundles, gpu_eager, gpu_layers, gpu_parity, gpu_pipeline, gpu_speed
-from fsr_deploy.bundle import REFERENCE_NAME, read_bundle, write_info
+from fsr_deploy.bundle.info import REFERENCE_NAME, read_bundle, write_info
 from tests.fakes.machine import Machine, MachineFactory
 from tests.fakes.plans import lr_faces, write_bundle, write_plan
 from tests.networks import register
@@ -141,7 +141,7 @@ def test_bundles_are_exported_for_every_tensorrt(monkeypatch: pytest.MonkeyPatch
     register(monkeypatch)
     monkeypatch.setattr(gpu_bundles, "BATCHES", (1, 2, 3))
     gpu_bundles.main(tmp_path, models="pixel", precisions="fp16", lr_size=4)
-    from fsr_deploy.export.tensorrt_outline import read_outline
+    from fsr_deploy.bundle.onnx_outline import read_outline
 
     assert read_outline((tmp_path / "pixel-fp16" / "model.onnx").read_bytes()).opset == 17
     assert (tmp_path / "pixel-fp16" / REFERENCE_NAME).is_file()

@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from fsr_deploy.cli.run import main
-from fsr_deploy.images import write_frame
-from fsr_deploy.runtime.journal import NAME as JOURNAL
+from fsr_deploy.images.codec import write_frame
+from fsr_deploy.runtime.folder.journal import NAME as JOURNAL
 from tests.engines import write_onnx
 
 COMMAND = (sys.executable, "-m", "fsr_deploy.cli.run")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from fsr_deploy._util.import_trial import try_imports
+from fsr_deploy._util.imports import LIBRARIES, ONNXRUNTIMES
 from fsr_deploy.cli import doctor
 from fsr_deploy.cli.doctor import main
-from fsr_deploy.cli.trial import try_imports
-from fsr_deploy.imports import LIBRARIES, ONNXRUNTIMES
 from tests.broken import STATES, WHOLE, fsr, write
 from tests.fakes.machine import MachineFactory
 

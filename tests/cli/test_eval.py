@@ -11,17 +11,17 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from fsr_deploy.bundle import write_info
-from fsr_deploy.cli import scoring
+from fsr_deploy.bundle.info import write_info
 from fsr_deploy.cli.eval import main
-from fsr_deploy.cli.scoring import System, score_all
-from fsr_deploy.faces import write_faces
+from fsr_deploy.metrics import evaluate as scoring
+from fsr_deploy.metrics.evaluate import System, score_all
+from fsr_deploy.metrics.fid import _Distance
+from fsr_deploy.metrics.pixel import Measure
 from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import Metadata, save_safetensors
-from fsr_deploy.models.data import open_faces
-from fsr_deploy.models.fid import _Distance
-from fsr_deploy.models.measures import Measure
-from fsr_deploy.models.validation import shrink
+from fsr_deploy.synthetic import write_faces
+from fsr_deploy.train.data import open_faces
+from fsr_deploy.train.validation import shrink
 from tests.engines import write_onnx
 from tests.fakes.plans import plan_info, write_bundle
 from tests.networks import register, weights

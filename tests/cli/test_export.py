@@ -17,15 +17,15 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from fsr_deploy.bundle import read_bundle, sha256
+from fsr_deploy.bundle.info import read_bundle, sha256
 from fsr_deploy.cli.export import main
 from fsr_deploy.cli.run import main as run_main
-from fsr_deploy.export.reference import Eager, lr_faces
-from fsr_deploy.export.source import load_source
-from fsr_deploy.faces import write_faces
-from fsr_deploy.images import read_frame
+from fsr_deploy.exporting.proof.reference import Eager, lr_faces
+from fsr_deploy.exporting.source import load_source
+from fsr_deploy.images.codec import read_frame
 from fsr_deploy.models.checkpoints import Metadata, save_safetensors
-from fsr_deploy.runtime.engines import open_session
+from fsr_deploy.runtime.open import open_session
+from fsr_deploy.synthetic import write_faces
 from tests.fakes.machine import MachineFactory
 from tests.networks import Pixel, register, weights
 

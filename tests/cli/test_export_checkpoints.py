@@ -11,10 +11,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from fsr_deploy.bundle import read_bundle
+from fsr_deploy.bundle.info import read_bundle
 from fsr_deploy.cli.export import main
-from fsr_deploy.export.reference import Eager, lr_faces
-from fsr_deploy.runtime.engines import open_session
+from fsr_deploy.exporting.proof.reference import Eager, lr_faces
+from fsr_deploy.runtime.open import open_session
 from tests.networks import Pixel, register, weights
 
 RAW = {name: tensor + 0.1 for name, tensor in weights().items()}

@@ -10,19 +10,19 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-from fsr_deploy.bundle import BundleInfo, read_bundle
+from fsr_deploy.bundle.info import BundleInfo, read_bundle
 from fsr_deploy.cli.export import main
 from fsr_deploy.cli.run import main as run_main
 from fsr_deploy.errors import InputError
-from fsr_deploy.export.int8.sites import RIM
-from fsr_deploy.export.tensorrt import rebuild
-from fsr_deploy.export.tensorrt_config import PlanOptions
-from fsr_deploy.faces import write_faces
+from fsr_deploy.exporting.int8.sites import RIM
+from fsr_deploy.exporting.tensorrt.config import PlanOptions
+from fsr_deploy.exporting.tensorrt.plan import rebuild
 from fsr_deploy.models import registry
 from fsr_deploy.models.registry import ModelRecord
-from fsr_deploy.runtime import onnx as runtime_onnx
-from tests.export.test_int8 import Chain
-from tests.export.test_int8_mixed import Attentive
+from fsr_deploy.runtime.backends import onnxruntime as runtime_onnx
+from fsr_deploy.synthetic import write_faces
+from tests.exporting.int8.test_mixed import Attentive
+from tests.exporting.int8.test_quantise import Chain
 from tests.fakes.machine import MachineFactory
 
 OPTIONS = ("--int8", "--fp16", "--lr-size", "4", "--batch", "1,2,2", "--calib-images", "4")

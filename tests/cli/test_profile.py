@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from fsr_deploy.cli.profile import main
-from fsr_deploy.runtime.profiling.record import read_profile, to_json
-from fsr_deploy.runtime.profiling.statistics import Estimate
+from fsr_deploy.profiling.record import read_profile, to_json
+from fsr_deploy.profiling.statistics import Estimate
 from tests.engines import write_onnx
 from tests.fakes.plans import write_bundle
 

@@ -13,9 +13,9 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from fsr_deploy.bundle import BundleInfo, TensorInfo, write_info
-from fsr_deploy.images import read_frame, write_frame
-from fsr_deploy.runtime.journal import NAME as JOURNAL
+from fsr_deploy.bundle.info import BundleInfo, TensorInfo, write_info
+from fsr_deploy.images.codec import read_frame, write_frame
+from fsr_deploy.runtime.folder.journal import NAME as JOURNAL
 from tests.cli.runs import COUNT, contents, error, fsr_run, succeed
 from tests.engines import FACTS, repeat_pixels, write_onnx
 from tests.profiles import P3, rgb_profile

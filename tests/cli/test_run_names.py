@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsr_deploy.images import encode_frame
+from fsr_deploy.images.codec import encode_frame
 from tests.cli.runs import COMMAND, contents, error, fsr_run, succeed
 
 NAMES = [

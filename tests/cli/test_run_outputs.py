@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fsr_deploy.images import encode_frame, read_frame, write_frame
+from fsr_deploy.images.codec import encode_frame, read_frame, write_frame
 from tests.cli.runs import COUNT, contents, error, fsr_run, succeed, without_root
 
 FORMATS = ".png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff"

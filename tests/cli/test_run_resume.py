@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsr_deploy.images import write_frame
+from fsr_deploy.images.codec import write_frame
 from tests.cli.runs import COMMAND, COUNT, contents, succeed
 from tests.engines import write_onnx
 

@@ -11,11 +11,11 @@ import torch
 from typer.testing import CliRunner
 
 from fsr_deploy.cli.train import main
-from fsr_deploy.faces import write_faces
 from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import Metadata, load_model, read_metadata, save_safetensors
 from fsr_deploy.models.registry import ModelRecord
-from fsr_deploy.models.vgg import VGG19Features
+from fsr_deploy.synthetic import write_faces
+from fsr_deploy.train.vgg import VGG19Features
 from tests.networks import Pixel, register, weights
 
 SMALL = ("--lr-size", "8", "--val-limit", "2", "--workers", "0", "--device", "cpu")

@@ -8,9 +8,9 @@ import tensorrt_bindings as trt
 
 sys.modules["tensorrt"] = trt
 
-from fsr_deploy.export.tensorrt_progress import _monitor  # noqa: E402
-from fsr_deploy.runtime.tensorrt_layers import _profiler  # noqa: E402
-from fsr_deploy.runtime.tensorrt_library import load, log, operation, said, warnings  # noqa: E402
+from fsr_deploy.exporting.tensorrt.progress import _monitor  # noqa: E402
+from fsr_deploy.runtime.tensorrt.layer_times import _profiler  # noqa: E402
+from fsr_deploy.runtime.tensorrt.library import load, log, operation, said, warnings  # noqa: E402
 
 assert load() is trt
 

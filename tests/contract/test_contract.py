@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import fsr_deploy
-from fsr_deploy.export.tensorrt_config import HARDWARE, OWN_TACTICS, PROFILE_SHARING
-from fsr_deploy.export.tensorrt_network import UNPINNED_LAYERS, WEAKLY_TYPED_FLAGS
+from fsr_deploy.exporting.tensorrt.config import HARDWARE, OWN_TACTICS, PROFILE_SHARING
+from fsr_deploy.exporting.tensorrt.network import UNPINNED_LAYERS, WEAKLY_TYPED_FLAGS
 from tests.contract.scan import scan, sources
 from tests.contract.table import EVERYWHERE, RELEASES, SOMEWHERE, merged, offers, recorded
 

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from fsr_deploy.errors import MissingError
-from fsr_deploy.runtime import cuda, driver, tensorrt_library
+from fsr_deploy.runtime.cuda import api as cuda
+from fsr_deploy.runtime.cuda import driver
+from fsr_deploy.runtime.tensorrt import library as tensorrt_library
 from tests.fakes.cuda import Cuda
 
 

@@ -9,17 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fsr_deploy.bundle import (
-    ONNX_NAME,
-    PLAN_NAME,
-    REFERENCE_NAME,
-    BundleInfo,
-    PlanInfo,
-    TensorInfo,
-    write_info,
-)
-from fsr_deploy.runtime.enginefile import EngineFile, read_engine_file
-from fsr_deploy.runtime.preflight import this_platform
+from fsr_deploy.bundle.engine_file import EngineFile, read_engine_file
+from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, REFERENCE_NAME, BundleInfo, PlanInfo, TensorInfo, write_info
+from fsr_deploy.runtime.tensorrt.preflight import this_platform
 from tests.engines import repeat_pixels, write_onnx
 from tests.fakes.machine import Machine
 

@@ -19,15 +19,15 @@ import pytest
 
 from benchmarks.gpu_common import faces
 from benchmarks.gpu_parity import in_flight_against_plain, on_device_against_plain
-from fsr_deploy.bundle import PLAN_NAME, read_bundle
+from fsr_deploy.bundle.engine_file import EngineFile, read_engine_file
+from fsr_deploy.bundle.info import PLAN_NAME, read_bundle
 from fsr_deploy.errors import InputError
-from fsr_deploy.export.tensorrt import rebuild, why_no_plan
-from fsr_deploy.export.tensorrt_config import PlanOptions
-from fsr_deploy.runtime import cuda
-from fsr_deploy.runtime.enginefile import EngineFile, read_engine_file
-from fsr_deploy.runtime.preflight import HEADER_BYTES, HEADER_SINCE, header_version
-from fsr_deploy.runtime.tensorrt import TensorRTSession
-from fsr_deploy.runtime.tensorrt_library import load, version
+from fsr_deploy.exporting.tensorrt.config import PlanOptions
+from fsr_deploy.exporting.tensorrt.plan import rebuild, why_no_plan
+from fsr_deploy.runtime.cuda import api as cuda
+from fsr_deploy.runtime.tensorrt.library import load, version
+from fsr_deploy.runtime.tensorrt.preflight import HEADER_BYTES, HEADER_SINCE, header_version
+from fsr_deploy.runtime.tensorrt.session import TensorRTSession
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(3600)]
 

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fsr_deploy._util.files import replaced_file
 from fsr_deploy.errors import InputError
-from fsr_deploy.files import replaced_file
 from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import (
     Metadata,

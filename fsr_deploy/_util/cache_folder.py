@@ -1,0 +1,50 @@
+"""The folder for what can be made again and takes long: ranges of calibrations, timings of kernels.
+
+A cache never stops a command: where there is no place for it, or none that can be written, one warning says so.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fsr_deploy._util.console import warn
+from fsr_deploy._util.files import write_file
+from fsr_deploy.errors import InputError
+
+VARIABLE = "FSR_CACHE"
+_warned: set[str] = set()
+
+
+def find_cache() -> Path:
+    """Return the cache's folder, which need not exist: FSR_CACHE, or fsr-deploy in the user's cache directory.
+
+    Raises RuntimeError where there is none: a container's user without an entry in /etc/passwd has no home.
+    """
+    if chosen := os.environ.get(VARIABLE):
+        return Path(chosen)
+    users = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(users) if Path(users).is_absolute() else Path.home() / ".cache") / "fsr-deploy"
+
+
+def cache_folder() -> Path | None:
+    """Return the cache's folder, or None with one warning where there is none."""
+    try:
+        return find_cache()
+    except RuntimeError:
+        _warn_once("", f"nothing is cached: this user has no home directory; name a folder with {VARIABLE}=FOLDER")
+        return None
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Write a file of the cache, whole or not at all; a folder that cannot be written costs one warning."""
+    try:
+        write_file(path, content)
+    except InputError as error:
+        _warn_once(str(path.parent), f"not cached: {error}; {VARIABLE} names another folder")
+
+
+def _warn_once(about: str, message: str) -> None:
+    if about not in _warned:
+        _warned.add(about)
+        warn(message)

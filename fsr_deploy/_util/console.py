@@ -1,0 +1,239 @@
+"""What every command shares: messages on stderr, one JSON summary on stdout, progress, exit codes."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from fsr_deploy._util.cores import bound_libraries
+from fsr_deploy._util.imports import import_fault
+from fsr_deploy._util.json_records import json_text
+from fsr_deploy.errors import ExitCode, FsrError, InputError, UsageError
+
+PLAIN_PROGRESS_SECONDS = 5.0
+# Control characters, ends of lines, marks that turn text around, and the bytes of names that are no text. A line may
+# end before one that is indented: a list of our own, which no name can pass for a message of its own.
+_UNPRINTABLE = re.compile("[\0-\t\v-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]|\n(?!  )")
+
+
+def printable(message: str) -> str:
+    r"""Return a message with what a terminal would obey, and not show, as \x1b or \u202e."""
+    return _UNPRINTABLE.sub(lambda found: _escaped(ord(found[0])), message)
+
+
+def _escaped(code: int) -> str:
+    byte = code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code  # os.fsdecode's way to keep a byte that is no text
+    return f"\\x{byte:02x}" if byte < 0x100 else f"\\u{byte:04x}"
+
+
+def say(message: str) -> None:
+    """Print one line for a person; stderr, so that stdout stays machine-readable.
+
+    Where nobody listens (a closed stream, a full disk, a pipe without a reader) the message is lost and the work goes
+    on.
+    """
+    if sys.stderr is None:
+        return
+    text = printable(message)
+    # RuntimeError: a signal came while another line was being printed.
+    with suppress(OSError, ValueError, RuntimeError):
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except UnicodeEncodeError:
+            print(text.encode("ascii", "backslashreplace").decode(), file=sys.stderr, flush=True)
+
+
+def warn(message: str) -> None:
+    """Print one line that a person should not miss."""
+    say(f"warning: {message}")
+
+
+def show(text: str) -> None:
+    """Print a command's result for a person, of any number of lines, to stdout; raises as ``print_json``."""
+    with _to_stdout():
+        print("\n".join(map(printable, text.split("\n"))), flush=True)
+
+
+def print_json(summary: dict[str, Any]) -> None:
+    """Print the one machine-readable summary of a command to stdout; ASCII, whatever the names in it; a number that is
+    not finite is null.
+
+    Raises InputError where it cannot be written; a reader that has gone does not matter.
+    """
+    with _to_stdout():
+        print(json_text(summary, indent=2), flush=True)
+
+
+@contextmanager
+def _to_stdout() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        raise InputError(f"standard output: cannot be written: {error.strerror}") from error
+
+
+def read_stdin() -> bytes:
+    """Return all of standard input, nothing where it is closed."""
+    return sys.stdin.buffer.read() if sys.stdin else b""
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show progress with rate and time left; yields ``advance(count)``.
+
+    A bar on a terminal, a plain line every few seconds elsewhere.
+    """
+    if sys.stderr is not None and sys.stderr.isatty():
+        with _bar(what, total) as advance:
+            yield advance
+    else:
+        yield _plain_lines(what, total)
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    start = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total, rate="")
+
+        def advance(count: int) -> None:
+            bar.advance(task, count)
+            rate = bar.tasks[0].completed / max(time.monotonic() - start, 1e-9)
+            bar.update(task, rate=f"{rate:.1f}/s")
+
+        yield advance
+
+
+def _plain_lines(what: str, total: int) -> Callable[[int], None]:
+    start = shown = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, shown
+        done += count
+        now = time.monotonic()
+        if now - shown >= PLAIN_PROGRESS_SECONDS and done < total:
+            shown = now
+            rate = done / (now - start)
+            say(f"{what}: {done}/{total}, {rate:.1f}/s, {(total - done) / rate:.0f} s left")
+
+    return advance
+
+
+def refuse_unknown(option: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise UsageError where an option's value is not one of those known."""
+    if value not in known:
+        raise UsageError(f"{option} {value}: not one of {', '.join(known)}")
+
+
+@contextmanager
+def finish_on_interrupt(message: str) -> Iterator[threading.Event]:
+    """Yield an event that the first Ctrl-C sets, with a message, instead of ending the block; the second ends it.
+
+    Outside the main thread, where Python delivers no signals, nothing sets it.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def first(signal_number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, previous)
+        stop.set()
+        say(message)
+
+    # None: a handler that is not Python's and cannot be put back by it.
+    previous = signal.getsignal(signal.SIGINT) or signal.SIG_DFL
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def command(function: Callable[..., ExitCode | None]) -> Callable[[], None]:
+    """Turn an annotated function into a command's ``main``: options by typer, errors as one line and an exit code."""
+    import typer
+    from typer.core import TyperCommand
+
+    class Command(TyperCommand):
+        """A command whose messages about its arguments show no control characters."""
+
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            try:
+                return super().parse_args(ctx, args)
+            except Exception as error:
+                if hasattr(error, "message"):
+                    error.message = printable(error.message)
+                raise
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        _open_streams()
+        bound_libraries()
+        try:
+            code = function(*args, **kwargs) or ExitCode.DONE
+            with _to_stdout():
+                sys.stdout.flush()
+        except FsrError as error:
+            say(f"error: {error}")
+            code = error.exit_code
+        except Exception as error:
+            if (missing := import_fault(error)) is None:
+                raise
+            say(f"error: {missing}")
+            code = missing.exit_code
+        except KeyboardInterrupt:
+            code = ExitCode.INTERRUPTED
+        _drop_what_is_left()
+        raise typer.Exit(int(code))
+
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(cls=Command)(guarded)
+    return app
+
+
+def _open_streams() -> None:
+    """Give a stream that was closed before the start (2>&-) a place to go, and let stdout take any name.
+
+    The next file to be opened would get a closed stream's number, and what libraries print would land in that file.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, _nowhere(mode))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _drop_what_is_left() -> None:
+    """Forget what could not be printed: Python would try again at its end and change the exit code."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except (OSError, ValueError):
+            setattr(sys, name, _nowhere("w"))
+
+
+def _nowhere(mode: str) -> Any:
+    return os.fdopen(os.open(os.devnull, os.O_RDWR), mode)

@@ -1,0 +1,1 @@
+"""The bundle: the directory that an export writes and a deployment reads."""

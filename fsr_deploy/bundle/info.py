@@ -1,0 +1,203 @@
+"""The bundle: the directory that an export writes and a deployment reads.
+
+``model.onnx``, ``engine.plan`` (where one was built), ``report.html`` and ``parity.png`` stand beside ``bundle.json``,
+which holds everything known about them: plain data, checked against the files' SHA-256 before any of them is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from fsr_deploy._util.json_records import decode, json_text, read_json
+from fsr_deploy.errors import InputError
+
+SCHEMA_VERSION = 1
+INFO_NAME = "bundle.json"
+ONNX_NAME = "model.onnx"
+PLAN_NAME = "engine.plan"
+REFERENCE_NAME = "reference.npz"
+TRUTH_NAME = "truth"  # in reference.npz, where the faces are known that the LR faces were reduced from
+REPORT_NAME = "report.html"
+PICTURE_NAME = "parity.png"
+LAYERS_NAME = "layers.json"
+MIXED = "int8+fp16"  # convolutions in INT8 where that is harmless, FP16 elsewhere
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", MIXED)
+Io = Literal["uint8", "float"]  # what an engine takes and gives, see BundleInfo
+IO_KINDS: tuple[Io, ...] = ("uint8", "float")
+LR_RECIPE = "pillow-bicubic"  # how LR faces are made, see resize.py; an engine is worth what it promises on such only
+MIN_LR_SIZE, MAX_LR_SIZE = 4, 512  # the sides of LR faces that fsr-export takes
+TARGETS = ("onnxruntime", "tensorrt")  # what a graph is written for
+_OLD_TARGETS = {"cpu": "onnxruntime", "trt": "tensorrt"}  # their names in older bundles
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output of the engine: ``shape`` has names for dynamic dimensions."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class PlanInfo:
+    """What a TensorRT plan is bound to, known without asking TensorRT."""
+
+    tensorrt: str
+    compute_capability: str
+    gpu: str
+    platform: str
+    cuda: str = ""
+    driver: str = ""
+    hardware_compatibility: str = "none"
+    version_compatible: bool = False
+    profiles: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """The contents of ``bundle.json``.
+
+    ``batches`` is (min, opt, max). ``io`` is "uint8" (RGB faces, (N, h, w, 3)) or "float" (the bare network,
+    (N, 3, H, W) in [-1, 1]); ``graph_target`` is what the graph was written for, one of TARGETS. ``files`` maps a
+    file's name to its SHA-256. ``precision_map`` maps a module's name in the network, "" for the network itself, to
+    {"precision", "reason"} where it differs from what is around it; the innermost entry that is or holds a module
+    counts, without any ``precision``. ``parity`` and ``latency`` are the measured tables; ``parity_passed`` is False
+    where an engine over its ``budget`` (parity.Budget's figures) was published by force. ``precisions`` are those that
+    were measured side by side, ``analysis`` the blocks by what the precision does to each (sensitivity.Damage).
+    ``notes`` are sentences that whoever runs the engine should read. ``lr_recipe`` names the way to its LR faces
+    (LR_RECIPE); ``resizable`` tells whether the same weights can be exported for LR faces of another size, None
+    where a bundle does not say. ``checkpoint_entry`` is where in the
+    checkpoint the weights lay, "" for the file itself.
+    """
+
+    model: str
+    precision: str
+    scale: int
+    lr_size: int
+    batches: tuple[int, int, int]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    trained: bool
+    io: str = "uint8"
+    color: str = "RGB"
+    graph_target: str = "onnxruntime"
+    options: dict[str, Any] = field(default_factory=dict)
+    checkpoint_sha256: str | None = None
+    checkpoint_entry: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+    precision_map: dict[str, dict[str, str]] = field(default_factory=dict)
+    parity: list[dict[str, Any]] = field(default_factory=list)
+    parity_passed: bool = True
+    budget: dict[str, float | None] = field(default_factory=dict)
+    latency: dict[str, Any] = field(default_factory=dict)
+    precisions: list[dict[str, Any]] = field(default_factory=list)
+    analysis: list[dict[str, Any]] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    plan: PlanInfo | None = None
+    notes: tuple[str, ...] = ()
+    lr_recipe: str = LR_RECIPE
+    resizable: bool | None = None
+    schema: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk."""
+
+    path: Path
+    info: BundleInfo
+
+    def file(self, name: str) -> Path:
+        """Return the path of one of the bundle's files, its hash checked; raises InputError if it is not as written."""
+        path = self.path / name
+        if name not in self.info.files:
+            raise InputError(f"{self.path}: the bundle has no {name}")
+        if not path.is_file():
+            raise InputError(f"{path}: missing from its bundle; export the bundle again")
+        if sha256(path) != self.info.files[name]:
+            raise InputError(f"{path}: its SHA-256 is not the one in {INFO_NAME}; the file was changed or cut off")
+        return path
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_bundle(directory: Path) -> Bundle:
+    """Read and validate ``bundle.json`` of a directory; raises InputError that names what is wrong.
+
+    Every file that it lists is then known to be no symbolic link; hashes are checked where the files are read.
+    """
+    path = directory / INFO_NAME
+    try:
+        info = parse_info(read_json(path), path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{directory}: no {INFO_NAME} here; this is not a bundle that fsr-export wrote") from None
+    for name in info.files:
+        if (directory / name).is_symlink():
+            raise InputError(f"{directory / name}: a symbolic link; a bundle holds its files themselves")
+    return Bundle(directory, info)
+
+
+def parse_info(data: Any, path: Path) -> BundleInfo:
+    """Return the JSON value of a ``bundle.json`` as a record; raises InputError that names the file and the field."""
+    if not isinstance(data, dict) or type(data.get("schema")) is not int:
+        raise InputError(f"{path}: not a bundle description; it has no schema number")
+    if data["schema"] > SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: written by a newer fsr-deploy (schema {data['schema']}, this one reads up to {SCHEMA_VERSION}); "
+            "upgrade fsr-deploy"
+        )
+    try:
+        info: BundleInfo = decode(BundleInfo, data, "")
+    except TypeError as error:
+        raise InputError(f"{path}: incomplete or damaged: {error}; export the bundle again") from error
+    if info.lr_recipe != LR_RECIPE:
+        raise InputError(
+            f"{path}: its engine was made for LR faces by {info.lr_recipe}, which this fsr-deploy does not know; "
+            "upgrade fsr-deploy"
+        )
+    info = replace(info, graph_target=_OLD_TARGETS.get(info.graph_target, info.graph_target))
+    for good, fault in _conditions(info):
+        if not good:
+            raise InputError(f"{path}: incomplete or damaged: {fault}; export the bundle again")
+    return info
+
+
+def _conditions(info: BundleInfo) -> list[tuple[bool, str]]:
+    """Return what types alone do not say about a record, each with the complaint if it does not hold."""
+    low, best, high = info.batches
+    profiles = info.plan.profiles if info.plan else ()
+    return [
+        (info.schema >= 1, "schema is not a version"),
+        (info.precision in PRECISIONS, f"precision is not one of {', '.join(PRECISIONS)}"),
+        (info.io in IO_KINDS, f"io is not one of {', '.join(IO_KINDS)}"),
+        (info.graph_target in TARGETS, f"graph_target is not one of {', '.join(TARGETS)}"),
+        (0 < info.scale <= 64 and 0 < info.lr_size <= 4096, "scale or lr_size is out of range"),
+        (all(0 < a <= b <= c for a, b, c in ((low, best, high), *profiles)), "batches are not min <= opt <= max"),
+        (len(info.inputs) == len(info.outputs) == 1, "an engine has one input and one output"),
+        (all(map(_is_plain_name, info.files)), "files holds something other than plain file names"),
+        (all(re.fullmatch("[0-9a-f]{64}", digest) for digest in info.files.values()), "files holds no SHA-256 digests"),
+    ]
+
+
+def _is_plain_name(name: str) -> bool:
+    return name not in ("", ".", "..", INFO_NAME) and not set(name) & set("/\\:") and len(name.encode()) <= 255
+
+
+def write_info(directory: Path, info: BundleInfo) -> BundleInfo:
+    """Write ``bundle.json`` into a directory with the hashes of all other files there; returns what was written."""
+    hashes = {p.name: sha256(p) for p in sorted(directory.iterdir()) if p.is_file() and p.name != INFO_NAME}
+    info = replace(info, files=hashes)
+    (directory / INFO_NAME).write_text(json_text(asdict(info), indent=2) + "\n", encoding="utf-8")
+    return info

@@ -1,0 +1,1 @@
+"""The ONNX graph: what is exported, how it is written, what it costs."""

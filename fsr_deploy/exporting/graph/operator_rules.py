@@ -1,0 +1,140 @@
+"""The operators that TensorRT's ONNX parser takes, checked for every graph that is written for it: no plan fails later.
+
+From the parser's operator documentation (onnx-tensorrt, docs/operators.md) and sources of 8.6 of May 2023 and 10.1 of
+June 2024; later releases take more. Some things are refused there with a message, others are computed wrongly without
+one: both are found here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+
+from fsr_deploy.exporting.graph import opset17
+
+_TAKEN = """
+    Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Celu
+    Clip Concat Constant ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace DequantizeLinear Div
+    Dropout Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor GRU Gather GatherElements GatherND Gemm
+    GlobalAveragePool GlobalLpPool GlobalMaxPool Greater GreaterOrEqual GridSample GroupNormalization
+    HardSigmoid HardSwish Identity If InstanceNormalization IsInf IsNaN LRN LSTM LayerNormalization LeakyRelu
+    Less LessOrEqual Log LogSoftmax Loop LpNormalization LpPool MatMul Max MaxPool Mean
+    MeanVarianceNormalization Min Mod Mul Neg NonMaxSuppression NonZero Not OneHot Or PRelu Pad Pow
+    QuantizeLinear RNN RandomNormal RandomNormalLike RandomUniform RandomUniformLike Range Reciprocal ReduceL1
+    ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
+    Relu Reshape Resize ReverseSequence RoiAlign Round Scan ScatterElements ScatterND Selu Shape Shrink Sigmoid
+    Sign Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan Tanh
+    ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where Xor
+"""
+TAKEN = frozenset(_TAKEN.split())
+TAKEN_AFTER_8_6 = frozenset({"CastLike", "DeformConv", "Gelu", "Hardmax", "Mish"})
+MOST_OF_TOPK = 3839
+RESIZE = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """What the rules look up: element types and ranks by tensor name, constants, the names at the graph's rim."""
+
+    opset: int
+    types: Mapping[str, int]
+    ranks: Mapping[str, int]
+    constants: Mapping[str, NDArray[np.generic]]
+    rim: frozenset[str]
+
+
+def faults(model: ModelProto) -> list[tuple[str, str]]:
+    """Return (node name, what is wrong with it) for each node that TensorRT would refuse or misread.
+
+    A graph of opset 17 is meant for TensorRT 8.6, later ones for TensorRT 10 and newer.
+    """
+    graph = _facts(model)
+    return [(node.name, fault) for node in model.graph.node for fault in _faults(node, graph)]
+
+
+def _facts(model: ModelProto) -> _Graph:
+    graph = shape_inference.infer_shapes(model).graph
+    values = (*graph.input, *graph.output, *graph.value_info)
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    return _Graph(
+        opset=next(entry.version for entry in model.opset_import if not entry.domain),
+        types=types,
+        ranks={v.name: len(v.type.tensor_type.shape.dim) for v in values if v.type.tensor_type.HasField("shape")},
+        constants={tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer},
+        rim=frozenset(value.name for value in (*graph.input, *graph.output)),
+    )
+
+
+def _faults(node: NodeProto, graph: _Graph) -> Iterator[str]:
+    """Yield what is wrong with a node, in words."""
+    taken = TAKEN if graph.opset <= opset17.OPSET else TAKEN | TAKEN_AFTER_8_6
+    if node.domain or node.op_type not in taken:
+        yield f"the operator {node.domain + '.' if node.domain else ''}{node.op_type}"
+    for rule in (_uint8_at_the_rim, _no_double, *_RULES.get(node.op_type, ())):
+        if fault := rule(node, graph):
+            yield f"{node.op_type} {fault}"
+
+
+def _uint8_at_the_rim(node: NodeProto, graph: _Graph) -> str | None:
+    names = [name for name in (*node.input, *node.output) if graph.types.get(name) == TensorProto.UINT8]
+    if names and (node.op_type != "Cast" or not graph.rim.issuperset(names)):
+        return "on uint8, which only a Cast at the graph's input or output may touch"
+    return None
+
+
+def _no_double(node: NodeProto, graph: _Graph) -> str | None:
+    return "in FP64" if any(graph.types.get(name) == TensorProto.DOUBLE for name in node.output) else None
+
+
+def _nearest_only(node: NodeProto, graph: _Graph) -> str | None:
+    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    defaults = {
+        "mode": b"nearest",
+        "coordinate_transformation_mode": b"half_pixel",
+        "nearest_mode": b"round_prefer_floor",
+    }
+    if all({**defaults, **given}[name].decode() == value for name, value in RESIZE.items()):
+        return None
+    return "other than nearest, asymmetric and floor, where engines differ"
+
+
+def _no_indices(node: NodeProto, graph: _Graph) -> str | None:
+    return "with indices" if len(node.output) > 1 and node.output[1] else None
+
+
+def _sorted_few(node: NodeProto, graph: _Graph) -> str | None:
+    given = {attribute.name: attribute.i for attribute in node.attribute}
+    count = np.asarray(graph.constants.get(node.input[1], 0), np.int64)
+    if not given.get("sorted", 1):
+        return "without sorting"
+    return f"of more than {MOST_OF_TOPK} values" if np.any(count > MOST_OF_TOPK) else None
+
+
+def _of_images(node: NodeProto, graph: _Graph) -> str | None:
+    return None if graph.ranks.get(node.input[0], 4) == 4 else "of other than (N, C, H, W)"
+
+
+def _symmetric(node: NodeProto, graph: _Graph) -> str | None:
+    scale = graph.constants.get(node.input[1])
+    if scale is None or not (np.asarray(scale, np.float64) > 0).all():
+        return "with a scale that is not constant or not above 0"
+    if len(node.input) < 3 or graph.types.get(node.input[2]) != TensorProto.INT8:
+        return "to another type than int8"
+    zero_point = graph.constants.get(node.input[2])
+    return "with a zero point other than 0" if zero_point is None or np.any(zero_point) else None
+
+
+_Rule = Callable[[NodeProto, _Graph], str | None]
+_RULES: dict[str, tuple[_Rule, ...]] = {
+    "Resize": (_nearest_only,),
+    "MaxPool": (_no_indices,),
+    "TopK": (_sorted_few,),
+    "GridSample": (_of_images,),
+    "QuantizeLinear": (_symmetric,),
+    "DequantizeLinear": (_symmetric,),
+}

@@ -1,0 +1,104 @@
+"""INT8 where it is harmless and FP16 elsewhere, in one graph: what was chosen and measured on the FP32 graph.
+
+Strongly typed TensorRT takes the FP16 graph, with its FP32 islands and with pairs whose scales are FP16. TensorRT 8.6
+types networks itself: it takes the FP32 graph with pairs, and is told which modules stay in FP32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+
+from fsr_deploy.exporting.graph.onnx_writer import module_of
+from fsr_deploy.exporting.int8.qdq import insert
+from fsr_deploy.exporting.int8.quantise import Plan
+from fsr_deploy.exporting.int8.sites import Site
+from fsr_deploy.exporting.precision.emulate import rounded
+from fsr_deploy.exporting.precision.partial import round_nodes
+
+PAIR = ("QuantizeLinear", "DequantizeLinear")
+
+
+@dataclass(frozen=True)
+class TypedPlan(Plan):
+    """A plan of an FP16 graph; ``weights`` are the FP32 weights that INT8 is rounded from, by their names in it."""
+
+    weights: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def write(self, blocks: Collection[str]) -> ModelProto:
+        """Return the FP16 graph with these blocks in INT8."""
+        return insert(self.model, self.sites(blocks), self.ranges, results=False, weights=self.weights)
+
+    def computed(self, blocks: Collection[str]) -> ModelProto:
+        """Return that graph with every result rounded to FP16, as a GPU stores it."""
+        return rounded(self.write(blocks), "fp16")
+
+
+@dataclass(frozen=True)
+class UntypedPlan(Plan):
+    """A plan of an FP32 graph for TensorRT 8.6; ``in_fp32`` tells which modules of the graph it leaves in FP32."""
+
+    in_fp32: Callable[[str], bool] = lambda module: True
+
+    def computed(self, blocks: Collection[str]) -> ModelProto:
+        """Return that graph with every result of the other modules rounded to FP16, as TensorRT 8.6 may store it."""
+        return as_typed_by_8_6(self.write(blocks), self.in_fp32)
+
+
+def as_typed_by_8_6(model: ModelProto, in_fp32: Callable[[str], bool]) -> ModelProto:
+    """Return an FP32 graph with pairs as TensorRT 8.6 may compute it when only some modules are held to FP32."""
+    free = {node.name for node in model.graph.node if node.op_type not in PAIR and not in_fp32(module_of(node.name))}
+    return round_nodes(model, free, "fp16")
+
+
+def typed_plan(plan: Plan, half: ModelProto) -> TypedPlan:
+    """Return a plan of the FP32 graph for the FP16 graph of the same network, written for the same target.
+
+    Both hold the same convolutions in the same order. Those in an FP32 island of the FP16 graph stay as they are.
+    """
+    matched = _match(plan.model, half)
+    types = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
+    exact = {tensor.name: tensor for tensor in plan.model.graph.initializer}
+    blocks: dict[str, list[Site]] = {}
+    ranges, weights = {}, {}
+    for block, sites in plan.blocks.items():
+        for site in sites:
+            ours, theirs = matched[site.node]
+            if types[theirs.input[1]] == TensorProto.FLOAT16:
+                moved = replace(site, node=theirs.name, source=theirs.input[0], result=theirs.output[0])
+                blocks.setdefault(block, []).append(moved)
+                ranges[moved.source], ranges[moved.result] = plan.ranges[site.source], plan.ranges[site.result]
+                weights[theirs.input[1]] = numpy_helper.to_array(exact[ours.input[1]])
+    return TypedPlan(half, blocks, ranges, plan.reasons, False, weights)
+
+
+def untyped_plan(plan: Plan, in_fp32: Callable[[str], bool]) -> UntypedPlan:
+    """Return a plan of the FP32 graph for TensorRT 8.6, without the convolutions that it has to leave in FP32."""
+    blocks = {block: [site for site in sites if not in_fp32(site.module)] for block, sites in plan.blocks.items()}
+    return UntypedPlan(
+        plan.model,
+        {block: sites for block, sites in blocks.items() if sites},
+        plan.ranges,
+        plan.reasons,
+        False,
+        in_fp32,
+    )
+
+
+def _match(full: ModelProto, half: ModelProto) -> dict[str, tuple[NodeProto, NodeProto]]:
+    """Return each convolution of the FP32 graph with that of the FP16 graph, by its name in the FP32 graph."""
+    pairs = list(zip(_convolutions(full), _convolutions(half), strict=True))
+    for (one, shape), (other, half_shape) in pairs:
+        if module_of(one.name) != module_of(other.name) or shape != half_shape:
+            raise AssertionError(f"{one.name} {shape} is {other.name} {half_shape} in the FP16 graph")
+    return {one.name: (one, other) for (one, _), (other, _) in pairs}
+
+
+def _convolutions(model: ModelProto) -> list[tuple[NodeProto, list[int] | None]]:
+    """Return the convolutions of a graph in order, each with the shape of its weights, None where they are computed."""
+    shapes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    return [(node, shapes.get(node.input[1])) for node in model.graph.node if node.op_type == "Conv"]

@@ -1,0 +1,125 @@
+"""Which convolutions may compute in INT8 at all, by what the graph says around them.
+
+What carries the face stays in float: the trunk with its residual sums and skips, attention, norms, the first and the
+last convolutions. What remains are dense convolutions, whose multiplications are nearly all there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onnx import ModelProto, NodeProto
+
+from fsr_deploy.exporting.graph.onnx_writer import module_of
+from fsr_deploy.exporting.int8.wiring import Wiring
+
+# Sums, products and joins of two activations: an edge into one of them may be a residual, a skip or a gate.
+MEETINGS = {"Add", "Sub", "Mul", "Div", "MatMul", "Max", "Min"}
+SHAPES = {"Reshape", "Transpose", "Split", "Concat", "Flatten", "Squeeze", "Unsqueeze", "Slice"}
+
+LEVELS = 127  # the largest 8-bit value, of activations and weights alike
+NARROW_LEVELS = 63  # the largest 7-bit value
+
+DEPTHWISE = "depthwise and grouped convolutions are slower in INT8"
+FLAT = "a convolution over a line of values multiplies too little to gain"
+RIM = "the first and the last convolutions touch the picture itself"
+ATTENTION = "inside attention, where rounding turns the weights of whole channels or positions"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A dense convolution: its module's path, its node, the tensor that it reads and the one that it gives.
+
+    ``private`` tells that its result has one reader and meets no other activation before the next operation: it may be
+    rounded to 8 bits without touching a residual, skip or gate. (With two readers, ONNX Runtime leaves the convolution
+    in float.) ``weight_levels`` is the largest value that its weights take: LEVELS or NARROW_LEVELS.
+    """
+
+    module: str
+    node: str
+    source: str
+    result: str
+    private: bool
+    weight_levels: int = LEVELS
+
+
+def find_sites(model: ModelProto, float_modules: Mapping[str, str]) -> tuple[list[Site], dict[str, str]]:
+    """Return the convolutions that may compute in INT8, in order, and the reasons of all others by module.
+
+    ``float_modules`` are modules that have to stay in float, with their reasons; a module covers those inside it.
+    """
+    wiring = Wiring(model)
+    sites, reasons = [], {}
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "ConvTranspose"):
+            module = module_of(node.name)
+            if reason := _reason(node, wiring) or _given(module, float_modules):
+                reasons[module] = reason
+            else:
+                sites.append(Site(module, node.name, node.input[0], node.output[0], _is_private(node, wiring)))
+    return sites, reasons
+
+
+def _reason(node: NodeProto, wiring: Wiring) -> str | None:
+    """Return why a convolution stays in float whatever it measures, None where it need not."""
+    if node.op_type == "ConvTranspose":
+        return "transposed convolutions have no INT8 kernel in ONNX Runtime"
+    if node.input[1] not in wiring.constants:
+        return "its weights are computed"
+    if len(wiring.constants[node.input[1]]) != 4:
+        return FLAT
+    if _group(node) != 1:
+        return DEPTHWISE
+    before = wiring.upstream(node, lambda at: not _is_dense(at))
+    after = wiring.downstream(node, lambda at: not _is_dense(at))
+    if not any(map(_is_dense, before)) or not any(map(_is_dense, after)):
+        return RIM
+    attended = wiring.upstream(node, lambda at: at.op_type in SHAPES)
+    if any(_is_attention(at, wiring) for at in (*after, *attended)):
+        return ATTENTION
+    return None
+
+
+def _given(module: str, float_modules: Mapping[str, str]) -> str | None:
+    return next((why for name, why in float_modules.items() if f"{module}.".startswith(f"{name}.")), None)
+
+
+def _is_dense(node: NodeProto) -> bool:
+    return node.op_type in ("Conv", "ConvTranspose") and _group(node) == 1
+
+
+def _is_attention(node: NodeProto, wiring: Wiring) -> bool:
+    return node.op_type == "MatMul" and len(wiring.activations(node)) == 2
+
+
+def _is_private(node: NodeProto, wiring: Wiring) -> bool:
+    """Tell whether a convolution's result goes into one activation, convolution or reduction only.
+
+    Changes of shape are looked through; joining the branches of one block, which read one tensor, is such a change.
+    """
+    if node.output[0] in wiring.outputs or len(wiring.readers[node.output[0]]) > 1:
+        return False
+    reached = wiring.downstream(node, lambda at: at.op_type in SHAPES)
+    return not any(at.op_type in MEETINGS and len(wiring.activations(at)) > 1 for at in reached) and all(
+        at.op_type != "Concat" or _joins_siblings(at, wiring) for at in reached
+    )
+
+
+def _joins_siblings(concat: NodeProto, wiring: Wiring) -> bool:
+    """Tell whether a concatenation joins nothing but convolutions of one tensor, padded as it may be."""
+    before = wiring.upstream(concat, lambda at: at.op_type in SHAPES)
+    leaves = [at for at in before if at.op_type not in SHAPES]
+    return all(map(_is_dense, leaves)) and len({_root(at, wiring) for at in leaves}) == 1
+
+
+def _root(node: NodeProto, wiring: Wiring) -> str:
+    """Return the tensor that a convolution reads, before it was padded."""
+    name = node.input[0]
+    while name in wiring.producer and wiring.producer[name].op_type == "Pad":
+        name = wiring.producer[name].input[0]
+    return name
+
+
+def _group(node: NodeProto) -> int:
+    return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)

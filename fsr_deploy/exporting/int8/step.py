@@ -1,0 +1,101 @@
+"""The step of an export that turns the FP32 graph it has written into INT8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import onnx
+
+from fsr_deploy._util.json_records import decode, read_json
+from fsr_deploy.bundle.info import LAYERS_NAME
+from fsr_deploy.bundle.layers import ModuleTable
+from fsr_deploy.exporting.graph.deployable import Io
+from fsr_deploy.exporting.graph.onnx_writer import check_operators
+from fsr_deploy.exporting.int8.faces import calibration_faces
+from fsr_deploy.exporting.int8.options import Int8Options
+from fsr_deploy.exporting.int8.quantise import Plan, damages, make_plan, quantise
+from fsr_deploy.exporting.precision.blocks import in_network, innermost
+from fsr_deploy.exporting.precision.cast import PrecisionMap, precision_map
+from fsr_deploy.exporting.precision.sensitivity import Damage
+from fsr_deploy.exporting.proof.parity import Budget
+from fsr_deploy.exporting.proof.quality import Judge
+from fsr_deploy.exporting.proof.reference import Reference
+from fsr_deploy.exporting.rewrite.rewrites import Target, rewrite
+from fsr_deploy.exporting.source import Source
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """A graph that can be written in INT8: ``plan`` says how, ``table`` lists its modules, ``judge`` rates faces.
+
+    ``target`` is what it is written for. ``precision`` is "int8", or "int8+fp16" with the ``islands`` of the FP16
+    graph, what stays in FP32 there.
+    """
+
+    plan: Plan
+    table: ModuleTable
+    judge: Judge
+    io: Io = "uint8"
+    target: Target = "tensorrt"
+    precision: str = "int8"
+    islands: PrecisionMap = field(default_factory=dict)
+
+    def write(self, path: Path, budget: Budget, *, repaired: bool) -> PrecisionMap:
+        """Write the INT8 graph; returns what stays in float and why. Raises ParityError over the budget."""
+        graph, reasons, _ = quantise(
+            self.plan, self.table, self.judge, budget, repaired=repaired, ranking=lambda: self._ranking
+        )
+        onnx.checker.check_model(graph, full_check=True)
+        if self.target == "tensorrt":
+            check_operators(graph)
+        for entry in graph.metadata_props:
+            entry.value = self.precision if entry.key == "fsr.precision" else entry.value
+        path.write_bytes(graph.SerializeToString(deterministic=True))
+        named = {self._name(module): reason for module, reason in reasons.items()}
+        rest = "fp32" if self.precision == "int8" else "fp16"
+        in_float = {name: {"precision": rest, "reason": named[name]} for name in named if not self._in_fp32(name)}
+        return {**in_float, **self.islands}
+
+    def damages(self) -> list[Damage]:
+        """Return what each block does to the faces when it alone is in INT8, the worst first."""
+        return [replace(damage, module=self._name(damage.module)) for damage in self._ranking]
+
+    @cached_property
+    def _ranking(self) -> list[Damage]:
+        """The damages, with the blocks' names in the graph."""
+        return damages(self.plan, self.judge, self.table)
+
+    def _in_fp32(self, name: str) -> bool:
+        """Tell whether a module of the network is in an island, whose own entry then says why."""
+        island = innermost(name, self.islands)
+        return island is not None and self.islands[island]["precision"] == "fp32"
+
+    def _name(self, module: str) -> str:
+        """Return a module's name in the network; what lies around it keeps its path."""
+        name = in_network(module, self.io)
+        return module if name is None else name
+
+
+def prepare_int8(
+    path: Path,
+    source: Source,
+    reference: Reference,
+    options: Int8Options,
+    *,
+    io: Io,
+    target: Target,
+    timed: bool,
+) -> Quantisation:
+    """Choose the convolutions of an FP32 graph that was written with its layers.json, and calibrate them.
+
+    ``timed`` chooses those that are faster in INT8 on this CPU.
+    """
+    prefix = "network." if io == "uint8" else ""
+    kept = precision_map(rewrite(source.network, target), "fp16")
+    float_modules = {f"{prefix}{name}": entry["reason"] for name, entry in kept.items()}
+    calibration = calibration_faces(options.calib, options.images, source.lr_size, source.scale, io)
+    table: ModuleTable = decode(ModuleTable, read_json(path.with_name(LAYERS_NAME)), "")
+    plan = make_plan(onnx.load(path), table, float_modules, calibration, options.calibrator, timed=timed)
+    return Quantisation(plan, table, Judge(reference.inputs, reference.outputs, reference.truth), io, target)

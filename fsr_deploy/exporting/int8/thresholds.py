@@ -1,0 +1,62 @@
+"""From a histogram of magnitudes to the one that the 8 bits reach to; what is larger is clipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsr_deploy.exporting.int8.calibration import BINS, Histogram
+
+PERCENTILE = 99.99
+LEVELS = 128
+STEP = 16
+
+
+def largest(histogram: Histogram) -> float:
+    """Return the largest magnitude: nothing is clipped."""
+    return histogram.largest
+
+
+def percentile(histogram: Histogram) -> float:
+    """Return the magnitude that 99.99 % of the values stay below."""
+    total = histogram.counts.sum()
+    reached = int(np.searchsorted(np.cumsum(histogram.counts), total * PERCENTILE / 100))
+    return min(histogram.largest, histogram.limit * (min(reached, BINS - 1) + 1) / BINS)
+
+
+def entropy(histogram: Histogram) -> float:
+    """Return the magnitude whose 128 levels lose least information (Migacz, GTC 2017).
+
+    That is the least Kullback-Leibler divergence between the clipped histogram and itself at 128 levels.
+    """
+    candidates = range(LEVELS, BINS + 1, STEP)
+    divergences = [_divergence(histogram.counts, end) for end in candidates]
+    best = candidates[int(np.argmin(divergences))]
+    return min(histogram.largest, histogram.limit * best / BINS)
+
+
+CALIBRATORS: dict[str, Callable[[Histogram], float]] = {
+    "entropy": entropy,
+    "percentile": percentile,
+    "max": largest,
+}
+
+
+def _divergence(counts: NDArray[np.int64], end: int) -> float:
+    """Return KL(clipped || quantised) of the first ``end`` bins, the clipped values counted in the last of them."""
+    inside = counts[:end].astype(np.float64)
+    clipped = inside.copy()
+    clipped[-1] += counts[end:].sum()
+    if not inside.any():
+        return float("inf")
+    level = np.arange(end) * LEVELS // end
+    occupied = inside > 0
+    sums = np.bincount(level, inside, LEVELS)
+    sizes = np.bincount(level, occupied, LEVELS)
+    quantised = np.where(occupied, (sums / np.maximum(sizes, 1))[level], 0.0)
+    p, q = clipped / clipped.sum(), quantised / quantised.sum()
+    q = np.maximum(q, 1e-12)
+    some = p > 0
+    return float((p[some] * np.log(p[some] / q[some])).sum())

@@ -1,0 +1,108 @@
+"""What a user may choose about an export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast
+
+from fsr_deploy._util.console import refuse_unknown
+from fsr_deploy.bundle.info import IO_KINDS, MIXED, PRECISIONS, TARGETS, Io
+from fsr_deploy.errors import UsageError
+from fsr_deploy.exporting.int8.options import Int8Options
+from fsr_deploy.exporting.proof.parity import BUDGETS, Budget
+from fsr_deploy.exporting.tensorrt.config import PlanOptions, batch_range
+
+OLD_TARGETS = {"onnx": "onnxruntime", "cpu": "onnxruntime", "trt": "tensorrt"}  # other words for the same
+
+# 17 is the newest that every supported TensorRT reads, 18 the first that PyTorch writes, 19 the first whose
+# QuantizeLinear takes FP16, 22 the first whose convolution takes BF16.
+UNTYPED_OPSET, EXPORT_OPSET, TYPED_OPSET, BF16_OPSET = OPSETS = (17, 18, 19, 22)
+DEFAULT_OPSETS = {"fp32": 17, "fp16": 17, "bf16": BF16_OPSET, "int8": 17, MIXED: TYPED_OPSET}
+
+OF_THE_PRECISION = cast(Budget, None)  # none is given; an ExportOptions always has one
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to export and how; the command's options, one to one.
+
+    ``model`` is a registered name or a checkpoint, ``batches`` are (min, opt, max). ``lr_size`` None is the size that
+    the network is made for, or 16; ``opset`` None that of DEFAULT_OPSETS. ``target`` is what the graph is written for,
+    one of bundle.TARGETS, or "auto": TensorRT where this machine can build a plan and for half precision, which is
+    worth its name on a GPU only, ONNX Runtime elsewhere. ``with_plan`` builds a plan of a graph for TensorRT, or does
+    not; None builds it where this machine can. ``faces`` is a folder to prove with, None for drawn faces. ``plan`` is
+    how a plan is built, ``int8`` how INT8 is calibrated. ``repair`` returns the fewest modules to float where the
+    precision is over its budget; without, such an export is refused. ``analyze`` ranks the modules by what the
+    precision does to each. ``key`` is the checkpoint's entry to take, None an average of the weights where there is
+    one. ``budget`` None is that of the precision, parity.BUDGETS.
+
+    Raises UsageError for values that do not exist or contradict each other, as the command does.
+    """
+
+    model: str
+    checkpoint: Path | None = None
+    key: str | None = None
+    precision: str = "fp32"
+    lr_size: int | None = None
+    batches: tuple[int, int, int] = (1, 8, 32)
+    target: str = "auto"
+    with_plan: bool | None = None
+    io: Io = "uint8"
+    opset: int | None = None
+    faces: Path | None = None
+    budget: Budget = OF_THE_PRECISION
+    plan: PlanOptions = field(default_factory=PlanOptions)
+    int8: Int8Options = field(default_factory=Int8Options)
+    repair: bool = True
+    analyze: bool = False
+    force: bool = False
+    output: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"no precision is called {self.precision!r}; there are {', '.join(PRECISIONS)}")
+        settled = {
+            "batches": batch_range("--batch", ",".join(map(str, self.batches))),
+            "target": OLD_TARGETS.get(self.target, self.target),
+            "budget": self.budget or BUDGETS[self.precision],
+        }
+        for name, value in settled.items():
+            object.__setattr__(self, name, value)
+        refuse_unknown("--target", self.target, ("auto", *TARGETS))
+        refuse_unknown("--io", self.io, IO_KINDS)
+        if self.opset is not None:
+            check_opset(self.opset, self.precision)
+        if self.with_plan and self.target == "onnxruntime":
+            raise UsageError("--plan is for a graph that is written for TensorRT; leave --target onnxruntime out")
+        if self.int8.calib and self.precision not in ("int8", MIXED):
+            raise UsageError("--calib says how INT8 is made; give --int8 too")
+        if self.precision == "fp32" and (self.analyze or not self.repair):
+            raise UsageError(
+                "--analyze and --no-repair are about a reduced precision; give --fp16, --bf16 or --int8 too"
+            )
+
+
+def check_opset(opset: int, precision: str) -> None:
+    """Raise UsageError for an opset that is not written, or not in this precision."""
+    if opset not in OPSETS:
+        raise UsageError(f"opset {opset} cannot be written; there are {', '.join(map(str, OPSETS))}")
+    if precision == "bf16" and opset < EXPORT_OPSET:
+        raise UsageError(
+            f"bf16 needs opset {BF16_OPSET} or newer and TensorRT 10: leave opset {opset} out or take fp16"
+        )
+    if precision == MIXED and UNTYPED_OPSET < opset < TYPED_OPSET:
+        raise UsageError(
+            f"--opset {opset} has no INT8 and FP16 in one graph: leave it out, which is {TYPED_OPSET}, "
+            f"or take {UNTYPED_OPSET} for TensorRT 8.6"
+        )
+
+
+def in_precision(options: ExportOptions, precision: str, opset: int | None = None) -> ExportOptions:
+    """Return the options of the bare graph of the same network in another precision."""
+    return replace(options, precision=precision, opset=opset, analyze=False, repair=True, int8=Int8Options())
+
+
+def fp16_part(options: ExportOptions) -> ExportOptions:
+    """Return the options of the FP16 graph that an engine of INT8 and FP16 is made from."""
+    return in_precision(options, "fp16", options.opset or TYPED_OPSET)

@@ -1,0 +1,247 @@
+"""The export, top down: load, write the graph, run eager, prove, time, describe, publish."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fsr_deploy._util.console import progress, say, warn
+from fsr_deploy.bundle.info import (
+    MIXED,
+    ONNX_NAME,
+    PICTURE_NAME,
+    PLAN_NAME,
+    REPORT_NAME,
+    Bundle,
+    BundleInfo,
+    write_info,
+)
+from fsr_deploy.bundle.publish import staged_directory
+from fsr_deploy.errors import MissingError
+from fsr_deploy.exporting.graph.onnx_writer import INPUT, OUTPUT
+from fsr_deploy.exporting.graph.write import write_graph
+from fsr_deploy.exporting.options import ExportOptions, fp16_part
+from fsr_deploy.exporting.precision.cast import PrecisionMap
+from fsr_deploy.exporting.precision.emulate import TYPES
+from fsr_deploy.exporting.precision.half_precision import Half
+from fsr_deploy.exporting.precision.sensitivity import Damage, as_table
+from fsr_deploy.exporting.proof.engines import Engine, open_engines, open_plan
+from fsr_deploy.exporting.proof.latency import measure, slower_note
+from fsr_deploy.exporting.proof.parity import Row, gate, prove, shortfalls
+from fsr_deploy.exporting.proof.quality import Judge
+from fsr_deploy.exporting.proof.reference import (
+    MAX_FACES,
+    Eager,
+    Reference,
+    as_faces,
+    lr_faces,
+    make_reference,
+    true_faces,
+)
+from fsr_deploy.exporting.proof.time_shares import add_shares, record_on_cpu
+from fsr_deploy.exporting.reduction import Reduced, repair_half, to_int8, to_mixed
+from fsr_deploy.exporting.report.describe import describe
+from fsr_deploy.exporting.report.page import report_page
+from fsr_deploy.exporting.rewrite.rewrites import Target
+from fsr_deploy.exporting.source import Source, load_source
+from fsr_deploy.exporting.tensorrt.plan import add_plan, why_no_plan
+from fsr_deploy.images.codec import encode_frame
+from fsr_deploy.images.face_table import MAX_ROWS, parity_picture
+from fsr_deploy.runtime.session import OutOfMemory
+
+
+def export(options: ExportOptions) -> Bundle:
+    """Export a network and publish the bundle, whole or not at all.
+
+    Raises UsageError, InputError and MissingError for what cannot be exported, and ParityError, with nothing published,
+    for an engine over its budget; ``force`` publishes it all the same and notes that in the bundle.
+    """
+    graph_target, builds_plan = choose_target(options)
+    step = _stopwatch()
+    step("load the network and faces to prove with")
+    source = load_source(options.model, options.checkpoint, options.lr_size, options.key)
+    if not source.trained:
+        warn(f"{source.name} has untrained weights, its faces mean nothing; give --checkpoint for real ones")
+    faces = lr_faces(options.faces, min(options.batches[2], MAX_FACES), source.lr_size, source.scale)
+    destination = options.output or Path(f"{source.name}-{options.precision.replace('+', '-')}")
+    with staged_directory(destination) as directory:
+        step(f"write the {options.precision} graph")
+        first = fp16_part(options) if options.precision == MIXED else options
+        kept = write_graph(first, source, graph_target, directory / ONNX_NAME)
+        step("run the eager FP32 module")
+        reference = run_eager(options, source, faces)
+        reference.save(directory, INPUT, OUTPUT)
+        reduced, engines, rows = reduce(options, source, graph_target, directory, reference, kept, step)
+        damages = analyse(options, reduced, engines[0], graph_target, directory / ONNX_NAME)
+        if not options.force:
+            gate(rows, options.budget)
+        info = replace(
+            describe(options, source, graph_target, reduced.kept, rows),
+            precisions=reduced.offers,
+            analysis=[damage.as_dict() for damage in damages],
+        )
+        if builds_plan:
+            step("build and prove the TensorRT plan")
+            info = add_plan(directory, info, options.plan, force=options.force)
+            engines = [open_plan(directory / PLAN_NAME, info, options.plan.device)]
+        for note in info.notes:
+            warn(note)
+        step("time the engine against eager")
+        info = replace(info, latency=time_both(options, source, graph_target, engines[0], reference))
+        step("draw, describe and publish")
+        draw(directory, destination.name, info, engines[-1], reference)
+        info = write_info(directory, info)
+    step("done")
+    return Bundle(destination, info)
+
+
+def reduce(
+    options: ExportOptions,
+    source: Source,
+    target: Target,
+    directory: Path,
+    reference: Reference,
+    kept: PrecisionMap,
+    step: Callable[[str], None],
+) -> tuple[Reduced, list[Engine], list[Row]]:
+    """Bring the graph that was written, with the modules ``kept`` in FP32, to its precision, and compare it with eager.
+
+    INT8 is repaired before it is compared, half precision after that, where it is over the budget. Returns what became
+    of it, the engines that were compared, and what they showed.
+    """
+    path = directory / ONNX_NAME
+    reduced = Reduced(kept)
+    if options.precision == "int8":
+        step("calibrate and write the graph in INT8")
+        reduced = to_int8(options, source, target, directory, reference)
+    elif options.precision == MIXED:
+        step("calibrate and write the graph in INT8 and FP16")
+        reduced = to_mixed(options, source, target, directory, reference, kept)
+    step("run the engine and compare")
+    engines, rows = compare_engines(options, path, reference, reduced.kept)
+    if options.precision in TYPES:
+        half = Half(options, source, target, Judge(reference.inputs, reference.outputs, reference.truth))
+        if options.repair and shortfalls(rows, options.budget):
+            step(f"over budget: find the fewest blocks to return from {options.precision} to FP32")
+            kept = repair_half(options, half, directory, kept)
+            engines, rows = compare_engines(options, path, reference, kept)
+        reduced = Reduced(kept, half.damages if options.analyze else [])
+    return reduced, engines, rows
+
+
+def choose_target(options: ExportOptions) -> tuple[Target, bool]:
+    """Return what the graph is written for, and whether a plan of it is built here (see ExportOptions).
+
+    Raises MissingError where a plan was asked for and cannot be built.
+    """
+    if options.target == "onnxruntime":
+        return "onnxruntime", False
+    reason = why_no_plan(options.plan.device)
+    if reason and options.with_plan:
+        raise MissingError(f"--plan: {reason}; without it, --rebuild builds the plan later, where the GPU is")
+    if options.target == "auto" and reason and options.precision not in (*TYPES, MIXED):
+        return "onnxruntime", False
+    return "tensorrt", not reason and options.with_plan is not False
+
+
+def run_eager(options: ExportOptions, source: Source, faces: NDArray[np.uint8]) -> Reference:
+    """Run the network as it was trained over LR faces, (N, h, w, 3) uint8 RGB."""
+    knows_truth = source.trained and options.faces is None
+    truth = true_faces(len(faces), source.lr_size * source.scale) if knows_truth else None
+    with progress("eager", len(faces)) as advance:
+        return make_reference(Eager(source.network, source.scale), faces, options.io, advance, truth)
+
+
+def compare_engines(
+    options: ExportOptions, path: Path, reference: Reference, kept: PrecisionMap
+) -> tuple[list[Engine], list[Row]]:
+    """Run a written graph in each way that it has to be proven, at the min, opt and max batch."""
+    engines = open_engines(path, options.precision, options.io, kept)
+    rows: list[Row] = []
+    for engine in engines:
+        say(f"  {engine.name}")
+        rows += _compare(options, engine, reference)
+    return engines, rows
+
+
+def _compare(options: ExportOptions, engine: Engine, reference: Reference) -> list[Row]:
+    try:
+        with progress("engine", sum(set(options.batches))) as advance:
+            faces = (reference.inputs, reference.outputs)
+            rows = prove(engine.run, engine.name, faces, options.batches, advance, reference.truth)
+    except OutOfMemory as error:
+        raise MissingError(f"not enough memory to prove the engine: {error}; take a smaller --batch") from error
+    for row in rows:
+        say(f"    {row}")
+    return rows
+
+
+def analyse(options: ExportOptions, reduced: Reduced, engine: Engine, target: Target, path: Path) -> list[Damage]:
+    """Return what --analyze found, with each block's share of the engine's time where this machine can tell."""
+    damages = reduced.damages
+    if damages and target == "onnxruntime" and engine.device == "cpu" and not engine.emulated and options.io == "uint8":
+        damages = add_shares(damages, record_on_cpu(path, options.batches[0]), path)
+    for line in as_table(damages) if damages else ():
+        say(f"    {line}")
+    return damages
+
+
+def time_both(
+    options: ExportOptions, source: Source, target: Target, engine: Engine, reference: Reference
+) -> dict[str, Any]:
+    """Time the engine against eager on the same device, at batch min and opt, and say where it is slower.
+
+    Returns the bundle's ``latency``, empty where there is no speed to measure.
+    """
+    if engine.emulated:
+        return {}
+    device = engine.device if torch.cuda.is_available() else "cpu"
+    eager = Eager(source.network, source.scale, device)
+    timings = measure(engine.run, eager.run, reference.inputs, options.batches[:2])
+    for timing in timings:
+        say(f"    {timing}")
+    note = slower_note(timings, options.precision, engine.device)
+    if note and target == "tensorrt" and engine.device == "cpu" and options.precision in ("fp32", "int8"):
+        note += "; this graph is written for TensorRT, ONNX Runtime runs another form of it faster"
+    if note:
+        warn(note)
+    return {
+        "engine": engine.name,
+        "eager": f"PyTorch {torch.__version__} FP32 on {device}",
+        "rows": [asdict(timing) for timing in timings],
+        "note": note,
+    }
+
+
+def draw(directory: Path, name: str, info: BundleInfo, engine: Engine, reference: Reference) -> None:
+    """Write parity.png and the report that shows it; ``name`` is what the bundle will be called.
+
+    ``engine`` is the plan, or else the strictest of those that were proven.
+    """
+    inputs, outputs = reference.inputs[:MAX_ROWS], as_faces(reference.outputs[:MAX_ROWS])
+    picture = parity_picture(
+        reference.lr, reference.upsampled, outputs, as_faces(engine.run(inputs)), _footer(info, engine)
+    )
+    content = encode_frame(picture, ".png")
+    (directory / PICTURE_NAME).write_bytes(content)
+    (directory / REPORT_NAME).write_text(report_page(info, name, content), encoding="utf-8")
+
+
+def _footer(info: BundleInfo, engine: Engine) -> str:
+    """Return the line under the picture."""
+    parts = [f"{info.model} {info.precision} on {engine.name}"]
+    parts += [] if info.trained else ["untrained weights"]
+    return ", ".join(parts + ([] if info.parity_passed else ["over its parity budget"]))
+
+
+def _stopwatch() -> Callable[[str], None]:
+    """Return a function that says what begins now, and how long after the start that is."""
+    start = time.monotonic()
+    return lambda what: say(f"{time.monotonic() - start:6.1f} s  {what}")

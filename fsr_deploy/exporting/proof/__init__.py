@@ -1,0 +1,1 @@
+"""The proof of an engine: the eager reference, parity, latency."""

@@ -1,0 +1,88 @@
+"""The graph that was written, loaded to be proven: by the runtime that will run it, and as a GPU will compute it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from fsr_deploy.bundle.engine_file import EngineFile
+from fsr_deploy.bundle.info import MIXED, BundleInfo
+from fsr_deploy.exporting.graph.sessions import open_graph
+from fsr_deploy.exporting.int8.mixed import as_typed_by_8_6
+from fsr_deploy.exporting.options import TYPED_OPSET
+from fsr_deploy.exporting.precision.cast import PrecisionMap
+from fsr_deploy.exporting.precision.emulate import TYPES, rounded
+from fsr_deploy.exporting.precision.islands import fp32_modules
+from fsr_deploy.runtime.backends.onnxruntime import OnnxSession, rounds_fp16
+from fsr_deploy.runtime.open import open_session
+from fsr_deploy.runtime.session import Session
+from fsr_deploy.runtime.tensorrt.session import TensorRTSession
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A graph ready to run: ``run`` takes a batch of the graph's input and returns its output.
+
+    ``emulated`` tells that it rounds as a GPU would, at no speed that means anything.
+    """
+
+    name: str
+    device: str
+    run: Callable[[NDArray[Any]], NDArray[Any]]
+    emulated: bool = False
+
+
+def open_engines(path: Path, precision: str, io: str, kept: PrecisionMap | None = None) -> list[Engine]:
+    """Load a written graph in each way that it has to be proven; ``kept`` are the modules that differ in precision.
+
+    As the runtime runs it here, which a CPU does not with BF16; and, on a CPU, a graph of half precision also with
+    every result rounded, because the CPU leaves roundings out that a GPU makes.
+    """
+    runs_here = precision != "bf16" and (precision != MIXED or rounds_fp16(onnxruntime.__version__))
+    engines = [_as_it_is(path, io)] if runs_here else []
+    if precision in (*TYPES, MIXED) and not any(engine.device.startswith("cuda") for engine in engines):
+        engines.append(_with_roundings(path, precision, io, kept or {}))
+    return engines
+
+
+def open_plan(path: Path, info: BundleInfo, device: int) -> Engine:
+    """Load a plan that was built on this machine; ``info`` is what its bundle will say."""
+    content = path.read_bytes()
+    file = EngineFile(Path(path.name), content, hashlib.sha256(content).hexdigest(), info)
+    session = TensorRTSession(file, f"cuda:{device}", trust=True)
+    return Engine(session.info.engine, session.info.device, lambda batch: session.submit(batch).result())
+
+
+def _as_it_is(path: Path, io: str) -> Engine:
+    if io == "float":  # the runtime's session takes faces only
+        return _open_float(path.read_bytes())
+    session = open_session(path)
+    return Engine(session.info.engine, session.info.device, session.upscale)
+
+
+def _with_roundings(path: Path, precision: str, io: str, kept: PrecisionMap) -> Engine:
+    model, half = onnx.load(path), "fp16" if precision == MIXED else precision
+    is_typed = precision != MIXED or model.opset_import[0].version >= TYPED_OPSET
+    model = rounded(model, half) if is_typed else as_typed_by_8_6(model, fp32_modules(kept, io))
+    del model.metadata_props[:]  # they name the precision of a graph that this is not
+    content = model.SerializeToString()
+    if io == "float":
+        engine = _open_float(content)
+    else:
+        session: Session = OnnxSession(EngineFile(path, content, hashlib.sha256(content).hexdigest(), None), "cpu")
+        engine = Engine(session.info.engine, "cpu", session.upscale)
+    return Engine(f"{engine.name}, rounded to {half}", "cpu", engine.run, emulated=True)
+
+
+def _open_float(content: bytes) -> Engine:
+    session = open_graph(onnx.load_from_string(content))
+    name = session.get_inputs()[0].name
+    title = f"ONNX Runtime {onnxruntime.__version__} (CPUExecutionProvider)"
+    return Engine(title, "cpu", lambda batch: session.run(None, {name: batch})[0])

@@ -1,0 +1,130 @@
+"""What an engine is held against: real faces, and what the network as it was trained makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fsr_deploy._util.console import warn
+from fsr_deploy.bundle.info import REFERENCE_NAME, TRUTH_NAME
+from fsr_deploy.images.codec import read_frame
+from fsr_deploy.images.listing import list_frames
+from fsr_deploy.images.resize import Face, lr_face, resize
+from fsr_deploy.models.tensors import to_faces, to_tensor
+from fsr_deploy.synthetic import faces
+
+MAX_FACES = 32
+CARRIED_FACES = 8
+CHUNK = 8
+SEED = 2025  # of the procedural faces; any but those that networks are trained on
+
+
+class Eager:
+    """A trained network in FP32, run by PyTorch, with the preprocessing of its training: PIL's bicubic.
+
+    ``run`` takes and gives what an engine does, so that in-graph preprocessing is part of what is compared.
+    """
+
+    def __init__(self, network: nn.Module, scale: int, device: str = "cpu") -> None:
+        self.network = network.eval().to(device)
+        self.scale = scale
+        self.device = device
+
+    @torch.inference_mode()
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """Turn (N, h, w, 3) uint8 RGB LR faces into (N, H, W, 3) uint8 RGB SR faces.
+
+        Of an engine with float input and output: (N, 3, H, W) float32 RGB in [-1, 1] to the same.
+        """
+        if batch.dtype != np.uint8:
+            return self.network(torch.from_numpy(batch).to(self.device)).cpu().numpy()
+        sr = self.network(network_input(batch, self.scale).to(self.device))
+        return as_faces(sr.cpu().numpy())
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Some LR faces, (K, h, w, 3) uint8 RGB; an engine's input made of them; and eager's output for it.
+
+    ``truth`` are the faces that they were reduced from, (K, H, W, 3) uint8 RGB, None where nobody knows.
+    """
+
+    lr: NDArray[np.uint8]
+    inputs: NDArray[Any]
+    outputs: NDArray[Any]
+    truth: NDArray[np.uint8] | None = None
+
+    @property
+    def upsampled(self) -> NDArray[np.uint8]:
+        """The LR faces by PIL's bicubic at the SR faces' size, (K, H, W, 3) uint8 RGB."""
+        side = self.outputs.shape[2]
+        return np.stack([resize(face, (side, side)) for face in self.lr])
+
+    def save(self, directory: Path, input_name: str, output_name: str) -> None:
+        """Write the first faces for whoever proves a plan on another machine, under the graph's tensor names."""
+        carried: dict[str, Any] = {input_name: self.inputs[:CARRIED_FACES], output_name: self.outputs[:CARRIED_FACES]}
+        if self.truth is not None:
+            carried[TRUTH_NAME] = self.truth[:CARRIED_FACES]
+        np.savez_compressed(directory / REFERENCE_NAME, **carried)
+
+
+def make_reference(
+    eager: Eager,
+    lr: NDArray[np.uint8],
+    io: str,
+    advance: Callable[[int], None],
+    truth: NDArray[np.uint8] | None = None,
+) -> Reference:
+    """Run eager over LR faces; ``advance`` is told the faces done. ``truth`` is the reference's."""
+    inputs = lr if io == "uint8" else network_input(lr, eager.scale).numpy()
+    outputs = []
+    for start in range(0, len(lr), CHUNK):
+        outputs.append(eager.run(inputs[start : start + CHUNK]))
+        advance(len(outputs[-1]))
+    return Reference(lr, inputs, np.concatenate(outputs), truth)
+
+
+def lr_faces(folder: Path | None, count: int, lr_size: int, scale: int) -> NDArray[np.uint8]:
+    """Return up to ``count`` LR faces, (N, lr_size, lr_size, 3) uint8 RGB: of a folder, or else procedural ones.
+
+    Raises InputError where the folder has no readable image.
+    """
+    source = _folder(folder) if folder else faces(count, SEED, lr_size * scale)
+    return np.stack([lr_face(face, (lr_size, lr_size)) for face in islice(source, count)])
+
+
+def true_faces(count: int, size: int) -> NDArray[np.uint8]:
+    """Return what the drawn faces of ``lr_faces`` were reduced from, (N, size, size, 3) uint8 RGB."""
+    return np.stack(list(faces(count, SEED, size)))
+
+
+def network_input(lr: NDArray[np.uint8], scale: int) -> Tensor:
+    """Return what the network takes: (N, h, w, 3) uint8 by PIL's bicubic to (N, 3, H, W) float32 in [-1, 1]."""
+    return torch.stack([to_tensor(resize(face, (len(face) * scale, len(face) * scale))) for face in lr])
+
+
+def as_faces(batch: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return an engine's output as (N, H, W, 3) uint8 RGB; floats, (N, 3, H, W) in [-1, 1], are rounded and clipped."""
+    if batch.dtype == np.uint8:
+        return batch
+    return np.ascontiguousarray(to_faces(torch.from_numpy(batch)).permute(0, 2, 3, 1).numpy())
+
+
+def pictures_of(folder: Path) -> list[Path]:
+    """Return the pictures below a folder, with a warning for each part of it that cannot be looked at."""
+    listing = list_frames(folder)
+    for path, reason in listing.failed:
+        warn(f"{path}: {reason}")
+    return listing.frames
+
+
+def _folder(folder: Path) -> Iterator[Face]:
+    return map(read_frame, pictures_of(folder))

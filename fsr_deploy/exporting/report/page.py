@@ -1,0 +1,223 @@
+"""report.html: one page for a person who was not there: what was exported, how close it is, how fast, how to run it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import Any
+
+from fsr_deploy._util.html_page import Cell, document, notes, pairs, section, table, tiles
+from fsr_deploy.bundle.info import MIXED, BundleInfo
+from fsr_deploy.exporting.precision.sensitivity import ITSELF
+
+WRITTEN_FOR = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
+
+
+def report_page(info: BundleInfo, name: str, picture: bytes) -> str:
+    """Return the page; ``name`` is the bundle's directory, ``picture`` parity.png's content. Refers to nothing else."""
+    body = f"""
+<h1>{escape(info.model)} {escape(info.precision)}{_badge(info.parity_passed)}</h1>
+<p class="lead">x{info.scale} face super-resolution, {_size(info.lr_size)} to {_size(info.lr_size * info.scale)}</p>
+{_tiles(info)}
+{notes(_notes(info))}
+{section("Parity with the eager FP32 module", _budget(info), _parity(info))}
+<p><img alt="Faces: LR, bicubic, eager, engine, and the difference times 20" src="{_data_uri(picture)}"></p>
+{section("Latency", _latency_lead(info), _latency(info))}
+{_precisions(info)}
+{_analysis(info)}
+{section("How to run it", "", _how_to(info, name))}
+{section("What was exported", "", pairs(_facts(info)))}
+{section("Precision", _precision_lead(info), _precision(info))}
+{section("Versions", "", pairs(info.versions.items()))}
+"""
+    return document(f"{info.model} {info.precision}: export report", body)
+
+
+def _badge(passed: bool) -> str:
+    kind, text = ("good", "within budget") if passed else ("bad", "over budget, published by force")
+    return f'<span class="badge {kind}">{text}</span>'
+
+
+def _tiles(info: BundleInfo) -> str:
+    """Return the figures that are looked for first: the worst of all rows, and the speed at the best batch."""
+    psnrs = [row["psnr_db"] for row in info.parity if row["psnr_db"] is not None]
+    figures = [
+        (f"{min(psnrs):.1f} dB" if psnrs else "equal", "PSNR against eager, worst face"),
+        (f"{max(row['max_error'] for row in info.parity):.0f} of 255", "largest error in levels"),
+    ]
+    if turns := info.latency.get("rows"):
+        figures.append((f"{turns[-1]['speedup']:.2f}x", f"as fast as eager, batch {turns[-1]['batch']}"))
+        figures.append((f"{1000 * turns[-1]['batch'] / turns[-1]['engine_ms']:.0f} faces/s", "engine, this machine"))
+    return tiles(figures)
+
+
+def _notes(info: BundleInfo) -> Iterable[str]:
+    """Return what a reader must not miss."""
+    if not info.trained:
+        yield "Untrained weights: the faces mean nothing. Export with --checkpoint for a network that was trained."
+    yield from info.notes
+    if info.latency.get("note"):
+        yield info.latency["note"]
+
+
+def _budget(info: BundleInfo) -> str:
+    least, most, loss = (info.budget.get(name) for name in ("min_psnr_db", "max_levels", "max_loss_db"))
+    parts = [f"at least {least:g} dB in the worst face" if least is not None else ""]
+    parts.append(f"no value more than {most:g} of 255 levels off" if most is not None else "")
+    parts.append(f"at most {loss:g} dB lost against the truth" if loss is not None else "")
+    text = f"Budget: {' and '.join(filter(None, parts)) or 'finite values'}. PSNR and SSIM are those of the worst face."
+    if _knows_truth(info):
+        text += " What is lost against the truth is the mean over the faces of the largest batch."
+    if any(", rounded to " in row["engine"] for row in info.parity):
+        half = "fp16" if info.precision == MIXED else info.precision
+        text += f" A CPU leaves roundings to {half} out that a GPU makes; the rounded rows have them all."
+    return text
+
+
+def _parity(info: BundleInfo) -> str:
+    headers = ["Engine", "Batch", "PSNR, dB", "SSIM", "Largest error", "Mean error", "Off by > 1 level"]
+    headers += ["Lost on the truth, dB"] if _knows_truth(info) else []
+    rows = [
+        (
+            row["engine"],
+            row["batch"],
+            "equal" if row["psnr_db"] is None else f"{row['psnr_db']:.2f}",
+            f"{row['ssim']:.5f}",
+            f"{row['max_error']:.2f}" if row["finite"] else "NaN or Inf",
+            f"{row['mean_error']:.4f}",
+            f"{100 * row['share_off']:.3f} %",
+            "" if row.get("loss_db") is None else f"{row['loss_db']:+.3f}",
+        )[: len(headers)]
+        for row in info.parity
+    ]
+    return table(headers, rows)
+
+
+def _knows_truth(info: BundleInfo) -> bool:
+    return any(row.get("loss_db") is not None for row in info.parity)
+
+
+def _latency_lead(info: BundleInfo) -> str:
+    if not info.latency:
+        return "Not measured."
+    return f"{info.latency['engine']} against {info.latency['eager']}, LR faces in, SR faces out, in turns: medians."
+
+
+def _latency(info: BundleInfo) -> str:
+    rows = [
+        (
+            row["batch"],
+            f"{row['engine_ms']:.1f}",
+            f"{row['eager_ms']:.1f}",
+            f"{row['speedup']:.2f}x",
+            f"{row['slowest']:.2f} to {row['fastest']:.2f}",
+        )
+        for row in info.latency.get("rows", ())
+    ]
+    return table(("Batch", "Engine, ms", "Eager, ms", "Speed-up", "Its spread"), rows) if rows else ""
+
+
+def _precisions(info: BundleInfo) -> str:
+    """Return the precisions that were measured side by side, empty where none were."""
+    if not info.precisions:
+        return ""
+    rows = [
+        (
+            row["precision"],
+            row["batch"],
+            f"{row['ms']:.1f}",
+            "equal" if row["psnr_db"] is None else f"{row['psnr_db']:.2f}",
+        )
+        for row in info.precisions
+    ]
+    lead = "The same network on this machine: least time of several turns, and PSNR against eager in the worst face."
+    return section("Precisions side by side", lead, table(("Precision", "Batch", "ms", "PSNR, dB"), rows))
+
+
+def _analysis(info: BundleInfo) -> str:
+    """Return the modules by damage, each with a bar and its share of time, empty where they were not analysed."""
+    if not info.analysis:
+        return ""
+    lead = f"Each block alone in {info.precision}, the most damaging first; a longer bar is a larger error."
+    if any(row["share"] is not None for row in info.analysis):
+        lead += " On the right its share of the engine's time on this machine, without that of the blocks inside it."
+    errors = [0.0 if row["psnr_db"] is None else 10 ** (-row["psnr_db"] / 20) for row in info.analysis]
+    largest = max(errors) or 1.0
+    step, width = 20, 820
+    bars = "".join(
+        f'<text x="0" y="{step * index + 14}">{escape(row["module"] or ITSELF)} ({escape(row["kind"])})</text>'
+        f'<rect x="420" y="{step * index + 4}" width="{240 * error / largest:.1f}" height="12"/>'
+        f'<text x="{426 + 240 * error / largest:.1f}" y="{step * index + 14}">{_decibels(row)}</text>'
+        f'<text x="{width}" y="{step * index + 14}" text-anchor="end">{_share(row["share"])}</text>'
+        for index, (row, error) in enumerate(zip(info.analysis, errors, strict=True))
+    )
+    height = step * len(info.analysis)
+    plot = f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-size="12">{bars}</svg>'
+    return section("What the precision does to each block", lead, plot)
+
+
+def _decibels(row: Mapping[str, Any]) -> str:
+    if not row.get("finite", True):
+        return "NaN or Inf"
+    return "equal" if row["psnr_db"] is None else f"{row['psnr_db']:.1f} dB"
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
+
+
+def _how_to(info: BundleInfo, name: str) -> str:
+    if info.io == "float":
+        tensor = f"(N, 3, {info.lr_size * info.scale}, {info.lr_size * info.scale}) float32 RGB in [-1, 1]"
+        return f"<p>The bare network: {tensor} in and out, the upsampled LR face to the SR face. Run model.onnx.</p>"
+    run = f"fsr-run {escape(name)} frames/ -o upscaled/"
+    if info.graph_target == "onnxruntime":
+        return f"<pre>{run}</pre><p>For a plan on a GPU export the network again with --target tensorrt.</p>"
+    return f"<pre>{run}\nfsr-export --rebuild {escape(name)}</pre>" + (
+        "<p>The second command builds the TensorRT plan on the machine whose GPU will run it.</p>"
+    )
+
+
+def _facts(info: BundleInfo) -> Iterable[tuple[str, Cell]]:
+    def tensor(value: Any) -> str:
+        return f"{value.name}: {value.dtype} [{', '.join(map(str, value.shape))}]"
+
+    yield "Model", info.model
+    if info.options:
+        yield "Options", ", ".join(f"{key} = {value}" for key, value in info.options.items())
+    entry = f", entry {info.checkpoint_entry}" if info.checkpoint_entry else ""
+    yield "Weights", f"SHA-256 {info.checkpoint_sha256}{entry}" if info.checkpoint_sha256 else "untrained"
+    yield "Input", f"{', '.join(map(tensor, info.inputs))}, {info.color}"
+    yield "Output", f"{', '.join(map(tensor, info.outputs))}, {info.color}"
+    yield "Graph written for", WRITTEN_FOR[info.graph_target]
+    yield "Batch", f"{info.batches[0]} to {info.batches[2]}, best at {info.batches[1]}"
+    if info.plan:
+        yield "Plan", f"TensorRT {info.plan.tensorrt} on {info.plan.gpu} ({info.plan.compute_capability})"
+
+
+def _precision_lead(info: BundleInfo) -> str:
+    if info.precision == MIXED:
+        return "Convolutions compute in INT8 and everything else in FP16, except these."
+    if not info.precision_map:
+        return f"Every module computes in {info.precision}."
+    nested = any(kept["precision"] == info.precision for kept in info.precision_map.values())
+    inside = " A module inside another one has a precision of its own where it is listed too." if nested else ""
+    return f"All modules compute in {info.precision}, except these.{inside}"
+
+
+def _precision(info: BundleInfo) -> str:
+    """Return a table with one row for each reason, so that a long map stays readable."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for module, kept in info.precision_map.items():
+        groups.setdefault((kept["precision"], kept["reason"]), []).append(module or ITSELF)
+    rows = [(precision, reason, ", ".join(modules)) for (precision, reason), modules in groups.items()]
+    return table(("Precision", "Why", "Modules"), rows) if rows else ""
+
+
+def _size(side: int) -> str:
+    return f"{side}x{side}"
+
+
+def _data_uri(picture: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"

@@ -1,0 +1,93 @@
+"""From what a user names to a network with weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fsr_deploy.bundle.info import sha256
+from fsr_deploy.errors import UsageError
+from fsr_deploy.models import registry
+from fsr_deploy.models.checkpoints import Metadata, load_into, load_model, read_metadata
+from fsr_deploy.models.weight_files import may_be_checkpoint
+
+SEED = 0
+LR_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network in eval mode, and what is known of it; without a checkpoint its weights are untrained.
+
+    ``options`` are those that ``registry.build`` made it with. ``lr_size`` is the side of its LR faces.
+    ``checkpoint_entry`` is where in the checkpoint its weights lay, "" for the file itself.
+    """
+
+    network: nn.Module
+    name: str
+    scale: int
+    lr_size: int
+    options: dict[str, Any] = field(default_factory=dict)
+    checkpoint_sha256: str | None = None
+    checkpoint_entry: str = ""
+
+    @property
+    def trained(self) -> bool:
+        """Whether the weights come from a checkpoint."""
+        return self.checkpoint_sha256 is not None
+
+
+def load_source(
+    model: str, checkpoint: Path | None = None, lr_size: int | None = None, key: str | None = None
+) -> Source:
+    """Return the network of a registered name, with a checkpoint's weights or fresh ones that are always the same.
+
+    ``model`` may be a checkpoint itself, whose metadata names its model. ``lr_size`` None stands for the size that the
+    checkpoint's network was made for or trained at, or 16. ``key`` is the entry of the checkpoint to take, None the
+    best that fits. Raises UsageError for an unknown name or entry or a size that the network is not made for, and
+    InputError for a checkpoint that cannot be read or does not fit.
+    """
+    if model not in registry.names() and may_be_checkpoint(Path(model)):
+        if checkpoint is not None:
+            raise UsageError(
+                f"{model} is a checkpoint already; name a model with --checkpoint {checkpoint}, or neither"
+            )
+        network, metadata = load_model(Path(model), key)
+        size = registry.made_for(metadata.model, metadata.options)
+        if size and lr_size not in (None, size):
+            raise UsageError(f"{model}: made for LR faces of {size} pixels a side; leave --lr-size {lr_size} out")
+        return _source(network, metadata.model, metadata.options, lr_size or size or metadata.lr_size, Path(model))
+    registry.find(model)
+    if key is not None and checkpoint is None:
+        raise UsageError("--key names an entry of a checkpoint; give --checkpoint too")
+    known = read_metadata(checkpoint) if checkpoint else None
+    known = known if known and known.model == model else Metadata(model)
+    options = known.options
+    if lr_size and registry.made_for(model, options):
+        options = {**options, "lr_size": lr_size}
+    network = _build(model, options)
+    entry = load_into(network, checkpoint, model, key) if checkpoint else ""
+    size = registry.made_for(model, options) or known.lr_size
+    return _source(network, model, options, lr_size or size, checkpoint, entry)
+
+
+def _source(
+    network: nn.Module,
+    name: str,
+    options: dict[str, Any],
+    lr_size: int | None,
+    checkpoint: Path | None,
+    entry: str = "",
+) -> Source:
+    digest = sha256(checkpoint) if checkpoint else None
+    return Source(network.eval(), name, registry.find(name).scale, lr_size or LR_SIZE, options, digest, entry)
+
+
+def _build(model: str, options: dict[str, Any]) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        return registry.build(model, **options)

@@ -1,0 +1,1 @@
+"""TensorRT plans: built, proven and added to a bundle."""

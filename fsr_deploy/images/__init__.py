@@ -1,0 +1,1 @@
+"""Pictures in files and as arrays: decoding, encoding, resizing, listing."""

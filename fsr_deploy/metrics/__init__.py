@@ -1,0 +1,1 @@
+"""How close SR faces are to HR faces, and tables of it."""

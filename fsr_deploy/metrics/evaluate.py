@@ -1,0 +1,223 @@
+"""One table for whatever can upscale a face: eager networks, ONNX graphs, TensorRT plans, and bicubic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fsr_deploy._util.console import progress
+from fsr_deploy._util.files import write_file
+from fsr_deploy._util.json_records import json_text
+from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, read_bundle
+from fsr_deploy.errors import InputError, MissingError, UsageError
+from fsr_deploy.images.resize import Face
+from fsr_deploy.metrics.measures import find_measures
+from fsr_deploy.models import registry
+from fsr_deploy.models.checkpoints import Metadata, load_into, load_model, read_metadata
+from fsr_deploy.models.weight_files import may_be_checkpoint
+from fsr_deploy.runtime.open import open_session, parse_device
+from fsr_deploy.runtime.session import Session
+from fsr_deploy.train.data import FaceSource
+from fsr_deploy.train.validation import bicubic, shrink, upscale
+
+BATCH = 8
+CHUNK = 64  # faces in memory at a time
+LR_SIZE = 16
+
+
+@dataclass(frozen=True)
+class System:
+    """Something that upscales LR faces of ``lr_size`` to SR faces of ``size``, both square uint8 RGB."""
+
+    name: str
+    lr_size: int
+    size: int
+    upscale: Callable[[Sequence[Face]], list[Face]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Scores: one row for each system, what could not be measured, and ``notes`` on what was."""
+
+    data: str
+    faces: int
+    lr_size: int
+    size: int
+    measures: tuple[str, ...]
+    rows: dict[str, list[float]]
+    left_out: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the table as plain data."""
+        rows = [{"system": name, **dict(zip(self.measures, row, strict=True))} for name, row in self.rows.items()]
+        return {
+            "data": self.data,
+            "faces": self.faces,
+            "lr_size": self.lr_size,
+            "size": self.size,
+            "rows": rows,
+            "left_out": self.left_out,
+            "notes": self.notes,
+        }
+
+    def as_markdown(self) -> str:
+        """Return the table as Markdown."""
+        lines = [
+            f"{self.data}: {self.faces} faces, {self.lr_size}x{self.lr_size} to {self.size}x{self.size}",
+            "",
+            "| system | " + " | ".join(self.measures) + " |",
+            "|---|" + "---:|" * len(self.measures),
+        ]
+        for name, row in self.rows.items():
+            digits = (2 if "dB" in measure else 4 for measure in self.measures)
+            values = (f"{value:.{places}f}" for value, places in zip(row, digits, strict=True))
+            lines.append(f"| {name} | {' | '.join(values)} |")
+        lines += ["", *(f"- left out: {name}: {wanted}" for name, wanted in self.left_out.items())]
+        lines += [f"- note: {note}" for note in self.notes]
+        return "\n".join(lines).strip() + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Write ``scores.md`` and ``scores.json``."""
+        for name, text in (("scores.md", self.as_markdown()), ("scores.json", json_text(self.as_dict(), 2))):
+            write_file(folder / name, text.encode())
+
+
+def open_systems(
+    names: Sequence[str],
+    checkpoint: Path | None,
+    lr_size: int | None,
+    device: str,
+    trust: bool = False,
+    key: str | None = None,
+) -> tuple[list[System], dict[str, str]]:
+    """Open what a user names, and return with it what this machine cannot run and why.
+
+    ``lr_size`` None stands for the engines' size, or else the one that a checkpoint was trained at. ``trust`` allows
+    plans without a bundle. ``key`` is the entry of the checkpoints to take, None the best that fits. Raises UsageError
+    for a MODEL without --checkpoint and for systems that take LR faces of different sizes or of another than
+    ``lr_size``, MissingError where nothing can be run.
+    """
+    engines, left_out = _open_engines([path for name in names for path in _engine_files(Path(name))], device, trust)
+    wanted = lr_size or (engines[0].lr_size if engines else None)
+    eager = [_open_eager(name, checkpoint, wanted, device, key) for name in names if not _engine_files(Path(name))]
+    if key is not None and not eager:
+        raise UsageError("--key names an entry of a checkpoint; name one to measure too")
+    systems = [*eager, *engines]
+    if not systems:
+        raise MissingError("; ".join(left_out.values()))
+    sizes = {(system.lr_size, system.size) for system in systems}
+    if len(sizes) > 1 or systems[0].lr_size != (lr_size or systems[0].lr_size):
+        sides = ", ".join(f"{system.name} {system.lr_size} to {system.size}" for system in systems)
+        asked = f"--lr-size {lr_size}: " if lr_size else ""
+        raise UsageError(f"{asked}one table needs one size of LR faces and of SR faces: {sides}")
+    return systems, left_out
+
+
+def score_all(
+    systems: Sequence[System], not_run: Mapping[str, str], faces: FaceSource, weights: Path | None, device: str
+) -> Table:
+    """Measure bicubic and every system on the same faces; ``not_run`` joins what is left out."""
+    lr_size, size = systems[0].lr_size, systems[0].size
+    measures, left_out = find_measures(weights, size, torch_device(device))
+    for measure in [measure for measure in measures if measure.fewest > len(faces)]:
+        left_out[measure.name] = f"at least {measure.fewest} faces"
+        measures.remove(measure)
+    reference = System("bicubic", lr_size, size, partial(bicubic, size=size))
+    systems = [reference, *systems]
+    tallies = {system.name: [measure.start() for measure in measures] for system in systems}
+    with progress("measuring", len(faces)) as advance:
+        for start in range(0, len(faces), CHUNK):
+            hr = [faces.read(index) for index in range(start, min(start + CHUNK, len(faces)))]
+            lr = shrink(hr, lr_size)
+            for system in systems:
+                sr = system.upscale(lr)
+                for tally in tallies[system.name]:
+                    tally.add(sr, hr)
+            advance(len(hr))
+    rows = {name: [tally.value() for tally in row] for name, row in tallies.items()}
+    names = tuple(measure.name for measure in measures)
+    wanted = {name: f"wants {what}" for name, what in left_out.items()}
+    notes = [
+        f"{measure.name} of {len(faces)} faces: below {measure.enough} it depends on how many they are; "
+        "compare it with values of the same faces only"
+        for measure in measures
+        if measure.enough > len(faces)
+    ]
+    return Table(faces.name, len(faces), lr_size, size, names, rows, {**not_run, **wanted}, notes)
+
+
+def torch_device(device: str) -> torch.device:
+    """Return the device that networks and measures run on; raises MissingError where there is no such GPU."""
+    if parse_device(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise MissingError("no GPU that this PyTorch can use; measure with --device cpu")
+    return torch.device(device)
+
+
+def _engine_files(path: Path) -> list[Path]:
+    """Return the engines that a name stands for: those of a bundle, or a graph or plan itself."""
+    if path.is_dir():
+        info = read_bundle(path).info
+        return [path / name for name in (ONNX_NAME, PLAN_NAME) if name in info.files]
+    return [path] if path.suffix in (".onnx", ".plan") else []
+
+
+def _open_engines(paths: Sequence[Path], device: str, trust: bool) -> tuple[list[System], dict[str, str]]:
+    systems, left_out = [], {}
+    for path in paths:
+        try:
+            # A plan runs on a GPU only: beside networks that were asked to run on the CPU, it takes the GPU there is.
+            place = "auto" if path.suffix == ".plan" and device == "cpu" else device
+            systems.append(_engine_system(path, open_session(path, place, trust=trust)))
+        except MissingError as error:
+            left_out[str(path)] = str(error)
+    return systems, left_out
+
+
+def _engine_system(path: Path, session: Session) -> System:
+    info = session.info
+    batch = min(BATCH, info.max_batch or BATCH)
+
+    def run(lr: Sequence[Face]) -> list[Face]:
+        starts = range(0, len(lr), batch)
+        return [face for start in starts for face in session.upscale(np.stack(lr[start : start + batch]))]
+
+    name = f"{path} ({info.engine} {info.precision} on {info.device})"
+    return System(name, info.lr_shape[0], info.sr_shape[0], run)
+
+
+def _open_eager(name: str, checkpoint: Path | None, lr_size: int | None, device: str, key: str | None) -> System:
+    network, metadata = _load_eager(name, checkpoint, lr_size, key)
+    lr_size = registry.made_for(metadata.model, metadata.options) or lr_size or metadata.lr_size or LR_SIZE
+    place = torch_device(device)
+    network.to(place)
+    size = lr_size * registry.find(metadata.model).scale
+    return System(f"{name} (eager fp32 on {place})", lr_size, size, lambda lr: upscale(network, lr, size, place))
+
+
+def _load_eager(name: str, checkpoint: Path | None, lr_size: int | None, key: str | None) -> tuple[nn.Module, Metadata]:
+    """Load a checkpoint, or a registered model with the weights and, where the file tells them, the options of one."""
+    path = Path(name)
+    if name not in registry.names() and may_be_checkpoint(path):
+        return load_model(path, key)
+    if path.is_file():
+        raise InputError(f"{name}: neither an engine nor a checkpoint; expected a bundle, .onnx, .plan or .safetensors")
+    registry.find(name)
+    if checkpoint is None:
+        raise UsageError(f"{name}: name its weights with --checkpoint FILE; untrained ones measure nothing")
+    known = read_metadata(checkpoint)
+    if known is not None and known.model == name:
+        return load_model(checkpoint, key)
+    options = registry.size_options(name, lr_size or LR_SIZE)
+    network = registry.build(name, **options)
+    load_into(network, checkpoint, name, key)
+    return network, Metadata(name, dict(options))

@@ -1,0 +1,46 @@
+"""Which measures this machine can take, and what the others want."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from fsr_deploy.errors import InputError, MissingError
+from fsr_deploy.metrics import fid, identity, lpips, niqe
+from fsr_deploy.metrics.pixel import Measure, basic_measures
+
+Loader = Callable[[Path, torch.device], Measure]
+# Measures with weights of their own: the files, under their published names, and what makes the measure of them.
+OPTIONAL: dict[str, tuple[tuple[str, ...], Loader]] = {
+    "LPIPS": (lpips.FILES, lpips.load_lpips),
+    "FID": (fid.FILES, fid.load_fid),
+    "NIQE": (niqe.FILES, lambda folder, device: niqe.load_niqe(folder)),
+    "identity cosine": (identity.FILES, identity.load_identity),
+}
+
+
+def find_measures(folder: Path | None, size: int, device: torch.device) -> tuple[list[Measure], dict[str, str]]:
+    """Return the measures that can be taken of ``size`` x ``size`` faces with the weights of a folder.
+
+    Beside them, what each of the others wants. Raises InputError for weights of something else and for a folder that
+    is not there.
+    """
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; --weights names the one with the weights of LPIPS, FID ...")
+    measures, wanted = basic_measures(), {}
+    for name, (files, load) in OPTIONAL.items():
+        missing = [file for file in files if folder is None or not (folder / file).is_file()]
+        if missing:
+            wanted[name] = f"{' and '.join(missing)} in {folder or 'the folder that --weights names'}"
+            continue
+        assert folder is not None
+        try:
+            measures.append(load(folder, device))
+        except MissingError as error:
+            wanted[name] = str(error)
+    for measure in measures:
+        if size < measure.smallest:
+            wanted[measure.name] = f"faces of at least {measure.smallest}x{measure.smallest} pixels"
+    return [measure for measure in measures if measure.name not in wanted], wanted

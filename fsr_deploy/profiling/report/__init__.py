@@ -1,0 +1,1 @@
+"""A profile for people: a page, Markdown, plots."""

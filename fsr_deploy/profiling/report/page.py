@@ -1,0 +1,139 @@
+"""A profile for people: one self-contained page, and the same tables as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+
+from fsr_deploy._util import html_page as page
+from fsr_deploy.profiling.record import EngineProfile, Profile
+from fsr_deploy.profiling.report import plots, svg, tables
+from fsr_deploy.profiling.report.svg import number
+from fsr_deploy.profiling.report.tables import Table
+from fsr_deploy.profiling.statistics import PASSES
+
+METHOD = (
+    "Wall-clock time from LR faces to SR faces in main memory, transfers included, synchronised: a sample ends when "
+    "its result has been read and found to be the right one. Engines were warmed up until five runs in a row, or of "
+    "slow engines two that took half a second, were no more than 2 % faster than the fastest before, then took turns "
+    f"in random order, in {PASSES} passes over all batch sizes. Intervals hold 95 %: of a median, where that of "
+    "another run is expected; of a ratio, paired by round, by block bootstrap. A p99 is given from 100 samples on."
+)
+LAYERS_LEAD = (
+    "ONNX Runtime's or TensorRT's own profile, kernels summed by the module that they compute, without the modules "
+    "inside it; under the profiler a run takes {total} ms. Layout changes count for the module whose data they move."
+)
+ROOFLINE_LEAD = (
+    "Operations from the exported graph, two per multiply-accumulate; bytes as if every node read and wrote memory, so "
+    "that fused nodes may stand left of their place. Ceilings are NumPy's on this machine; larger dots take more time."
+)
+
+
+def html(profile: Profile) -> str:
+    """Return the page; it refers to nothing outside itself."""
+    names = [engine.name for engine in profile.engines]
+    batch = focus(profile)
+    body = [
+        "<h1>Latency profile</h1>",
+        f'<p class="lead">{escape(", ".join(names))}</p>',
+        page.tiles(_headline(profile, batch)),
+        page.notes(_notes(profile)),
+        page.section(f"Latency, batch {batch}", "", plots.distribution(profile, batch)),
+        page.section(
+            "Throughput",
+            "Rate at the median latency, one batch after the other.",
+            svg.legend(names) + plots.throughput(profile),
+        ),
+        page.section("Best batch", "", _table(tables.best_batches(profile))),
+    ]
+    if len(names) > 1:
+        lead = "How many times as fast as the column's engine the row's is."
+        body.append(page.section(f"Engines compared, batch {batch}", lead, _table(tables.ratios(profile, batch))))
+    if judged := [(i, engine) for i, engine in enumerate(profile.engines) if engine.quality and engine.at(batch)]:
+        lead = "The worst face against the eager FP32 module, from the bundle's parity, over latency."
+        body.append(page.section("Quality and latency", lead, plots.quality(judged, batch)))
+    for series, engine in enumerate(profile.engines):
+        body.append(_layers(profile, engine, series))
+    body.append(page.section("All figures", "", _table(tables.latency(profile))))
+    for title, table in (("Cold start and memory", tables.starts(profile)), ("On the GPU", tables.stages(profile))):
+        if table.rows:
+            body.append(page.section(title, "", _table(table)))
+    body.append(page.section("How it was measured", METHOD, page.pairs(tables.facts(profile))))
+    return page.document(f"Latency profile: {', '.join(names)}", "\n".join(body), svg.STYLE)
+
+
+def markdown(profile: Profile) -> str:
+    """Return the tables as Markdown."""
+    batch = focus(profile)
+    parts = ["# Latency profile", *(f"> {note}" for note in _notes(profile))]
+    parts += [
+        "## Latency",
+        _markdown(tables.latency(profile)),
+        "## Best batch",
+        _markdown(tables.best_batches(profile)),
+    ]
+    if len(profile.engines) > 1:
+        lead = f"How many times as fast as the column's engine the row's is, at batch {batch}."
+        parts += ["## Engines compared", lead, _markdown(tables.ratios(profile, batch))]
+    for engine in profile.engines:
+        if engine.layers:
+            parts += [f"## Time by module: {engine.name}", _markdown(tables.modules(engine.layers))]
+    for title, table in (("Cold start and memory", tables.starts(profile)), ("On the GPU", tables.stages(profile))):
+        if table.rows:
+            parts += [f"## {title}", _markdown(table)]
+    facts = [f"- {name}: {value}" for name, value in tables.facts(profile)]
+    return "\n\n".join([*parts, "## How it was measured", METHOD, "\n".join(facts)]) + "\n"
+
+
+def focus(profile: Profile) -> int:
+    """Return the batch size to show engines at: of those that all of them ran, the first engine's best."""
+    sizes = [{one.batch for one in engine.batches} for engine in profile.engines]
+    shared = set.intersection(*sizes) or set.union(*sizes)
+    known = [one for one in profile.engines[0].batches if one.batch in shared]
+    return max(known, key=lambda one: one.faces_per_second).batch if known else min(shared)
+
+
+def _headline(profile: Profile, batch: int) -> Iterator[tuple[str, str]]:
+    """Yield what is looked for first: of the first engine, against two others, those it is only compared with first."""
+    first = profile.engines[0]
+    if best := first.best():
+        yield number(best.faces_per_second), f"faces/s, {first.name}, batch {best.batch}"
+    if smallest := min(first.batches, key=lambda one: one.batch, default=None):
+        yield f"{number(smallest.latency.p50.value)} ms", f"median latency, batch {smallest.batch}"
+    for other in sorted(profile.engines[1:], key=lambda engine: engine.cold_start is not None)[:2]:
+        if times := profile.ratio(other.name, first.name, batch):
+            yield f"{times.value:.2f}x", f"as fast as {other.name}, batch {batch} [{times.low:.2f}, {times.high:.2f}]"
+    if first.cold_start:
+        yield f"{first.cold_start.load_s + first.cold_start.first_s:.1f} s", "from a fresh process to the first face"
+
+
+def _notes(profile: Profile) -> Iterator[str]:
+    for engine in profile.engines:
+        if engine.trained is False:
+            yield f"untrained weights in {engine.name}; its faces mean nothing, its latency is that of trained ones"
+        yield from (f"of {engine.name}: {note}" for note in engine.notes)
+    yield from profile.notes
+
+
+def _layers(profile: Profile, engine: EngineProfile, series: int) -> str:
+    if engine.layers is None:
+        return ""
+    lead = LAYERS_LEAD.format(total=number(engine.layers.total.value))
+    bars = plots.time_by_module(engine.layers, series) + _table(tables.modules(engine.layers))
+    parts = page.section(f"Time by module: {engine.name}", lead, bars)
+    if profile.ceilings and engine.device == "cpu":  # a GPU's ceilings are not measured
+        roofline = plots.roofline(engine.layers, profile.ceilings, series)
+        parts += page.section(f"Roofline: {engine.name}", ROOFLINE_LEAD, roofline) if roofline else ""
+    return parts
+
+
+def _table(table: Table) -> str:
+    """Return the table for the page; no interval is broken over two lines."""
+    unbroken = ",\N{NO-BREAK SPACE}"
+    rows = [[cell.replace(", ", unbroken) if cell.endswith("]") else cell for cell in row] for row in table.rows]
+    return page.table(table.headers, rows)
+
+
+def _markdown(table: Table) -> str:
+    lines = [table.headers, ["---"] * len(table.headers), *table.rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)

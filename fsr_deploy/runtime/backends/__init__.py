@@ -1,0 +1,1 @@
+"""The libraries that run a graph, each behind the Session protocol."""

@@ -1,0 +1,209 @@
+"""ONNX Runtime behind the Session protocol, on the CPU or a GPU."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from fsr_deploy._util import imports
+from fsr_deploy._util.console import warn
+from fsr_deploy._util.cores import physical_cores
+from fsr_deploy.bundle.engine_file import EngineFile
+from fsr_deploy.bundle.info import MIXED
+from fsr_deploy.errors import InputError, MissingError
+from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
+
+CUDA_PROVIDER = "CUDAExecutionProvider"
+CPU_PROVIDER = "CPUExecutionProvider"
+EXACT_PRODUCTS = "session.x64quantprecision"
+SHARED_WEIGHTS = "Attempt to replace the existing tensor"  # how ONNX Runtime 1.32 fails to copy them for exact products
+
+
+class OnnxSession:
+    """A graph with uint8 faces in and out, run by ONNX Runtime.
+
+    ``device`` is "auto", "cpu" or "cuda:N"; "auto" takes the GPU where ONNX Runtime can use one. Raises InputError
+    for a graph that is damaged or has other inputs and outputs, and MissingError where
+    ONNX Runtime or its CUDA provider is missing. ``profile`` begins the name of a file that ONNX Runtime records each
+    kernel's time in, until ``finish_profile``. ``throughput`` gives each batch one core of the CPU, with as many
+    batches side by side as there are cores: each is done later, all of them sooner.
+    """
+
+    def __init__(
+        self, file: EngineFile, device: str = "auto", profile: Path | None = None, *, throughput: bool = False
+    ) -> None:
+        ort = imports.load("onnxruntime")
+        options = partial(_options, ort, 1 if throughput else physical_cores(), profile)
+        session, provider, device = _create(ort, file, device, options)
+        lr_shape, sr_shape = _face_shapes(session, file.path)
+        facts = _facts(session, file, device)
+        if device == "cpu" and facts["precision"] == MIXED and not rounds_fp16(ort.__version__):
+            raise MissingError(
+                f"{file.path}: ONNX Runtime {ort.__version__} cuts FP16 values off where they have to be rounded to "
+                "INT8; upgrade it with: pip install 'onnxruntime>=1.30' (or run the plan of this bundle on a GPU)"
+            )
+        self._session = session
+        self._input = session.get_inputs()[0].name
+        self.in_flight = physical_cores() if throughput and device == "cpu" else 1
+        self.info = EngineInfo(
+            engine=f"ONNX Runtime {ort.__version__} ({provider})",
+            device=device,
+            sha256=file.sha256,
+            lr_shape=lr_shape,
+            sr_shape=sr_shape,
+            max_batch=1 if session.get_inputs()[0].shape[0] == 1 else None,
+            **facts,
+        )
+
+    def upscale(self, batch: Batch) -> Batch:
+        """Turn (N, h, w, 3) uint8 RGB LR faces into (N, H, W, 3) uint8 RGB SR faces."""
+        expected = (*self.info.lr_shape, 3)
+        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != expected or len(batch) == 0:
+            raise InputError(f"a batch of {batch.dtype} {batch.shape}; this engine takes uint8 (N, {expected})")
+        try:
+            return self._session.run(None, {self._input: np.ascontiguousarray(batch)})[0]
+        except Exception as error:
+            if _is_out_of_memory(error):
+                raise OutOfMemory(f"batch {len(batch)} on {self.info.device}: {_first_line(error)}") from error
+            raise
+
+    def finish_profile(self) -> Path:
+        """Return the file of the profile that was asked for, complete: a JSON list of trace events."""
+        return Path(self._session.end_profiling())
+
+    def close(self) -> None:
+        """Free the session; it cannot be used afterwards."""
+        del self._session
+
+
+def _create(ort: ModuleType, file: EngineFile, device: str, options: Callable[..., Any]) -> tuple[Any, str, str]:
+    """Return the session, the provider that really runs and its device."""
+    cuda_listed = CUDA_PROVIDER in ort.get_available_providers()
+    if device.startswith("cuda") and not cuda_listed:
+        raise MissingError(
+            f"--device {device}: this ONNX Runtime has no CUDA provider; install the one that has:"
+            f" {imports.uninstall(imports.ONNXRUNTIMES)}; pip install 'fsr-deploy[gpu]' (or run with --device cpu)"
+        )
+    if device == "cpu" or not cuda_listed:
+        return _start(ort, file, [CPU_PROVIDER], options), CPU_PROVIDER, "cpu"
+    index = "0" if device == "auto" else device.removeprefix("cuda:")
+    not_found = _preload_cuda(ort)
+    session = _start(ort, file, [(CUDA_PROVIDER, cuda_options(index)), CPU_PROVIDER], options)
+    if session.get_providers()[0] == CUDA_PROVIDER:
+        return session, CUDA_PROVIDER, f"cuda:{index}"
+    if device == "auto":
+        warn(f"ONNX Runtime's CUDA provider does not start here{not_found}; running on the CPU")
+        return _start(ort, file, [CPU_PROVIDER], options), CPU_PROVIDER, "cpu"
+    raise MissingError(
+        f"--device {device}: the CUDA provider of ONNX Runtime does not start here{not_found}; check the driver with"
+        " nvidia-smi, add CUDA and cuDNN with: pip install 'onnxruntime-gpu[cuda,cudnn]', or run with --device cpu"
+    )
+
+
+def _preload_cuda(ort: ModuleType) -> str:
+    """Have ONNX Runtime load CUDA and cuDNN from pip's packages, from 1.21 on; returns in brackets what it lacks."""
+    if not hasattr(ort, "preload_dlls"):
+        return ""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):  # standard output is for results
+        ort.preload_dlls()
+    lines = [line.strip() for line in printed.getvalue().splitlines() if line.startswith("Failed to load")]
+    return f" ({lines[0]})" if lines else ""
+
+
+def rounds_fp16(version: str) -> bool:
+    """Tell whether an ONNX Runtime rounds FP16 values to INT8 on a CPU; 1.23 to 1.29 were seen to cut them off."""
+    major, minor = version.split(".")[:2]
+    return (int(major), int(minor)) >= (1, 30)
+
+
+def cuda_options(index: str) -> dict[str, str]:
+    """Return the CUDA provider's options: FP32 stays FP32, and memory grows by what is needed."""
+    return {"device_id": index, "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
+
+
+def _options(ort: ModuleType, threads: int, profile: Path | None, *, exact: bool = True) -> Any:
+    """Return session options; each that is not the library's own choice was measured, or is there for safety."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.enable_mem_pattern = False  # no faster with it, and a fifth more memory with batches side by side
+    options.log_severity_level = 4  # failures reach the user as exceptions
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    # Without VNNI the fastest 8-bit kernels add two products in 16 bits, which overflow: the faces become wrong without
+    # an error. This has 8-bit weights multiplied exactly; weights of 7 bits cannot overflow and keep the fast kernels.
+    options.add_session_config_entry(EXACT_PRODUCTS, "1" if exact else "0")
+    # Threads that wait for work while a batch runs spin, which is faster; between batches they leave the cores alone.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if profile:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+    return options
+
+
+def _start(ort: ModuleType, file: EngineFile, providers: list[Any], options: Callable[..., Any]) -> Any:
+    try:
+        return ort.InferenceSession(file.content, options(), providers=providers)
+    except Exception as error:
+        if SHARED_WEIGHTS in str(error):
+            warn(
+                f"{file.path}: some of its convolutions share INT8 weights, which keeps ONNX Runtime {ort.__version__}"
+                " from multiplying them exactly on this CPU: sums may overflow and faces be wrong; quantise the network"
+                " with fsr-export --int8, or give each convolution a copy of its weights"
+            )
+            return ort.InferenceSession(file.content, options(exact=False), providers=providers)
+        if _is_out_of_memory(error):
+            raise MissingError(f"{file.path}: does not fit into the device's memory: {_first_line(error)}") from error
+        raise InputError(f"{file.path}: ONNX Runtime {ort.__version__} refuses it: {_first_line(error)}") from error
+
+
+def _face_shapes(session: Any, path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return (h, w) and (H, W); raises InputError where input and output are not one batch of uint8 faces each."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) == len(outputs) == 1 and _is_faces(inputs[0]) and _is_faces(outputs[0]):
+        return tuple(inputs[0].shape[1:3]), tuple(outputs[0].shape[1:3])
+    found = ", ".join(f"{value.name} {value.type} {value.shape}" for value in (*inputs, *outputs))
+    raise InputError(
+        f"{path}: not an engine that maps uint8 (N, h, w, 3) to uint8 (N, H, W, 3) with N free or 1; it has {found};"
+        " export one with fsr-export (without --io float)"
+    )
+
+
+def _is_faces(value: Any) -> bool:
+    batch, *size = value.shape or [0]
+    fixed_size = len(size) == 3 and all(isinstance(n, int) and n > 0 for n in size) and size[2] == 3
+    return value.type == "tensor(uint8)" and fixed_size and (not isinstance(batch, int) or batch == 1)
+
+
+def _facts(session: Any, file: EngineFile, device: str) -> dict[str, Any]:
+    """Return what the bundle, or else the graph's own metadata, says about precision, training and batch size."""
+    if file.bundle:
+        bundle = file.bundle
+        facts = {"precision": bundle.precision, "trained": bundle.trained, "notes": bundle.notes}
+        facts["resizable"] = bundle.resizable
+        best_batch = bundle.batches[1]
+    else:
+        metadata = session.get_modelmeta().custom_metadata_map
+        trained = {"true": True, "false": False}.get(metadata.get("fsr.trained", ""))
+        facts = {"precision": metadata.get("fsr.precision", "unknown"), "trained": trained}
+        batches = metadata.get("fsr.batches", "").split(",")
+        best_batch = int(batches[1]) if len(batches) == 3 and batches[1].isdigit() else 1
+    # On a CPU a batch takes as long per face as single faces do, and far more memory.
+    return {**facts, "best_batch": 1 if device == "cpu" else best_batch}
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        sign in text for sign in ("failed to allocate memory", "out of memory", "bad allocation", "bad_alloc")
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,85 @@
+"""The network as PyTorch runs it, behind the Session protocol: what an engine's latency is compared with.
+
+It is the network that a bundle was exported from, unchanged by the export's rewrites, with the same pre- and
+postprocessing inside; its weights are fresh ones, on which latency does not depend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from fsr_deploy.bundle.info import BundleInfo
+from fsr_deploy.errors import MissingError
+from fsr_deploy.exporting.graph.deployable import Deployable
+from fsr_deploy.models import registry
+from fsr_deploy.runtime.session import Batch, EngineInfo
+
+Prepare = Callable[[nn.Module], Callable[[torch.Tensor], torch.Tensor]]
+
+
+def _channels_last(module: nn.Module) -> nn.Module:
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
+
+
+def _compiled(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    torch._dynamo.reset()
+    return torch.compile(module, dynamic=False)
+
+
+WAYS: dict[str, Prepare] = {"eager": lambda module: module, "channels-last": _channels_last, "compile": _compiled}
+
+
+class TorchSession:
+    """One of WAYS to run a bundle's network in PyTorch, in FP32, on "cpu" or "cuda:N".
+
+    Raises MissingError where PyTorch cannot use the GPU.
+    """
+
+    def __init__(self, bundle: BundleInfo, way: str, device: str) -> None:
+        if device != "cpu" and not torch.cuda.is_available():
+            raise MissingError(f"--against {way}: this PyTorch has no CUDA; install one that has, or add --device cpu")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = registry.build(bundle.model, **bundle.options)
+        module = Deployable(network, bundle.lr_size, bundle.scale).eval().to(device)
+        self._run = WAYS[way](module)
+        self.info = EngineInfo(
+            engine=f"PyTorch {torch.__version__} {way}",
+            device=device,
+            precision="fp32",
+            sha256="",
+            lr_shape=(bundle.lr_size, bundle.lr_size),
+            sr_shape=(bundle.lr_size * bundle.scale, bundle.lr_size * bundle.scale),
+            best_batch=bundle.batches[1],
+        )
+
+    @property
+    def in_flight(self) -> int:
+        """One: a run takes all cores, or all of the GPU."""
+        return 1
+
+    @torch.inference_mode()
+    def upscale(self, batch: Batch) -> Batch:
+        """Turn (N, h, w, 3) uint8 RGB LR faces into (N, H, W, 3) uint8 RGB SR faces."""
+        sr = self._run(torch.from_numpy(batch).to(self.info.device))
+        return sr.contiguous().cpu().numpy()
+
+    def close(self) -> None:
+        """Free the network; the session cannot be used afterwards."""
+        del self._run
+
+
+def open_baseline(bundle: BundleInfo, way: str, device: str) -> TorchSession:
+    """Return a session, proven to run; raises MissingError where torch.compile finds no compiler here."""
+    session = TorchSession(bundle, way, device)
+    if way == "compile":
+        try:
+            shape = (1, bundle.lr_size, bundle.lr_size, 3)
+            session.upscale(torch.zeros(shape, dtype=torch.uint8).numpy())
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0]
+            raise MissingError(f"--against compile: torch.compile does not work here: {reason}") from error
+    return session

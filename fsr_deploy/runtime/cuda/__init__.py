@@ -1,0 +1,1 @@
+"""The little of CUDA that a session needs."""

@@ -1,0 +1,1 @@
+"""Folders of frames: which files, the pipeline, the journal."""

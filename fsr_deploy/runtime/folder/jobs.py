@@ -1,0 +1,175 @@
+"""Which frames are read and where their SR faces go."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from fsr_deploy._util.files import is_folder, is_link, status
+from fsr_deploy.errors import InputError, UsageError
+from fsr_deploy.images.codec import SUFFIXES
+from fsr_deploy.images.listing import Listing, is_picture, list_frames
+from fsr_deploy.runtime.folder.names import output_names, own_suffix
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
+# Formats that people ask for and that cannot be written: no folder is called so.
+_OTHER_PICTURES = re.compile(
+    r"\.(jfif|jpe|jp2|j2[ck]|jp[fmx]|jxl|jxr|avif|hei[cf]|gif|[am]png|tga|ico|p[abgnp]m|pcx|qoi|sgi|exr|hdr|psd|xcf|svg"
+    r"|eps|pdf|dng|cr[23]|nef|arw)"
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One frame to read and one SR face to write."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Work:
+    """All jobs of a run.
+
+    ``folder`` is where the outputs lie below, None for a single image; ``listing`` tells what of the source is no job.
+    """
+
+    jobs: Sequence[Job]
+    folder: Path | None
+    listing: Listing = field(default_factory=Listing)
+
+
+def find_work(source: str, output: str | None, suffix: str | None, listed: Iterable[str] = ()) -> Work:
+    """Return the jobs for a folder, an image, or "-" for the ``listed`` paths.
+
+    ``suffix`` is the outputs' (".png"), None for each frame's own. Outputs lie below ``output`` as the frames lie
+    below the folder, or below the listed paths' common folder; the default is the folder's name with "_sr". Raises
+    UsageError for an output that lies among the frames, that is missing for a list or that nothing can be written to,
+    InputError for a source that cannot be read and for links that lead out of ``output``.
+    """
+    if source == "-":
+        return _listed(listed, output, suffix)
+    path = Path(source)
+    if is_folder(path):
+        return _folder(path, _as_folder(output) if output else _beside(path), suffix)
+    if path.suffix.lower() in VIDEO_SUFFIXES and not is_picture(path):
+        raise InputError(
+            f"{path}: videos are not supported yet; extract the frames first (ffmpeg -i {path.name} frames/%06d.png)"
+            " and name their folder"
+        )
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: no such file or folder") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    return _image(path, output, suffix)
+
+
+def _folder(folder: Path, output: Path, suffix: str | None) -> Work:
+    frames, target = _real(folder), _real(output)
+    if frames in (target, *target.parents):
+        raise UsageError(f"{output}: lies in the folder of the frames; name another with -o")
+    listing = list_frames(folder)
+    places = [frame.relative_to(folder) for frame in listing.frames]
+    return Work(_below(output, listing.frames, places, suffix), output, listing)
+
+
+def _listed(listed: Iterable[str], output: str | None, suffix: str | None) -> Work:
+    paths = list(dict.fromkeys(_without_dots(line) for line in listed))
+    if output is None:
+        raise UsageError("a list of paths needs an output folder; name it with -o")
+    folder = _as_folder(output)
+    listing = Listing(
+        frames=[path for path in paths if path.name],
+        failed=[(path, "not a file") for path in paths if not path.name],
+    )
+    if not listing.frames:
+        raise InputError("-: no paths on standard input")
+    try:
+        common = Path(os.path.commonpath([path.parent for path in listing.frames]))
+    except ValueError:
+        raise InputError("-: the paths lie on several drives; take one drive at a time") from None
+    places = [path.relative_to(common) for path in listing.frames]
+    return Work(_below(folder, listing.frames, places, suffix), folder, listing)
+
+
+def _without_dots(path: str) -> Path:
+    """Return the absolute path of the same file without ".."; ".." after a link leaves the folder it leads to."""
+    absolute = Path(path).absolute()
+    if ".." not in absolute.parts:
+        return absolute
+    kept = Path(absolute.anchor)
+    for part in absolute.parts[1:]:
+        if part == "..":
+            kept = (_real(kept) if is_link(kept) else kept).parent
+        else:
+            kept /= part
+    return kept
+
+
+def _image(path: Path, output: str | None, suffix: str | None) -> Work:
+    own = suffix or own_suffix(path)
+    if output is None:
+        return Work([Job(path, path.with_name(f"{path.stem}_sr{own}"))], None)
+    target = Path(output)
+    if target.suffix.lower() not in SUFFIXES or is_folder(target):
+        target = _as_folder(output) / Path(path.name).with_suffix(own)
+    elif suffix and target.suffix.lower() != suffix:
+        raise UsageError(f"{target}: its suffix is not the --format {suffix[1:]}; leave one of them out")
+    if _real(target) == _real(path):
+        raise UsageError(f"{target}: is the frame itself; name another output with -o")
+    return Work([Job(path, target)], None)
+
+
+def _as_folder(output: str) -> Path:
+    """Return the output as a folder that is there or can be made; raises UsageError for what people take for a file."""
+    path = Path(output)
+    suffix = path.suffix.lower()
+    if output == "-":
+        raise UsageError("-o -: nothing is written to standard output; name a folder or an image file")
+    if is_folder(path):
+        return path
+    if _OTHER_PICTURES.fullmatch(suffix) or suffix in VIDEO_SUFFIXES:
+        raise UsageError(f"{path}: {suffix} is no format that can be written; use one of {', '.join(SUFFIXES)}")
+    if suffix in SUFFIXES:
+        raise UsageError(f"{path}: the name of one image; the outputs need a folder, name one with -o")
+    if status(path):
+        raise InputError(f"{path}: a file; name a folder with -o")
+    return path
+
+
+def _below(output: Path, sources: Sequence[Path], places: Sequence[Path], suffix: str | None) -> list[Job]:
+    """Return a job for each source, its output below the folder as its place says."""
+    names = output_names(places, suffix)
+    jobs = [Job(source, output / name) for source, name in zip(sources, names, strict=True)]
+    real_folder = cache(_real)
+
+    def real_file(path: Path) -> str:
+        return str(_real(path)) if is_link(path) else f"{real_folder(path.parent)}{os.sep}{path.name}"
+
+    wall = _real(output)
+    for folder in dict.fromkeys(job.target.parent for job in jobs):
+        if not (real := real_folder(folder)).is_relative_to(wall):
+            raise InputError(f"{folder}: leads out of {output}, to {real}; remove that link or name another -o")
+    taken = {real_file(job.source) for job in jobs}
+    for job in jobs:
+        if real_file(job.target) in taken:
+            raise UsageError(f"{job.target}: would be overwritten, and it is one of the frames; name another -o")
+    return jobs
+
+
+def _beside(folder: Path) -> Path:
+    named = folder if folder.name not in ("", "..") else _real(folder)
+    if not named.name:
+        raise UsageError(f"{folder}: there is nothing beside it; name an output folder with -o")
+    return named.with_name(f"{named.name}_sr")
+
+
+def _real(path: Path) -> Path:
+    """Return the path without links; unlike Path.resolve, one that leads to itself is no error."""
+    return Path(os.path.realpath(path))

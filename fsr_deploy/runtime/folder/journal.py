@@ -1,0 +1,157 @@
+"""What the runs into a folder have written, so that the next one goes on from there and touches nothing else.
+
+One JSON line for each output, written before the output takes its place: a file is a run's own where its SHA-256 is in
+a line with its name, and somebody else's otherwise, at whatever moment the run was killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import stat
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import PIL
+
+from fsr_deploy._util.files import make_folder, read_file, status
+from fsr_deploy._util.locks import locked
+from fsr_deploy.bundle.info import LR_RECIPE
+from fsr_deploy.errors import InputError
+from fsr_deploy.images.opencv import cv2
+from fsr_deploy.runtime.session import EngineInfo
+
+NAME = ".fsr-run.jsonl"
+LOCK_NAME = ".fsr-run.lock"
+# Raise it whenever the same frame and engine give other bytes than before: another decoding, another quality.
+RECIPE = "2"
+
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+
+
+def made_with(engine: EngineInfo, fit: str) -> str:
+    """Return the hash of what all faces of a run are made with: engine, libraries, kind of device, our own recipe."""
+    kind = engine.device.partition(":")[0]
+    libraries = f"OpenCV {cv2.__version__}, Pillow {PIL.__version__}"
+    return _hash(engine.sha256, engine.engine, kind, libraries, fit, LR_RECIPE, RECIPE)
+
+
+def face_key(frame_sha256: str, suffix: str, made_with: str, batch: int) -> str:
+    """Return the hash of everything a face depends on: its frame, its format, ``made_with`` and the batch it was in."""
+    return _hash(frame_sha256, suffix.lower(), made_with, str(batch))
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+class Journal:
+    """The journal of an output folder, which belongs to this process until it is closed.
+
+    Raises InputError where the folder cannot be written or another process is writing to it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / NAME
+        self._writing = threading.Lock()
+        self._stream: int | None = None
+        self._written: dict[str, list[tuple[str, str]]] = {}
+        self._batches: dict[tuple[str, int], list[int]] = {}
+        self._finished: dict[str, str] = {}
+        with ExitStack() as stack:
+            try:
+                make_folder(folder)
+                busy = f"{folder}: another fsr-run is writing here; wait for it or name another -o"
+                stack.enter_context(locked(folder / LOCK_NAME, busy))
+            except OSError as error:
+                raise InputError(f"{folder}: cannot be written: {error.strerror}") from error
+            self._read()
+            self._closing = stack.pop_all()
+
+    def is_foreign(self, target: Path) -> bool:
+        """Tell whether something is in an output's place that no run wrote, or that was altered since.
+
+        To be asked of every target at the start; what is a run's own is known to ``has`` from then on. A folder is not
+        meant: nothing takes its place. May be called from any thread.
+        """
+        found = status(target, follow=False)
+        if found is None or stat.S_ISDIR(found.st_mode):
+            return False
+        name = self._name(target)
+        if not stat.S_ISREG(found.st_mode) or name not in self._written:
+            return True
+        if found.st_size == 0:  # a power cut leaves such files: there is nothing in it to lose
+            return False
+        try:
+            digest = hashlib.sha256(read_file(target)).hexdigest()
+        except InputError:
+            return True
+        keys = [key for written, key in self._written[name] if written == digest]
+        if keys:
+            self._finished[name] = keys[-1]
+        return not keys
+
+    def has(self, target: Path, keys: Collection[str]) -> bool:
+        """Tell whether an output was there at the start, a run's own, and made as one of the keys says."""
+        return self._finished.get(self._name(target)) in keys
+
+    def add(self, target: Path, key: str, content: bytes) -> None:
+        """Note an output that is about to take its place; may be called from any thread.
+
+        Raises InputError where the journal cannot be written, as ``add_batch`` does.
+        """
+        self._append({"output": self._name(target), "key": key, "sha256": hashlib.sha256(content).hexdigest()})
+
+    def batches(self, made_with: str, asked: int) -> list[int]:
+        """Return the batches that earlier runs had to go down to where ``asked`` was asked for, the latest last."""
+        return self._batches.get((made_with, asked), [])
+
+    def add_batch(self, made_with: str, asked: int, batch: int) -> None:
+        """Note the batch that faces are computed in from now on where ``asked`` was asked for."""
+        self._append({"made_with": made_with, "asked": asked, "batch": batch})
+
+    def close(self) -> None:
+        """Let others write to the folder."""
+        with self._closing:
+            if self._stream is not None:
+                os.close(self._stream)
+
+    def _name(self, target: Path) -> str:
+        return target.relative_to(self._folder).as_posix()
+
+    def _read(self) -> None:
+        """Take in the lines; one that a crash cut off is passed over."""
+        content = read_file(self._path) if status(self._path, follow=False) else b""
+        for line in _lines(content):
+            match line:
+                case {"output": str(name), "key": str(key), "sha256": str(digest)}:
+                    self._written.setdefault(name, []).append((digest, key))
+                case {"made_with": str(made_with), "asked": int(asked), "batch": int(batch)} if batch > 0:
+                    self._batches.setdefault((made_with, asked), []).append(batch)
+        self._cut_off = bool(content) and not content.endswith(b"\n")
+
+    def _append(self, line: dict[str, Any]) -> None:
+        content = json.dumps(line).encode() + b"\n"
+        try:
+            with self._writing:
+                if self._stream is None:
+                    self._stream = os.open(self._path, _APPEND, 0o666)
+                    content = b"\n" + content if self._cut_off else content
+                while content:  # a full disk takes a part first
+                    content = content[os.write(self._stream, content) :]
+        except OSError as error:
+            raise InputError(f"{self._path}: cannot be written: {error.strerror}") from error
+
+
+def _lines(content: bytes) -> Iterator[Any]:
+    for text in io.BytesIO(content):
+        try:
+            yield json.loads(text)
+        except (ValueError, RecursionError):
+            continue

@@ -1,0 +1,50 @@
+"""What is in the outputs' places when a run begins: earlier runs' outputs, or files that are not ours to replace."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsr_deploy._util.files import status
+from fsr_deploy.errors import InputError
+from fsr_deploy.runtime.folder.jobs import Work
+from fsr_deploy.runtime.folder.journal import Journal
+
+
+@dataclass(frozen=True)
+class Places:
+    """``taken`` are the targets that something is in the place of, ``foreign`` those of them that no run wrote."""
+
+    taken: frozenset[Path]
+    foreign: tuple[Path, ...]
+
+
+def look_at(
+    work: Work,
+    journal: Journal | None,
+    in_order: Callable[[Callable[[Path], bool], Iterable[Path]], Iterable[bool]] = map,
+) -> Places:
+    """Look at all targets; ``in_order`` maps a function over them, files being read, with many threads if it can."""
+    taken = [job.target for job in work.jobs if status(job.target, follow=False)]
+    flags = in_order(journal.is_foreign if journal else _is_no_folder, taken)
+    return Places(frozenset(taken), tuple(target for target, foreign in zip(taken, flags, strict=True) if foreign))
+
+
+def refuse_to_replace(places: Places, work: Work) -> None:
+    """Raise InputError where an output would replace a file that no run wrote, or that was changed since."""
+    if not places.foreign:
+        return
+    first = places.foreign[0]
+    if work.folder is None:
+        raise InputError(f"{first}: is there already; name another output with -o, or add --overwrite")
+    raise InputError(
+        f"{work.folder}: files that no fsr-run wrote, or that were changed since, would be replaced:"
+        f" {len(places.foreign)}, the first is {first}; name another folder with -o, or add --overwrite"
+    )
+
+
+def _is_no_folder(target: Path) -> bool:
+    found = status(target, follow=False)
+    return found is not None and not stat.S_ISDIR(found.st_mode)

@@ -1,0 +1,206 @@
+"""Frames in files to SR faces in files: decoding, the engine and encoding at the same time, in order."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from fsr_deploy._util.cores import usable_cores
+from fsr_deploy.errors import InputError, UsageError
+from fsr_deploy.images.colour import Change
+from fsr_deploy.images.resize import Fit
+from fsr_deploy.runtime.folder.jobs import Work
+from fsr_deploy.runtime.folder.journal import Journal, made_with
+from fsr_deploy.runtime.folder.ordered import ordered_map
+from fsr_deploy.runtime.folder.outputs import look_at, refuse_to_replace
+from fsr_deploy.runtime.folder.rates import Stage, StageReport, report
+from fsr_deploy.runtime.folder.sizes import SizeCount
+from fsr_deploy.runtime.folder.steps import AlreadyDone, Failed, Load, Loaded, Upscale
+from fsr_deploy.runtime.folder.write import Write
+from fsr_deploy.runtime.session import EngineInfo, OutOfMemory, Session
+
+# While some threads of a codec stage wait for files or for Python, others use the cores; JPEGs a third faster.
+CODEC_THREADS_PER_CORE = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run: so many faces per ``batch``; with ``resume``, without what the journal has; with ``overwrite``, over
+    files that no run wrote; with ``skip_failures``, past frames that cannot be read or written; until ``stop`` is set.
+    ``fit`` is what becomes of frames of other proportions than the engine's.
+    """
+
+    batch: int
+    resume: bool = True
+    overwrite: bool = False
+    skip_failures: bool = True
+    stop: threading.Event = field(default_factory=threading.Event)
+    fit: Fit = "crop"
+
+
+@dataclass
+class RunSummary:
+    """What became of ``total`` frames, in ``seconds`` from the first to the last; the last were ``batch`` at a time."""
+
+    total: int
+    sizes: SizeCount
+    batch: int
+    done: int = 0
+    already_done: int = 0
+    changes: Counter[Change] = field(default_factory=Counter)
+    failed: list[Failed] = field(default_factory=list)
+    seconds: float = 0.0
+    stages: StageReport | None = None
+
+    @property
+    def left(self) -> int:
+        """Frames that were not begun because the run was stopped."""
+        return self.total - self.done - self.already_done - len(self.failed)
+
+
+def choose_batch(engine: EngineInfo, wanted: int | None, frames: int) -> int:
+    """Return how many faces to run at a time: ``wanted``, or else what suits the engine, and no more than there are.
+
+    Raises UsageError for a batch that the engine does not take.
+    """
+    if wanted and engine.max_batch and wanted > engine.max_batch:
+        raise UsageError(f"--batch {wanted}: this engine takes at most {engine.max_batch}")
+    return min(wanted or engine.best_batch, frames)
+
+
+@dataclass(frozen=True)
+class _Tally:
+    """Counts what becomes of each frame, and tells whoever watches."""
+
+    summary: RunSummary
+    skip_failures: bool
+    advance: Callable[[int], None]
+    notice: Callable[[str], None]
+
+    def done(self, frame: Loaded) -> None:
+        self.summary.done += 1
+        self.summary.changes.update(frame.changes)
+        self.summary.sizes.add(frame.size)
+        self.advance(1)
+
+    def done_before(self) -> None:
+        self.summary.already_done += 1
+        self.advance(1)
+
+    def failed(self, failed: Failed) -> None:
+        if not self.skip_failures:
+            raise InputError(f"{failed.reason} (leave out --on-error stop to go past such files)")
+        self.summary.failed.append(failed)
+        self.notice(f"skipped: {failed.reason}")
+        self.advance(1)
+
+
+def run(
+    session: Session,
+    work: Work,
+    settings: Settings,
+    advance: Callable[[int], None] = lambda count: None,
+    notice: Callable[[str], None] = lambda line: None,
+) -> RunSummary:
+    """Upscale all frames of ``work``; ``advance(1)`` follows each frame, ``notice`` gets a line for each event.
+
+    Raises InputError, before anything is done, where an output would replace a file that no run wrote or that was
+    changed since; for a folder or disk that cannot be written; and, without ``skip_failures``, for the first frame that
+    cannot be read or written. Raises MissingError where not even one face fits into the device's memory.
+    """
+    sizes = SizeCount(session.info.lr_shape, settings.fit, session.info.resizable)
+    summary = RunSummary(len(work.jobs) + len(work.listing.failed), sizes, settings.batch)
+    tally = _Tally(summary, settings.skip_failures, advance, notice)
+    with ExitStack() as stack:
+        journal = Journal(work.folder) if work.folder else None
+        if journal:
+            stack.callback(journal.close)
+        start = time.perf_counter()
+        codecs = CODEC_THREADS_PER_CORE * usable_cores()
+        decode, engine, encode = stages = [
+            Stage("decode", codecs),
+            Stage("engine", session.in_flight),
+            Stage("encode", codecs),
+        ]
+        decoders, engines, encoders = (_pool(stack, stage) for stage in stages)
+        ahead = settings.batch + 2 * codecs
+        places = look_at(work, journal, lambda step, targets: ordered_map(decoders, step, targets, ahead))
+        if not settings.overwrite:
+            refuse_to_replace(places, work)
+        for path, reason in work.listing.failed:
+            tally.failed(Failed(path, f"{path}: {reason}"))
+
+        made = made_with(session.info, settings.fit)
+        batches = _batches(journal, made, settings, notice)
+
+        def halve(batch: int, error: OutOfMemory) -> None:
+            notice(f"out of memory at batch {batch}, going on with {batch // 2}: {error}")
+            if journal:
+                journal.add_batch(made, settings.batch, batch // 2)
+
+        load = Load(session.info, journal if settings.resume else None, made, batches, settings.fit)
+        upscale = Upscale(session, batches[0], settings.stop, halve)
+        write = Write(journal, work.folder, made, None if settings.overwrite else places.taken)
+
+        jobs = itertools.takewhile(lambda job: not settings.stop.is_set(), work.jobs)
+        frames = _frames(ordered_map(decoders, decode.timed(load), jobs, ahead), tally)
+        groups = _groups(frames, batches[0])
+        upscaled = ordered_map(engines, engine.timed(upscale, len), groups, session.in_flight)
+        faces = itertools.chain.from_iterable(upscaled)
+        for outcome in ordered_map(encoders, encode.timed(write), faces, ahead):
+            if isinstance(outcome, Failed):
+                tally.failed(outcome)
+            else:
+                tally.done(outcome)
+    summary.batch = upscale.batch
+    summary.seconds = time.perf_counter() - start
+    summary.stages = report(stages, summary.done, summary.seconds)
+    return summary
+
+
+def _batches(journal: Journal | None, made: str, settings: Settings, notice: Callable[[str], None]) -> Sequence[int]:
+    """Return the batch to begin with, and after it those in which earlier runs' faces count as done.
+
+    Where an earlier run had to go down from this very batch, this one begins where it ended: it would run out of memory
+    again, and what it does not make itself was made so.
+    """
+    earlier = journal.batches(made, settings.batch) if journal else []
+    if not journal or not earlier:
+        return [settings.batch]
+    if not settings.resume:
+        journal.add_batch(made, settings.batch, settings.batch)
+        return [settings.batch]
+    if earlier[-1] < settings.batch:
+        notice(f"batch {earlier[-1]}: an earlier run ran out of memory; --no-resume does all again at {settings.batch}")
+    return list(dict.fromkeys((*reversed(earlier), settings.batch)))
+
+
+def _pool(stack: ExitStack, stage: Stage) -> Executor:
+    """Return a stage's threads; when the stack ends, work not begun is dropped and work begun is waited for."""
+    pool = ThreadPoolExecutor(stage.workers, thread_name_prefix=stage.name)
+    stack.callback(pool.shutdown, cancel_futures=True)
+    return pool
+
+
+def _frames(outcomes: Iterable[Loaded | AlreadyDone | Failed], tally: _Tally) -> Iterator[Loaded]:
+    """Yield the frames that the engine has to see; count the others."""
+    for outcome in outcomes:
+        if isinstance(outcome, Loaded):
+            yield outcome
+        elif isinstance(outcome, AlreadyDone):
+            tally.done_before()
+        else:
+            tally.failed(outcome)
+
+
+def _groups(frames: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:
+    """Yield lists of ``size`` frames; the last may be shorter."""
+    remaining = iter(frames)
+    while group := list(itertools.islice(remaining, size)):
+        yield group

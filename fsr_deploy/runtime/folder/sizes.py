@@ -1,0 +1,97 @@
+"""What to tell about frames that were not of the engine's size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import Enum
+
+from fsr_deploy.bundle.info import MAX_LR_SIZE
+from fsr_deploy.images.resize import Fit, Shape, cropped_shape
+
+DETAIL_LOST = 1.5
+OTHER_PROPORTIONS = 1.1
+
+
+class Resized(Enum):
+    """What a frame's pixels became to make an LR face; of a cropped frame, those of the part that is left."""
+
+    AS_IS = "of the engine's size"
+    ENLARGED = "enlarged"
+    REDUCED = "reduced"
+
+
+class SizeCount:
+    """Counts what was done to the frames of a run; a few integers, however many frames.
+
+    ``resizable`` tells whether the engine's network can be exported for larger LR faces, None where nobody knows.
+    """
+
+    def __init__(self, lr_shape: Shape, fit: Fit = "crop", resizable: bool | None = None) -> None:
+        self.lr_shape = lr_shape
+        self.fit = fit
+        self.resizable = resizable
+        self.resized: Counter[Resized] = Counter()
+        self.misshapen = 0
+        self.far_misshapen = 0
+        self.detail_lost = 0
+        self.largest = 0
+
+    def add(self, shape: Shape) -> None:
+        """Count a frame that was (height, width) pixels before it was made an LR face."""
+        kept = cropped_shape(shape, self.lr_shape) if self.fit == "crop" else shape
+        longest = max(side / lr_side for side, lr_side in zip(kept, self.lr_shape, strict=True))
+        if kept == self.lr_shape:
+            self.resized[Resized.AS_IS] += 1
+        else:
+            self.resized[Resized.REDUCED if longest > 1 else Resized.ENLARGED] += 1
+        scales = [side / lr_side for side, lr_side in zip(shape, self.lr_shape, strict=True)]
+        self.misshapen += kept != shape if self.fit == "crop" else scales[0] != scales[1]
+        self.far_misshapen += max(scales) > OTHER_PROPORTIONS * min(scales)
+        if longest > DETAIL_LOST:
+            self.detail_lost += 1
+            self.largest = max(self.largest, *kept)
+
+    @property
+    def done_to_misshapen(self) -> str:
+        """What became of frames whose proportions are not the engine's."""
+        return "cropped" if self.fit == "crop" else "stretched"
+
+    def lines(self) -> list[str]:
+        """Return what a user should know: one summary, none where every frame had the engine's size."""
+        if not (self.resized[Resized.REDUCED] + self.resized[Resized.ENLARGED] + self.misshapen):
+            return []
+        counts = [f"{self.resized[kind]} {kind.value}" for kind in Resized if self.resized[kind]]
+        if self.misshapen:
+            counts.append(f"{self.misshapen} {self.done_to_misshapen}")
+        return [f"frames resized to the engine's {_by(self.lr_shape)}: {', '.join(counts)}"]
+
+    def warnings(self) -> list[str]:
+        """Return what went against the quality of the result."""
+        found = []
+        if self.detail_lost:
+            found.append(
+                f"detail was thrown away in {self.detail_lost} of the frames, larger than {DETAIL_LOST} times"
+                f" {_by(self.lr_shape)}; {self._keep_it()}"
+            )
+        if self.far_misshapen:
+            rest = "only their middle was kept" if self.fit == "crop" else "faces look too wide or too narrow"
+            found.append(
+                f"{self.far_misshapen} of the frames were {self.done_to_misshapen}, because their proportions are not"
+                f" the engine's: {rest}; crop the faces first"
+            )
+        return found
+
+    def _keep_it(self) -> str:
+        """Return what keeps the detail; only what fsr-export takes for this network."""
+        if self.resizable and self.lr_shape[0] == self.lr_shape[1]:
+            if self.largest <= MAX_LR_SIZE:
+                return f"an engine exported with --lr-size {self.largest} would keep it"
+            most = f"the largest has {self.largest} pixels a side, an engine takes up to {MAX_LR_SIZE}"
+            return f"crop the faces first: {most}"
+        if self.resizable is False:
+            return "crop the faces first, or train this network for larger ones (fsr-train --lr-size)"
+        return "crop the faces first, or take an engine for larger ones"
+
+
+def _by(shape: Shape) -> str:
+    return f"{shape[1]}x{shape[0]}"

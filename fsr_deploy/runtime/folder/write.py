@@ -1,0 +1,62 @@
+"""The last step of the frame pipeline: an SR face into its file."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsr_deploy._util.files import CannotWrite, replaced_file, status
+from fsr_deploy.images.codec import encode_frame
+from fsr_deploy.runtime.folder.journal import Journal, face_key
+from fsr_deploy.runtime.folder.steps import Failed, Loaded, Upscaled
+
+# What the system says of one name, while others of the same folder can be written.
+_ONE_OUTPUT = {
+    *(errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
+    *(errno.ENOENT, errno.ELOOP, errno.EBUSY, errno.ETXTBSY),
+}
+_REFUSED = {errno.EACCES, errno.EPERM}
+
+
+@dataclass(frozen=True)
+class Write:
+    """SR face -> file, noted in the journal just before it is in its place.
+
+    ``taken`` are the targets that something was in the place of when the run began and that may be replaced; None
+    allows it for all.
+    """
+
+    journal: Journal | None
+    folder: Path | None
+    made_with: str
+    taken: Collection[Path] | None
+
+    def __call__(self, upscaled: Upscaled) -> Loaded | Failed:
+        """Encode and write a face; raises InputError where no face can be written, or the only one cannot."""
+        frame = upscaled.frame
+        target = frame.job.target
+        content = encode_frame(upscaled.face, target.suffix)
+        try:
+            if self.taken is not None and target not in self.taken and status(target, follow=False):
+                raise CannotWrite(f"{target}: appeared while this ran and is left as it is", errno.EEXIST)
+            with replaced_file(target, flush=False) as temporary:
+                temporary.write_bytes(content)
+                if self.journal:
+                    key = face_key(frame.sha256, target.suffix, self.made_with, upscaled.batch)
+                    self.journal.add(target, key, content)
+        except CannotWrite as error:
+            if self.folder and _is_about_one(error, self.folder):
+                return Failed(frame.job.source, str(error))
+            raise
+        return frame
+
+
+def _is_about_one(error: CannotWrite, folder: Path) -> bool:
+    """Tell whether only this output cannot be written, not all of the folder."""
+    effective = os.access in os.supports_effective_ids
+    return error.number in _ONE_OUTPUT or (
+        error.number in _REFUSED and os.access(folder, os.W_OK | os.X_OK, effective_ids=effective)
+    )

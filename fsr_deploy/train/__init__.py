@@ -1,0 +1,1 @@
+"""Training: data, losses, recipes and the loop (PyTorch)."""

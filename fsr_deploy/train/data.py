@@ -1,0 +1,209 @@
+"""Faces to train and to measure on: from a folder, or drawn, always in an order that a seed decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from fsr_deploy._util.console import warn
+from fsr_deploy.errors import InputError, UsageError
+from fsr_deploy.images.codec import frame_header, read_frame, read_picture
+from fsr_deploy.images.pillow import Image
+from fsr_deploy.images.resize import Face, lr_face, resize
+from fsr_deploy.models.tensors import to_pair
+from fsr_deploy.synthetic import draw_face
+from fsr_deploy.train.datasets import FaceFile, find_faces, refuse_unknown_layout
+
+DRAWN = "faces:"
+SPLITS = ("train", "val", "test")
+AUGMENTATIONS = ("scale", "mirror", "rotate")
+
+
+class FaceSource(Protocol):
+    """HR faces by number."""
+
+    @property
+    def name(self) -> str:
+        """What the faces are, for the log."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> Face:
+        """Return one face, (S, S, 3) uint8 RGB; raises InputError that names an unreadable file."""
+        ...
+
+
+@dataclass(frozen=True)
+class DrawnFaces:
+    """Faces of fsr_deploy.synthetic; the three splits share none."""
+
+    count: int
+    split: str
+    size: int
+
+    @property
+    def name(self) -> str:
+        """What the faces are."""
+        return f"{self.count} drawn faces ({self.split})"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, index: int) -> Face:
+        """Draw one face."""
+        return draw_face((SPLITS.index(self.split), index), self.size)
+
+
+@dataclass(frozen=True)
+class FolderFaces:
+    """Faces cut from pictures and brought to ``size`` as LR faces are."""
+
+    name: str
+    files: Sequence[FaceFile]
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, index: int) -> Face:
+        """Decode, cut out and resize one face; raises InputError that names a damaged file."""
+        file = self.files[index]
+        # Boxes count stored pixels, whatever EXIF says of how to show them.
+        picture = read_frame(file.path, upright=file.box is None)
+        left, top, right, bottom = _box(file, (picture.shape[1], picture.shape[0]))
+        return lr_face(picture[top:bottom, left:right], (self.size, self.size))
+
+
+def open_faces(spec: str, split: str, size: int = 128, layout: str = "auto", limit: int | None = None) -> FaceSource:
+    """Open ``faces:COUNT`` or a folder, its faces ``size`` x ``size``, for "train", "val" or "test".
+
+    ``limit`` keeps the first so many. Raises UsageError for a wrong count or layout, InputError for a folder that is
+    missing, has no faces or has unreadable ones. Faces of less than half the size are left out with a warning.
+    """
+    refuse_unknown_layout(layout)
+    if spec.startswith(DRAWN):
+        count = spec.removeprefix(DRAWN)
+        if not count.isdecimal() or int(count) == 0:
+            raise UsageError(f"--data {spec}: write {DRAWN}COUNT, for example {DRAWN}1000")
+        return DrawnFaces(min(int(count), limit or int(count)), split, size)
+    root = Path(spec)
+    name, files = find_faces(root, split, layout)
+    files = _large_enough(root, files[:limit], size)
+    return FolderFaces(f"{len(files)} faces of {root} ({name} layout, {split})", files, size)
+
+
+def _large_enough(root: Path, files: list[FaceFile], size: int) -> list[FaceFile]:
+    """Look at every picture's header once, so that a bad data set fails now and not after an hour."""
+    sides, broken = [], []
+    for file in files:
+        try:
+            left, top, right, bottom = _box(file, _stored_size(file.path))
+            sides.append(min(right - left, bottom - top))
+        except InputError:
+            broken.append(file.path)
+    if broken:
+        raise InputError(
+            f"{broken[0]}: cannot be read as a picture ({len(broken)} of {len(files)} files here); "
+            "repair or remove them"
+        )
+    kept = [file for file, side in zip(files, sides, strict=True) if 2 * side >= size]
+    if not kept:
+        raise InputError(
+            f"{root}: all {len(files)} faces are smaller than {size // 2}x{size // 2}; "
+            f"HR faces of {size}x{size} are needed"
+        )
+    if len(kept) < len(files):
+        warn(f"{root}: {len(files) - len(kept)} of {len(files)} faces left out, smaller than {size // 2}x{size // 2}")
+    return kept
+
+
+def _stored_size(path: Path) -> tuple[int, int]:
+    """Return a picture's (width, height) as stored; raises InputError where it cannot be read."""
+    try:
+        with Image.open(path) as picture:  # reads the header only
+            if picture.format != "TIFF":  # whose size Pillow gives as shown
+                return picture.size
+    except (OSError, ValueError, Image.DecompressionBombError):
+        pass  # Pillow may lack what we read
+    header = frame_header(read_picture(path), path)
+    return header.width, header.height
+
+
+def _box(file: FaceFile, picture_size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the square to cut out, moved and shrunk to lie within the picture; all of it where none is asked for."""
+    width, height = picture_size
+    if file.box is None and file.centre == 1:
+        return 0, 0, width, height
+    left, top, right, bottom = file.box or (0, 0, width, height)
+    side = min(right - left, bottom - top, width, height) * file.centre
+    x = np.clip((left + right - side) / 2, 0, width - side)
+    y = np.clip((top + bottom - side) / 2, 0, height - side)
+    return round(x), round(y), round(x + side), round(y + side)
+
+
+class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
+    """Pairs (input, target) for training, both (3, S, S) float32 RGB in [-1, 1].
+
+    An item is asked for by (epoch, index) and depends on these and the seed alone, so that a run that is resumed, or
+    split over processes, sees what an uninterrupted one sees. ``augment`` is any of "scale" (1 to 1.3, then a random
+    crop), "mirror" and "rotate" (multiples of 90 degrees), as in both papers.
+    """
+
+    def __init__(self, source: FaceSource, lr_size: int, augment: Sequence[str] = (), seed: int = 0) -> None:
+        if unknown := set(augment) - set(AUGMENTATIONS):
+            raise UsageError(f"no augmentation is called {sorted(unknown)[0]!r}; there are {', '.join(AUGMENTATIONS)}")
+        self.source = source
+        self.lr_size = lr_size
+        self.augment = tuple(augment)
+        self.seed = seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        epoch, index = key
+        rng = np.random.default_rng((self.seed, epoch, index))
+        return to_pair(_augmented(self.source.read(index), self.augment, rng), self.lr_size)
+
+
+def _augmented(face: Face, augment: Sequence[str], rng: np.random.Generator) -> Face:
+    size = face.shape[0]
+    if "scale" in augment:
+        side = round(size * rng.uniform(1, 1.3))
+        x, y = rng.integers(0, side - size + 1, 2)
+        face = resize(face, (side, side))[y : y + size, x : x + size]
+    if "mirror" in augment and rng.random() < 0.5:
+        face = face[:, ::-1]
+    if "rotate" in augment:
+        face = np.rot90(face, int(rng.integers(4)))
+    return np.ascontiguousarray(face)
+
+
+class StepSampler(Sampler[list[tuple[int, int]]]):
+    """The keys of each batch, from step ``start`` to step ``stop``: every epoch another permutation of the faces.
+
+    The global batch of a step is the same for any number of processes; process ``rank`` of ``world`` takes every
+    world-th of its keys.
+    """
+
+    def __init__(self, count: int, batch: int, start: int, stop: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        self.count, self.batch, self.start, self.stop = count, batch, start, stop
+        self.seed, self.rank, self.world = seed, rank, world
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, order = -1, np.empty(0, int)
+        for step in range(self.start, self.stop):
+            keys = []
+            for position in range(step * self.batch + self.rank, (step + 1) * self.batch, self.world):
+                if position // self.count != epoch:
+                    epoch = position // self.count
+                    order = np.random.default_rng((self.seed, epoch)).permutation(self.count)
+                keys.append((epoch, int(order[position % self.count])))
+            yield keys

@@ -1,0 +1,64 @@
+"""How good a network is: PSNR and SSIM on held-out faces next to bicubic, and a picture of some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from fsr_deploy.images.resize import Face, lr_face, resize
+from fsr_deploy.metrics.pixel import basic_measures
+from fsr_deploy.models.tensors import to_faces, to_tensor
+
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean PSNR in dB and mean SSIM over faces, both on Y."""
+
+    psnr: float
+    ssim: float
+
+
+def score(sr: Sequence[Face], hr: Sequence[Face]) -> Score:
+    """Compare SR faces with HR faces, each (S, S, 3) uint8 RGB."""
+    on_y = basic_measures()[:2]
+    return Score(*(measure.compute(sr, hr) for measure in on_y))
+
+
+def shrink(faces: Sequence[Face], lr_size: int) -> list[Face]:
+    """Return the LR faces of square HR faces."""
+    return [lr_face(face, (lr_size, lr_size)) for face in faces]
+
+
+def bicubic(lr: Sequence[Face], size: int) -> list[Face]:
+    """Bring LR faces to ``size`` by bicubic: what every network is measured against."""
+    return [resize(face, (size, size)) for face in lr]
+
+
+@torch.inference_mode()
+def upscale(network: nn.Module, lr: Sequence[Face], size: int, device: torch.device) -> list[Face]:
+    """Bring LR faces to ``size`` by a network, in evaluation mode on ``device``."""
+    training = network.training
+    network.eval()
+    sr: list[Face] = []
+    for start in range(0, len(lr), BATCH):
+        x = torch.stack([to_tensor(face) for face in bicubic(lr[start : start + BATCH], size)])
+        sr += list(to_faces(network(x.to(device))).permute(0, 2, 3, 1).cpu().numpy())
+    network.train(training)
+    return sr
+
+
+def sample_grid(hr: Sequence[Face], sr: Sequence[Face], lr_size: int) -> Face:
+    """Return a picture with a row for each face: LR | bicubic | SR | HR."""
+    rows = []
+    for truth, face in zip(hr, sr, strict=True):
+        lr = lr_face(truth, (lr_size, lr_size))
+        blocks = truth.shape[0] // lr_size
+        large = lr.repeat(blocks, 0).repeat(blocks, 1)
+        rows.append(np.concatenate((large, resize(lr, truth.shape[:2]), face, truth), axis=1))
+    return np.concatenate(rows)
