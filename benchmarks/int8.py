@@ -27,9 +27,9 @@ from fsr_deploy.exporting.graph.costs import module_table
 from fsr_deploy.exporting.graph.deployable import prepare
 from fsr_deploy.exporting.graph.onnx_writer import INPUT, export_onnx
 from fsr_deploy.exporting.graph.sessions import open_graph
-from fsr_deploy.exporting.int8.faces import calibration_faces
+from fsr_deploy.exporting.int8.calibration import calibration_faces
 from fsr_deploy.exporting.int8.quantise import make_plan, quantise
-from fsr_deploy.exporting.int8.thresholds import CALIBRATORS
+from fsr_deploy.exporting.int8.ranges import CALIBRATORS
 from fsr_deploy.exporting.precision.cast import precision_map
 from fsr_deploy.exporting.proof.parity import BUDGETS
 from fsr_deploy.exporting.proof.quality import Judge

@@ -141,7 +141,7 @@ def main(
     if model is None:
         raise UsageError("name a MODEL or a CHECKPOINT to export; --list shows the models")
     precision = _precision(fp16=fp16, bf16=bf16, int8=int8)
-    from fsr_deploy.exporting.int8.options import Int8Options
+    from fsr_deploy.exporting.options import Int8Options
 
     load("onnxruntime", one_onnxruntime("export"))  # known before minutes are spent
     from fsr_deploy.exporting.options import ExportOptions

@@ -96,7 +96,7 @@ def main(
         finish_on_interrupt("interrupted: finishing the batch (press Ctrl-C again to stop at once)") as stop,
         progress("faces", len(work.jobs) + len(work.listing.failed)) as advance,
     ):
-        settings = pipeline.Settings(faces, resume, overwrite, on_error == "skip", stop, cast("Fit", fit))
+        settings = pipeline.RunSettings(faces, resume, overwrite, on_error == "skip", stop, cast("Fit", fit))
         summary = pipeline.run(session, work, settings, advance, say)
     session.close()
     _conclude(summary, work)

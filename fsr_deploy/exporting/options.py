@@ -9,9 +9,28 @@ from typing import cast
 from fsr_deploy._util.console import refuse_unknown
 from fsr_deploy.bundle.info import IO_KINDS, MIXED, PRECISIONS, TARGETS, Io
 from fsr_deploy.errors import UsageError
-from fsr_deploy.exporting.int8.options import Int8Options
 from fsr_deploy.exporting.proof.parity import BUDGETS, Budget
 from fsr_deploy.exporting.tensorrt.config import PlanOptions, batch_range
+
+CALIBRATORS = ("max", "percentile", "entropy")
+
+
+@dataclass(frozen=True)
+class Int8Options:
+    """``calib`` is a folder of faces to calibrate on, None for drawn ones, ``images`` how many of them.
+
+    ``calibrator`` is one of CALIBRATORS. Raises UsageError for another one, and for less than one face.
+    """
+
+    calib: Path | None = None
+    calibrator: str = "max"
+    images: int = 64
+
+    def __post_init__(self) -> None:
+        refuse_unknown("--calibrator", self.calibrator, CALIBRATORS)
+        if self.images < 1:
+            raise UsageError(f"--calib-images {self.images}: ranges are measured on at least one face")
+
 
 OLD_TARGETS = {"onnx": "onnxruntime", "cpu": "onnxruntime", "trt": "tensorrt"}  # other words for the same
 

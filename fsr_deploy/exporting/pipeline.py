@@ -31,7 +31,7 @@ from fsr_deploy.exporting.options import ExportOptions, fp16_part
 from fsr_deploy.exporting.precision.cast import PrecisionMap
 from fsr_deploy.exporting.precision.emulate import TYPES
 from fsr_deploy.exporting.precision.half_precision import Half
-from fsr_deploy.exporting.precision.sensitivity import Damage, as_table
+from fsr_deploy.exporting.precision.search import Damage, as_table
 from fsr_deploy.exporting.proof.engines import Engine, open_engines, open_plan
 from fsr_deploy.exporting.proof.latency import measure, slower_note
 from fsr_deploy.exporting.proof.parity import Row, gate, prove, shortfalls

@@ -18,12 +18,12 @@ from fsr_deploy.exporting.int8.mixed import typed_plan, untyped_plan
 from fsr_deploy.exporting.int8.quantise import Plan
 from fsr_deploy.exporting.int8.step import Quantisation, prepare_int8
 from fsr_deploy.exporting.options import UNTYPED_OPSET, ExportOptions, fp16_part, in_precision
+from fsr_deploy.exporting.precision.blocks import fp32_modules
 from fsr_deploy.exporting.precision.cast import PrecisionMap
 from fsr_deploy.exporting.precision.emulate import rounded
 from fsr_deploy.exporting.precision.half_precision import Half
-from fsr_deploy.exporting.precision.islands import fp32_modules
-from fsr_deploy.exporting.precision.sensitivity import Damage
-from fsr_deploy.exporting.proof.bargain import compare_precisions, no_bargain
+from fsr_deploy.exporting.precision.search import Damage
+from fsr_deploy.exporting.proof.latency import compare_precisions, no_bargain
 from fsr_deploy.exporting.proof.quality import Judge
 from fsr_deploy.exporting.proof.reference import Reference
 from fsr_deploy.exporting.rewrite.rewrites import Target

@@ -141,7 +141,7 @@ def test_bundles_are_exported_for_every_tensorrt(monkeypatch: pytest.MonkeyPatch
     register(monkeypatch)
     monkeypatch.setattr(gpu_bundles, "BATCHES", (1, 2, 3))
     gpu_bundles.main(tmp_path, models="pixel", precisions="fp16", lr_size=4)
-    from fsr_deploy.bundle.onnx_outline import read_outline
+    from fsr_deploy.bundle.onnx_wire import read_outline
 
     assert read_outline((tmp_path / "pixel-fp16" / "model.onnx").read_bytes()).opset == 17
     assert (tmp_path / "pixel-fp16" / REFERENCE_NAME).is_file()

@@ -14,9 +14,8 @@ from typer.testing import CliRunner
 from fsr_deploy.bundle.info import PRECISIONS
 from fsr_deploy.cli.export import main
 from fsr_deploy.errors import UsageError
-from fsr_deploy.exporting.int8.options import CALIBRATORS, Int8Options
-from fsr_deploy.exporting.int8.thresholds import CALIBRATORS as CALIBRATOR_FUNCTIONS
-from fsr_deploy.exporting.options import ExportOptions, fp16_part, in_precision
+from fsr_deploy.exporting.int8.ranges import CALIBRATORS as CALIBRATOR_FUNCTIONS
+from fsr_deploy.exporting.options import CALIBRATORS, ExportOptions, Int8Options, fp16_part, in_precision
 from fsr_deploy.exporting.proof.parity import BUDGETS, Budget
 
 

@@ -17,8 +17,7 @@ from fsr_deploy.exporting.graph.onnx_writer import module_of
 from fsr_deploy.exporting.int8.qdq import insert
 from fsr_deploy.exporting.int8.quantise import Plan
 from fsr_deploy.exporting.int8.sites import Site
-from fsr_deploy.exporting.precision.emulate import rounded
-from fsr_deploy.exporting.precision.partial import round_nodes
+from fsr_deploy.exporting.precision.emulate import round_nodes, rounded
 
 PAIR = ("QuantizeLinear", "DequantizeLinear")
 

@@ -12,14 +12,14 @@ from onnx import ModelProto
 from fsr_deploy._util.console import progress, say, warn
 from fsr_deploy.bundle.layers import ModuleTable
 from fsr_deploy.exporting.graph.sessions import run_graph
-from fsr_deploy.exporting.int8 import cache
+from fsr_deploy.exporting.int8 import ranges as cache
 from fsr_deploy.exporting.int8.calibration import observe
 from fsr_deploy.exporting.int8.qdq import insert
+from fsr_deploy.exporting.int8.ranges import CALIBRATORS
 from fsr_deploy.exporting.int8.sites import LEVELS, Site, find_sites
-from fsr_deploy.exporting.int8.thresholds import CALIBRATORS
 from fsr_deploy.exporting.int8.timing import choose
-from fsr_deploy.exporting.precision.repair import repair
-from fsr_deploy.exporting.precision.sensitivity import Damage, group, rank
+from fsr_deploy.exporting.precision.blocks import group
+from fsr_deploy.exporting.precision.search import Damage, rank, repair
 from fsr_deploy.exporting.proof.parity import Budget
 from fsr_deploy.exporting.proof.quality import Judge, Quality
 

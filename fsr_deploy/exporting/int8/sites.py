@@ -6,13 +6,13 @@ last convolutions. What remains are dense convolutions, whose multiplications ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto
 
 from fsr_deploy.exporting.graph.onnx_writer import module_of
-from fsr_deploy.exporting.int8.wiring import Wiring
 
 # Sums, products and joins of two activations: an edge into one of them may be a residual, a skip or a gate.
 MEETINGS = {"Add", "Sub", "Mul", "Div", "MatMul", "Max", "Min"}
@@ -123,3 +123,45 @@ def _root(node: NodeProto, wiring: Wiring) -> str:
 
 def _group(node: NodeProto) -> int:
     return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+
+
+class Wiring:
+    """A graph's tensors: ``producer`` and ``readers`` by name, ``constants`` the shapes of its initializers by name."""
+
+    def __init__(self, model: ModelProto) -> None:
+        self.constants = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+        self.outputs = {value.name for value in model.graph.output}
+        self.producer: dict[str, NodeProto] = {}
+        self.readers: dict[str, list[NodeProto]] = defaultdict(list)
+        for node in model.graph.node:
+            self.producer.update(dict.fromkeys(node.output, node))
+            for name in node.input:
+                self.readers[name].append(node)
+
+    def activations(self, node: NodeProto) -> list[str]:
+        """Return the inputs of a node that depend on the graph's input."""
+        return [name for name in node.input if name and name not in self.constants]
+
+    def downstream(self, node: NodeProto, passes: Callable[[NodeProto], bool]) -> list[NodeProto]:
+        """Return the nodes that a node's results reach, through nodes that ``passes`` accepts."""
+        return self._walk(node, lambda at: [reader for name in at.output for reader in self.readers[name]], passes)
+
+    def upstream(self, node: NodeProto, passes: Callable[[NodeProto], bool]) -> list[NodeProto]:
+        """Return the nodes that a node's results depend on, through nodes that ``passes`` accepts."""
+        return self._walk(node, lambda at: [self.producer[name] for name in at.input if name in self.producer], passes)
+
+    def _walk(
+        self,
+        node: NodeProto,
+        neighbours: Callable[[NodeProto], list[NodeProto]],
+        passes: Callable[[NodeProto], bool],
+    ) -> list[NodeProto]:
+        seen: dict[str, NodeProto] = {}
+        waiting = neighbours(node)
+        while waiting:
+            at = waiting.pop()
+            if at.name not in seen:
+                seen[at.name] = at
+                if passes(at):
+                    waiting += neighbours(at)
+        return list(seen.values())

@@ -13,12 +13,12 @@ from fsr_deploy.bundle.info import LAYERS_NAME
 from fsr_deploy.bundle.layers import ModuleTable
 from fsr_deploy.exporting.graph.deployable import Io
 from fsr_deploy.exporting.graph.onnx_writer import check_operators
-from fsr_deploy.exporting.int8.faces import calibration_faces
-from fsr_deploy.exporting.int8.options import Int8Options
+from fsr_deploy.exporting.int8.calibration import calibration_faces
 from fsr_deploy.exporting.int8.quantise import Plan, damages, make_plan, quantise
+from fsr_deploy.exporting.options import Int8Options
 from fsr_deploy.exporting.precision.blocks import in_network, innermost
 from fsr_deploy.exporting.precision.cast import PrecisionMap, precision_map
-from fsr_deploy.exporting.precision.sensitivity import Damage
+from fsr_deploy.exporting.precision.search import Damage
 from fsr_deploy.exporting.proof.parity import Budget
 from fsr_deploy.exporting.proof.quality import Judge
 from fsr_deploy.exporting.proof.reference import Reference

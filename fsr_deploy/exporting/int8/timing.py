@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from onnx import ModelProto, NodeProto, helper, shape_inference
+from onnx import ModelProto, NodeProto, helper
 
 from fsr_deploy.exporting.graph.sessions import open_graph
+from fsr_deploy.exporting.graph.shapes import tensor_shapes
 from fsr_deploy.exporting.int8.qdq import insert
 from fsr_deploy.exporting.int8.sites import LEVELS, NARROW_LEVELS, Site
 
@@ -123,17 +124,3 @@ def _key(unit: ModelProto) -> str:
     parts: Iterable[NodeProto] = unit.graph.node
     operations = [(node.op_type, sorted(map(str, node.attribute))) for node in parts]
     return str((operations, [list(t.dims) for t in unit.graph.initializer], str(unit.graph.input[0].type)))
-
-
-def tensor_shapes(model: ModelProto) -> dict[str, list[int]]:
-    """Return the shape of every tensor for one face."""
-    single = ModelProto()
-    single.CopyFrom(model)
-    del single.graph.value_info[:]
-    for value in (*single.graph.input, *single.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = 1
-    graph = shape_inference.infer_shapes(single, strict_mode=True, data_prop=True).graph
-    return {
-        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
-        for value in (*graph.value_info, *graph.input)
-    }

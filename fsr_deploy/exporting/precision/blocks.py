@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+from collections.abc import Callable, Mapping, Sequence
+
+from fsr_deploy.bundle.layers import ModuleTable
+
+
 def find_blocks(network: nn.Module, rewritten: nn.Module, islands: Collection[str]) -> dict[str, str]:
     """Return the class of each block by its name in the network, "" for the network itself, the outermost first.
 
@@ -68,3 +73,34 @@ def _is_known(name: str, module: nn.Module, layers: Collection[str]) -> bool:
 
 def _outer(path: str) -> str:
     return path.rpartition(".")[0]
+
+
+def group(paths: Sequence[str], table: ModuleTable) -> dict[str, list[str]]:
+    """Return which of these module paths belong to each block: the innermost known module that holds several of them.
+
+    A convolution block of its own is no block: it is part of the hourglass that holds it.
+    """
+    groups: dict[str, list[str]] = {}
+    for path in paths:
+        block = table.owner(path)
+        while block and sum(holds(block, other) for other in paths) < 2:
+            block = table.owner(block.rpartition(".")[0])
+        groups.setdefault(block, []).append(path)
+    return groups
+
+
+def fp32_modules(kept: Mapping[str, Mapping[str, str]], io: str) -> Callable[[str], bool]:
+    """Return a test of a module, by its path in the graph, for whether it computes in FP32 and not in FP16.
+
+    ``kept`` is a bundle's precision map, by names in the network: the innermost entry that is or holds a module counts.
+    What stands around the network in the graph is in FP32.
+    """
+
+    def stays(path: str) -> bool:
+        name = in_network(path, io)
+        if name is None:
+            return True
+        entry = innermost(name, kept)
+        return entry is not None and kept[entry]["precision"] == "fp32"
+
+    return stays

@@ -7,8 +7,10 @@ and rounds what it stores, which this graph does after each node; casts that the
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
@@ -53,3 +55,49 @@ def _with_rounding(node: NodeProto, stored: set[str], reduced: int) -> list[Node
 
 def _widened(tensor: TensorProto) -> TensorProto:
     return numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name)
+
+
+def round_nodes(model: ModelProto, nodes: Collection[str], precision: str) -> ModelProto:
+    """Return the FP32 graph with the nodes of these names in ``precision`` ("fp16", "bf16").
+
+    What they read, weights included, and what they give is rounded; everybody else reads what the FP32 graph has.
+    """
+    result = ModelProto()
+    result.CopyFrom(model)
+    floats = _float_tensors(model)
+    rounded: set[str] = set()  # values that are rounded already, by their own node
+    given: dict[str, str] = {}
+    del result.graph.node[:]
+    for node in model.graph.node:
+        if node.name not in nodes:
+            result.graph.node.append(node)
+            continue
+        inside = NodeProto()
+        inside.CopyFrom(node)
+        for position, name in enumerate(node.input):
+            if name in floats and name not in rounded:
+                if name not in given:
+                    given[name] = f"{name}/as_{precision}"
+                    result.graph.node.extend(_rounding(name, given[name], precision))
+                inside.input[position] = given[name]
+        stored = [name for name in node.output if name in floats]
+        inside.output[:] = [f"{name}/exact" if name in floats else name for name in node.output]
+        result.graph.node.append(inside)
+        for name in stored:
+            result.graph.node.extend(_rounding(f"{name}/exact", name, precision))
+        rounded.update(stored)
+    return result
+
+
+def _rounding(name: str, result: str, precision: str) -> list[NodeProto]:
+    return [
+        helper.make_node("Cast", [name], [f"{result}/{precision}"], to=TYPES[precision]),
+        helper.make_node("Cast", [f"{result}/{precision}"], [result], to=TensorProto.FLOAT),
+    ]
+
+
+def _float_tensors(model: ModelProto) -> set[str]:
+    graph = shape_inference.infer_shapes(model, strict_mode=True).graph
+    values = (*graph.value_info, *graph.input, *graph.output)
+    found = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    return found | {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}

@@ -26,9 +26,8 @@ from fsr_deploy.exporting.graph.write import graph_in, write_graph
 from fsr_deploy.exporting.options import ExportOptions
 from fsr_deploy.exporting.precision.blocks import find_blocks, holds, in_network, innermost
 from fsr_deploy.exporting.precision.cast import PrecisionMap, precision_map
-from fsr_deploy.exporting.precision.partial import round_nodes
-from fsr_deploy.exporting.precision.repair import repair
-from fsr_deploy.exporting.precision.sensitivity import Damage, rank
+from fsr_deploy.exporting.precision.emulate import round_nodes
+from fsr_deploy.exporting.precision.search import Damage, rank, repair
 from fsr_deploy.exporting.proof.engines import open_engines
 from fsr_deploy.exporting.proof.quality import Judge, Quality
 from fsr_deploy.exporting.rewrite.rewrites import Target, rewrite

@@ -13,7 +13,7 @@ from fsr_deploy.bundle.engine_file import read_engine_file
 from fsr_deploy.bundle.info import LAYERS_NAME
 from fsr_deploy.bundle.layers import ModuleCost, ModuleTable, owners
 from fsr_deploy.exporting.precision.blocks import in_network, innermost
-from fsr_deploy.exporting.precision.sensitivity import Damage
+from fsr_deploy.exporting.precision.search import Damage
 from fsr_deploy.profiling.layers.attribution import Run
 from fsr_deploy.profiling.layers.recorders import OnnxRecorder
 

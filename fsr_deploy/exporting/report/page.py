@@ -9,7 +9,7 @@ from typing import Any
 
 from fsr_deploy._util.html_page import Cell, document, notes, pairs, section, table, tiles
 from fsr_deploy.bundle.info import MIXED, BundleInfo
-from fsr_deploy.exporting.precision.sensitivity import ITSELF
+from fsr_deploy.exporting.precision.search import ITSELF
 
 WRITTEN_FOR = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
 

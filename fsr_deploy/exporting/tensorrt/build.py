@@ -10,7 +10,7 @@ from pathlib import Path
 from fsr_deploy._util.console import say
 from fsr_deploy.bundle.engine_file import read_engine_file
 from fsr_deploy.bundle.info import PlanInfo
-from fsr_deploy.bundle.onnx_outline import Outline, read_outline
+from fsr_deploy.bundle.onnx_wire import Outline, read_outline
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.exporting.tensorrt.config import PlanOptions, Range, make_config
 from fsr_deploy.exporting.tensorrt.network import check_supported, network_flags, parse, write_precision

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from fsr_deploy.bundle.info import MIXED
-from fsr_deploy.bundle.onnx_outline import Node, Outline, read_outline
+from fsr_deploy.bundle.onnx_wire import Node, Outline, read_outline
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.runtime.tensorrt.library import log, operation, said, version
 

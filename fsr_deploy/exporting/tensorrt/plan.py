@@ -16,7 +16,7 @@ from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, REFERENCE_NAME, Bundle,
 from fsr_deploy.bundle.publish import staged_directory
 from fsr_deploy.bundle.reference import read_reference, read_truth
 from fsr_deploy.errors import MissingError
-from fsr_deploy.exporting.precision.islands import fp32_modules
+from fsr_deploy.exporting.precision.blocks import fp32_modules
 from fsr_deploy.exporting.proof.parity import Row, budget_for, forced_notes, gate, prove, shortfalls
 from fsr_deploy.exporting.tensorrt.build import build_plan
 from fsr_deploy.exporting.tensorrt.config import PlanOptions

@@ -18,10 +18,9 @@ from fsr_deploy.exporting.graph.sessions import run_graph
 from fsr_deploy.exporting.int8.mixed import TypedPlan, UntypedPlan, as_typed_by_8_6, typed_plan, untyped_plan
 from fsr_deploy.exporting.int8.qdq import scales_in
 from fsr_deploy.exporting.int8.quantise import Plan, find_ranges
-from fsr_deploy.exporting.int8.sites import find_sites
-from fsr_deploy.exporting.int8.wiring import Wiring
+from fsr_deploy.exporting.int8.sites import Wiring, find_sites
+from fsr_deploy.exporting.precision.blocks import fp32_modules
 from fsr_deploy.exporting.precision.cast import PrecisionMap
-from fsr_deploy.exporting.precision.islands import fp32_modules
 from fsr_deploy.exporting.proof.parity import BUDGETS
 from fsr_deploy.exporting.proof.quality import Judge
 from fsr_deploy.models.aminet import SA

@@ -19,20 +19,19 @@ from fsr_deploy.errors import InputError, ParityError
 from fsr_deploy.exporting.graph.deployable import prepare
 from fsr_deploy.exporting.graph.onnx_writer import check_operators, export_onnx, module_of
 from fsr_deploy.exporting.graph.sessions import run_graph
-from fsr_deploy.exporting.int8 import cache
+from fsr_deploy.exporting.graph.shapes import tensor_shapes
 from fsr_deploy.exporting.int8 import quantise as post_training
-from fsr_deploy.exporting.int8.calibration import BINS, Histogram, observe
-from fsr_deploy.exporting.int8.faces import calibration_faces
+from fsr_deploy.exporting.int8 import ranges as cache
+from fsr_deploy.exporting.int8.calibration import BINS, Histogram, calibration_faces, observe
 from fsr_deploy.exporting.int8.qdq import insert
 from fsr_deploy.exporting.int8.quantise import Plan, find_ranges, quantise
-from fsr_deploy.exporting.int8.sites import FLAT, find_sites
+from fsr_deploy.exporting.int8.ranges import CALIBRATORS
+from fsr_deploy.exporting.int8.sites import FLAT, Wiring, find_sites
 from fsr_deploy.exporting.int8.step import Quantisation
-from fsr_deploy.exporting.int8.thresholds import CALIBRATORS
-from fsr_deploy.exporting.int8.timing import Timing, choose, tensor_shapes, unit
+from fsr_deploy.exporting.int8.timing import Timing, choose, unit
 from fsr_deploy.exporting.int8.weights import weight_scales
-from fsr_deploy.exporting.int8.wiring import Wiring
 from fsr_deploy.exporting.precision.cast import precision_map
-from fsr_deploy.exporting.precision.sensitivity import rank
+from fsr_deploy.exporting.precision.search import rank
 from fsr_deploy.exporting.proof.parity import Budget
 from fsr_deploy.exporting.proof.quality import Judge
 from fsr_deploy.models.aminet import AMINet

@@ -22,10 +22,8 @@ from fsr_deploy.exporting.graph.sessions import run_graph
 from fsr_deploy.exporting.graph.write import pass_on
 from fsr_deploy.exporting.precision.blocks import find_blocks, innermost
 from fsr_deploy.exporting.precision.cast import cast, precision_map
-from fsr_deploy.exporting.precision.emulate import rounded
-from fsr_deploy.exporting.precision.partial import round_nodes
-from fsr_deploy.exporting.precision.repair import repair
-from fsr_deploy.exporting.precision.sensitivity import Damage
+from fsr_deploy.exporting.precision.emulate import round_nodes, rounded
+from fsr_deploy.exporting.precision.search import Damage, repair
 from fsr_deploy.exporting.proof.parity import Budget
 from fsr_deploy.exporting.proof.quality import Judge, Quality
 from fsr_deploy.exporting.rewrite.rewrites import rewrite

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fsr_deploy.bundle.layers import ModuleCost, ModuleTable
-from fsr_deploy.exporting.precision.sensitivity import Damage, as_table
+from fsr_deploy.exporting.precision.search import Damage, as_table
 from fsr_deploy.exporting.proof.quality import Quality
 from fsr_deploy.exporting.proof.time_shares import add_shares
 from fsr_deploy.profiling.layers.attribution import Run

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fsr_deploy.bundle.onnx_outline import Node, read_outline
+from fsr_deploy.bundle.onnx_wire import Node, read_outline
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.exporting.tensorrt import progress as tensorrt_progress
 from fsr_deploy.exporting.tensorrt.build import build_plan

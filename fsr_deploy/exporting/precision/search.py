@@ -1,4 +1,4 @@
-"""Which modules a reduced precision hurts: each one reduced alone, and what the faces lose by it."""
+"""Which modules a reduced precision hurts, and the fewest that go back to float until the budget holds."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fsr_deploy.bundle.layers import ModuleTable
-from fsr_deploy.exporting.precision.blocks import holds
+from fsr_deploy._util.console import progress
+from fsr_deploy.errors import ParityError
+from fsr_deploy.exporting.proof.parity import Budget
 from fsr_deploy.exporting.proof.quality import Quality
 
 ITSELF = "(the network itself)"  # what it does between its blocks
@@ -62,15 +63,31 @@ def _decibels(quality: Quality) -> str:
     return f"{quality.psnr_db:.2f} dB" if math.isfinite(quality.psnr_db) else "equal"
 
 
-def group(paths: Sequence[str], table: ModuleTable) -> dict[str, list[str]]:
-    """Return which of these module paths belong to each block: the innermost known module that holds several of them.
+def repair(
+    modules: Sequence[str],
+    measure: Measure,
+    budget: Budget,
+    damages: Callable[[], Sequence[Damage]],
+) -> tuple[dict[str, str], Quality]:
+    """Return the modules that go back to float, each with its reason, and the quality that is left.
 
-    A convolution block of its own is no block: it is part of the hourglass that holds it.
+    ``damages`` ranks the modules; it is asked for only over budget. The worst goes back, then the two worst, and so on:
+    the result is measured each time, because what modules do alone does not add up to what they do together. Raises
+    ParityError where none could stay: then nothing is left of the reduced precision.
     """
-    groups: dict[str, list[str]] = {}
-    for path in paths:
-        block = table.owner(path)
-        while block and sum(holds(block, other) for other in paths) < 2:
-            block = table.owner(block.rpartition(".")[0])
-        groups.setdefault(block, []).append(path)
-    return groups
+    quality = measure(modules)
+    if quality.within(budget):
+        return {}, quality
+    ranking = list(damages())
+    with progress("blocks back to float", len(ranking)) as advance:
+        for count in range(1, len(ranking)):
+            returned = {damage.module: _reason(damage) for damage in ranking[:count]}
+            quality = measure([module for module in modules if module not in returned])
+            if quality.within(budget):
+                return returned, quality
+            advance(1)
+    raise ParityError(f"over budget ({quality}) until every module is back in float; export it without this precision")
+
+
+def _reason(damage: Damage) -> str:
+    return f"over budget in reduced precision: alone it leaves {damage.quality}"
