@@ -28,8 +28,8 @@ from fsr_deploy.exporting.graph.deployable import prepare
 from fsr_deploy.exporting.graph.onnx_writer import INPUT, export_onnx
 from fsr_deploy.exporting.graph.sessions import open_graph
 from fsr_deploy.exporting.int8.calibration import calibration_faces
-from fsr_deploy.exporting.int8.quantise import make_plan, quantise
 from fsr_deploy.exporting.int8.ranges import CALIBRATORS
+from fsr_deploy.exporting.int8.scheme import make_scheme, quantise
 from fsr_deploy.exporting.precision.cast import precision_map
 from fsr_deploy.exporting.proof.parity import BUDGETS
 from fsr_deploy.exporting.proof.quality import Judge
@@ -72,12 +72,12 @@ def main() -> None:
         model = onnx.load(path)
         table = module_table(model, deployable, source.network)
         reasons = {name: kept["reason"] for name, kept in precision_map(deployable, "fp16").items()}
-        plan = make_plan(model, table, reasons, calibration, arguments.calibrator, timed=True)
-        ours, _, _ = quantise(plan, table, judge, BUDGETS["int8"], repaired=True)
+        scheme = make_scheme(model, table, reasons, calibration, arguments.calibrator, timed=True)
+        ours, _, _ = quantise(scheme, table, judge, BUDGETS["int8"], repaired=True)
         quantize_static(str(path), str(naive_path), Reader(calibration), op_types_to_quantize=["Conv"])
         engines = {"FP32": model, "INT8, ours": ours, "INT8, ONNX Runtime's recipe": onnx.load(naive_path)}
     report(engines, judge, arguments.batch, arguments.turns)
-    print("INT8 convolutions kept in float:", dict(Counter(reason.split(":")[0] for reason in plan.reasons.values())))
+    print("INT8 convolutions kept in float:", dict(Counter(reason.split(":")[0] for reason in scheme.reasons.values())))
 
 
 def report(engines: dict[str, onnx.ModelProto], judge: Judge, batch: int, turns: int) -> None:

@@ -27,10 +27,12 @@ from fsr_deploy.bundle.publish import staged_directory
 from fsr_deploy.errors import MissingError
 from fsr_deploy.exporting.graph.onnx_writer import INPUT, OUTPUT
 from fsr_deploy.exporting.graph.write import write_graph
+from fsr_deploy.exporting.int8.mixed import to_mixed
+from fsr_deploy.exporting.int8.quantise import to_int8
 from fsr_deploy.exporting.options import ExportOptions, fp16_part
 from fsr_deploy.exporting.precision.cast import PrecisionMap
 from fsr_deploy.exporting.precision.emulate import TYPES
-from fsr_deploy.exporting.precision.half_precision import Half
+from fsr_deploy.exporting.precision.half_precision import Half, Reduced, repair_half
 from fsr_deploy.exporting.precision.search import Damage, as_table
 from fsr_deploy.exporting.proof.engines import Engine, open_engines, open_plan
 from fsr_deploy.exporting.proof.latency import measure, slower_note
@@ -46,7 +48,6 @@ from fsr_deploy.exporting.proof.reference import (
     true_faces,
 )
 from fsr_deploy.exporting.proof.time_shares import add_shares, record_on_cpu
-from fsr_deploy.exporting.reduction import Reduced, repair_half, to_int8, to_mixed
 from fsr_deploy.exporting.report.describe import describe
 from fsr_deploy.exporting.report.page import report_page
 from fsr_deploy.exporting.rewrite.rewrites import Target

@@ -6,25 +6,39 @@ types networks itself: it takes the FP32 graph with pairs, and is told which mod
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
+from fsr_deploy._util.console import say
+from fsr_deploy.bundle.info import MIXED, ONNX_NAME
 from fsr_deploy.exporting.graph.onnx_writer import module_of
+from fsr_deploy.exporting.graph.sessions import run_graph
+from fsr_deploy.exporting.graph.write import write_graph
 from fsr_deploy.exporting.int8.qdq import insert
-from fsr_deploy.exporting.int8.quantise import Plan
+from fsr_deploy.exporting.int8.quantise import prepare_int8, write_within_budget
+from fsr_deploy.exporting.int8.scheme import Scheme
 from fsr_deploy.exporting.int8.sites import Site
-from fsr_deploy.exporting.precision.emulate import round_nodes, rounded
-
-PAIR = ("QuantizeLinear", "DequantizeLinear")
+from fsr_deploy.exporting.options import UNTYPED_OPSET, ExportOptions, fp16_part, in_precision
+from fsr_deploy.exporting.precision.blocks import fp32_modules
+from fsr_deploy.exporting.precision.cast import PrecisionMap
+from fsr_deploy.exporting.precision.emulate import as_typed_by_8_6, rounded
+from fsr_deploy.exporting.precision.half_precision import Half, Reduced, repair_half
+from fsr_deploy.exporting.proof.quality import Judge
+from fsr_deploy.exporting.proof.reference import Reference
+from fsr_deploy.exporting.rewrite.rewrites import Target
+from fsr_deploy.exporting.source import Source
 
 
 @dataclass(frozen=True)
-class TypedPlan(Plan):
-    """A plan of an FP16 graph; ``weights`` are the FP32 weights that INT8 is rounded from, by their names in it."""
+class TypedScheme(Scheme):
+    """A scheme of an FP16 graph; ``weights`` are the FP32 weights that INT8 is rounded from, by their names in it."""
 
     weights: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
@@ -38,8 +52,8 @@ class TypedPlan(Plan):
 
 
 @dataclass(frozen=True)
-class UntypedPlan(Plan):
-    """A plan of an FP32 graph for TensorRT 8.6; ``in_fp32`` tells which modules of the graph it leaves in FP32."""
+class UntypedScheme(Scheme):
+    """A scheme of an FP32 graph for TensorRT 8.6; ``in_fp32`` tells which modules of the graph it leaves in FP32."""
 
     in_fp32: Callable[[str], bool] = lambda module: True
 
@@ -48,41 +62,35 @@ class UntypedPlan(Plan):
         return as_typed_by_8_6(self.write(blocks), self.in_fp32)
 
 
-def as_typed_by_8_6(model: ModelProto, in_fp32: Callable[[str], bool]) -> ModelProto:
-    """Return an FP32 graph with pairs as TensorRT 8.6 may compute it when only some modules are held to FP32."""
-    free = {node.name for node in model.graph.node if node.op_type not in PAIR and not in_fp32(module_of(node.name))}
-    return round_nodes(model, free, "fp16")
-
-
-def typed_plan(plan: Plan, half: ModelProto) -> TypedPlan:
-    """Return a plan of the FP32 graph for the FP16 graph of the same network, written for the same target.
+def typed_scheme(scheme: Scheme, half: ModelProto) -> TypedScheme:
+    """Return a scheme of the FP32 graph for the FP16 graph of the same network, written for the same target.
 
     Both hold the same convolutions in the same order. Those in an FP32 island of the FP16 graph stay as they are.
     """
-    matched = _match(plan.model, half)
+    matched = _match(scheme.model, half)
     types = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
-    exact = {tensor.name: tensor for tensor in plan.model.graph.initializer}
+    exact = {tensor.name: tensor for tensor in scheme.model.graph.initializer}
     blocks: dict[str, list[Site]] = {}
     ranges, weights = {}, {}
-    for block, sites in plan.blocks.items():
+    for block, sites in scheme.blocks.items():
         for site in sites:
             ours, theirs = matched[site.node]
             if types[theirs.input[1]] == TensorProto.FLOAT16:
                 moved = replace(site, node=theirs.name, source=theirs.input[0], result=theirs.output[0])
                 blocks.setdefault(block, []).append(moved)
-                ranges[moved.source], ranges[moved.result] = plan.ranges[site.source], plan.ranges[site.result]
+                ranges[moved.source], ranges[moved.result] = scheme.ranges[site.source], scheme.ranges[site.result]
                 weights[theirs.input[1]] = numpy_helper.to_array(exact[ours.input[1]])
-    return TypedPlan(half, blocks, ranges, plan.reasons, False, weights)
+    return TypedScheme(half, blocks, ranges, scheme.reasons, False, weights)
 
 
-def untyped_plan(plan: Plan, in_fp32: Callable[[str], bool]) -> UntypedPlan:
-    """Return a plan of the FP32 graph for TensorRT 8.6, without the convolutions that it has to leave in FP32."""
-    blocks = {block: [site for site in sites if not in_fp32(site.module)] for block, sites in plan.blocks.items()}
-    return UntypedPlan(
-        plan.model,
+def untyped_scheme(scheme: Scheme, in_fp32: Callable[[str], bool]) -> UntypedScheme:
+    """Return a scheme of the FP32 graph for TensorRT 8.6, without the convolutions that it has to leave in FP32."""
+    blocks = {block: [site for site in sites if not in_fp32(site.module)] for block, sites in scheme.blocks.items()}
+    return UntypedScheme(
+        scheme.model,
         {block: sites for block, sites in blocks.items() if sites},
-        plan.ranges,
-        plan.reasons,
+        scheme.ranges,
+        scheme.reasons,
         False,
         in_fp32,
     )
@@ -101,3 +109,28 @@ def _convolutions(model: ModelProto) -> list[tuple[NodeProto, list[int] | None]]
     """Return the convolutions of a graph in order, each with the shape of its weights, None where they are computed."""
     shapes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
     return [(node, shapes.get(node.input[1])) for node in model.graph.node if node.op_type == "Conv"]
+
+
+def to_mixed(
+    options: ExportOptions, source: Source, target: Target, directory: Path, reference: Reference, kept: PrecisionMap
+) -> Reduced:
+    """Turn the FP16 graph that was written, with the modules ``kept`` in FP32, into INT8 and FP16.
+
+    Where FP16 alone is over the budget, it is repaired first. Raises ParityError, unless forced, where the budget
+    cannot be kept.
+    """
+    path = directory / ONNX_NAME
+    judge = Judge(reference.inputs, reference.outputs, reference.truth)
+    half = judge(run_graph(rounded(onnx.load(path), "fp16"), judge.inputs))
+    say(f"    FP16 alone: {half}")
+    if options.repair and not half.within(options.budget):
+        kept = repair_half(options, Half(fp16_part(options), source, target, judge), directory, kept)
+    with tempfile.TemporaryDirectory() as folder:
+        full = Path(folder) / ONNX_NAME
+        write_graph(in_precision(options, "int8"), source, target, full)
+        found = prepare_int8(full, source, reference, options.int8, io=options.io, target=target, timed=False)
+    if options.opset == UNTYPED_OPSET:
+        scheme: Scheme = untyped_scheme(found.scheme, fp32_modules(kept, options.io))
+    else:
+        scheme = typed_scheme(found.scheme, onnx.load(path))
+    return write_within_budget(options, replace(found, scheme=scheme, precision=MIXED, islands=kept), path)

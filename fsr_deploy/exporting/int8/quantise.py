@@ -1,136 +1,147 @@
-"""A float graph to INT8, top down: which convolutions, their ranges, the pairs in the graph, what has to go back."""
+"""The step of an export that turns the FP32 graph it has written into INT8."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-from onnx import ModelProto
+import onnx
 
-from fsr_deploy._util.console import progress, say, warn
+from fsr_deploy._util.console import say
+from fsr_deploy._util.json_records import decode, read_json
+from fsr_deploy.bundle.info import LAYERS_NAME, ONNX_NAME
 from fsr_deploy.bundle.layers import ModuleTable
-from fsr_deploy.exporting.graph.sessions import run_graph
-from fsr_deploy.exporting.int8 import ranges as cache
-from fsr_deploy.exporting.int8.calibration import observe
-from fsr_deploy.exporting.int8.qdq import insert
-from fsr_deploy.exporting.int8.ranges import CALIBRATORS
-from fsr_deploy.exporting.int8.sites import LEVELS, Site, find_sites
-from fsr_deploy.exporting.int8.timing import choose
-from fsr_deploy.exporting.precision.blocks import group
-from fsr_deploy.exporting.precision.search import Damage, rank, repair
-from fsr_deploy.exporting.proof.parity import Budget
-from fsr_deploy.exporting.proof.quality import Judge, Quality
-
-FEW = 16
-RANKED = 16  # faces that rank the blocks; what is decided on is measured with all
-
-Faces = Sequence[tuple[str, NDArray[Any]]]
+from fsr_deploy.errors import ParityError
+from fsr_deploy.exporting.graph.deployable import Io
+from fsr_deploy.exporting.graph.onnx_writer import check_operators
+from fsr_deploy.exporting.graph.write import graph_in
+from fsr_deploy.exporting.int8.calibration import calibration_faces
+from fsr_deploy.exporting.int8.scheme import Scheme, damages, make_scheme, quantise
+from fsr_deploy.exporting.options import ExportOptions, Int8Options
+from fsr_deploy.exporting.precision.blocks import in_network, innermost
+from fsr_deploy.exporting.precision.cast import PrecisionMap, precision_map
+from fsr_deploy.exporting.precision.half_precision import Reduced
+from fsr_deploy.exporting.precision.search import Damage
+from fsr_deploy.exporting.proof.latency import compare_precisions, no_bargain
+from fsr_deploy.exporting.proof.parity import Budget, refuse_unless_forced
+from fsr_deploy.exporting.proof.quality import Judge
+from fsr_deploy.exporting.proof.reference import Reference
+from fsr_deploy.exporting.rewrite.rewrites import Target, rewrite
+from fsr_deploy.exporting.source import Source
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A float graph with all that is needed to write it in INT8.
+class Quantisation:
+    """A graph that can be written in INT8: ``scheme`` says how, ``table`` lists its modules, ``judge`` rates faces.
 
-    ``blocks`` maps each block of the network to its convolutions that go to INT8, ``reasons`` the others, by module,
-    to why they do not; ``ranges`` are the largest magnitudes of the tensors.
+    ``target`` is what it is written for. ``precision`` is "int8", or "int8+fp16" with the ``islands`` of the FP16
+    graph, what stays in FP32 there.
     """
 
-    model: ModelProto
-    blocks: dict[str, list[Site]]
-    ranges: dict[str, float]
-    reasons: dict[str, str] = field(default_factory=dict)
-    results: bool = True
+    scheme: Scheme
+    table: ModuleTable
+    judge: Judge
+    io: Io = "uint8"
+    target: Target = "tensorrt"
+    precision: str = "int8"
+    islands: PrecisionMap = field(default_factory=dict)
 
-    def write(self, blocks: Collection[str]) -> ModelProto:
-        """Return the graph with these blocks in INT8."""
-        return insert(self.model, self.sites(blocks), self.ranges, results=self.results)
+    def write(self, path: Path, budget: Budget, *, repaired: bool) -> PrecisionMap:
+        """Write the INT8 graph; returns what stays in float and why. Raises ParityError over the budget."""
+        graph, reasons, _ = quantise(
+            self.scheme, self.table, self.judge, budget, repaired=repaired, ranking=lambda: self._ranking
+        )
+        onnx.checker.check_model(graph, full_check=True)
+        if self.target == "tensorrt":
+            check_operators(graph)
+        for entry in graph.metadata_props:
+            entry.value = self.precision if entry.key == "fsr.precision" else entry.value
+        path.write_bytes(graph.SerializeToString(deterministic=True))
+        named = {self._name(module): reason for module, reason in reasons.items()}
+        rest = "fp32" if self.precision == "int8" else "fp16"
+        in_float = {name: {"precision": rest, "reason": named[name]} for name in named if not self._in_fp32(name)}
+        return {**in_float, **self.islands}
 
-    def sites(self, blocks: Collection[str]) -> list[Site]:
-        """Return the convolutions of these blocks."""
-        return [site for block in blocks for site in self.blocks[block]]
+    def damages(self) -> list[Damage]:
+        """Return what each block does to the faces when it alone is in INT8, the worst first."""
+        return [replace(damage, module=self._name(damage.module)) for damage in self._ranking]
 
-    def computed(self, blocks: Collection[str]) -> ModelProto:
-        """Return the graph that this CPU has to run for what an engine of ``write``'s graph computes."""
-        return self.write(blocks)
+    @cached_property
+    def _ranking(self) -> list[Damage]:
+        """The damages, with the blocks' names in the graph."""
+        return damages(self.scheme, self.judge, self.table)
+
+    def _in_fp32(self, name: str) -> bool:
+        """Tell whether a module of the network is in an island, whose own entry then says why."""
+        island = innermost(name, self.islands)
+        return island is not None and self.islands[island]["precision"] == "fp32"
+
+    def _name(self, module: str) -> str:
+        """Return a module's name in the network; what lies around it keeps its path."""
+        name = in_network(module, self.io)
+        return module if name is None else name
 
 
-def make_plan(
-    model: ModelProto,
-    table: ModuleTable,
-    float_modules: dict[str, str],
-    faces: Faces,
-    calibrator: str,
+def prepare_int8(
+    path: Path,
+    source: Source,
+    reference: Reference,
+    options: Int8Options,
     *,
+    io: Io,
+    target: Target,
     timed: bool,
-) -> Plan:
-    """Choose the convolutions and measure their ranges.
+) -> Quantisation:
+    """Choose the convolutions of an FP32 graph that was written with its layers.json, and calibrate them.
 
-    ``timed`` for a CPU, those that measure faster here; for a GPU, which cannot be measured here, every dense
-    convolution outside attention and norms but the first and the last, rounded at its input only.
+    ``timed`` chooses those that are faster in INT8 on this CPU.
     """
-    sites, reasons = find_sites(model, float_modules)
-    if timed:
-        with progress("time convolutions", len(sites)) as advance:
-            sites, slower = choose(model, sites, advance)
-        reasons |= slower
-    narrow = sum(site.weight_levels < LEVELS for site in sites)
-    of_them = f" ({narrow} with weights of 7 bits, which this CPU computes faster)" if narrow else ""
-    say(f"    {len(sites)} convolutions in INT8{of_them}, {len(reasons)} in float")
-    groups = group([site.module for site in sites], table)
-    blocks = {block: [site for site in sites if site.module in members] for block, members in groups.items()}
-    return Plan(model, blocks, find_ranges(model, sites, faces, calibrator), reasons, timed)
+    prefix = "network." if io == "uint8" else ""
+    kept = precision_map(rewrite(source.network, target), "fp16")
+    float_modules = {f"{prefix}{name}": entry["reason"] for name, entry in kept.items()}
+    calibration = calibration_faces(options.calib, options.images, source.lr_size, source.scale, io)
+    table: ModuleTable = decode(ModuleTable, read_json(path.with_name(LAYERS_NAME)), "")
+    scheme = make_scheme(onnx.load(path), table, float_modules, calibration, options.calibrator, timed=timed)
+    return Quantisation(scheme, table, Judge(reference.inputs, reference.outputs, reference.truth), io, target)
 
 
-def find_ranges(model: ModelProto, sites: Sequence[Site], faces: Faces, calibrator: str) -> dict[str, float]:
-    """Return the largest magnitude to represent of each tensor that may be rounded, kept from an earlier run or not."""
-    tensors = sorted({name for site in sites for name in (site.source, site.result)})
-    if len(faces) < FEW:
-        warn(f"calibrated on {len(faces)} faces only; give at least {FEW}, or faces unlike these may be clipped")
-    path = cache.cache_path(model, tensors, faces, calibrator)
-    if known := cache.load(path, tensors):
-        say(f"    ranges of an earlier calibration: {path}")
-        return known
-    with progress("calibrate", len(faces)) as advance:
-        histograms = observe(model, tensors, faces, advance)
-    ranges = {name: CALIBRATORS[calibrator](histogram) for name, histogram in histograms.items()}
-    cache.keep(path, ranges)
-    return ranges
+def to_int8(options: ExportOptions, source: Source, target: Target, directory: Path, reference: Reference) -> Reduced:
+    """Turn the FP32 graph that was written into INT8.
 
-
-def measure_with(plan: Plan, judge: Judge) -> Callable[[Collection[str]], Quality]:
-    """Return a function from the blocks in INT8 to the quality of the faces."""
-    return lambda blocks: judge(run_graph(plan.computed(blocks), judge.inputs))
-
-
-def damages(plan: Plan, judge: Judge, table: ModuleTable) -> list[Damage]:
-    """Return what each block does to the faces when it alone is in INT8, the worst first."""
-    with progress("blocks one by one", len(plan.blocks)) as advance:
-        return rank(plan.blocks, measure_with(plan, judge.first(RANKED)), table.kind, advance)
-
-
-def quantise(
-    plan: Plan,
-    table: ModuleTable,
-    judge: Judge,
-    budget: Budget,
-    *,
-    repaired: bool,
-    ranking: Callable[[], Sequence[Damage]] | None = None,
-) -> tuple[ModelProto, dict[str, str], Quality]:
-    """Return the INT8 graph, the reason of every module in float, and the quality that was measured.
-
-    With ``repaired``, the fewest blocks go back to float until the budget holds; ParityError where none could stay.
-    ``ranking`` gives the ``damages`` where they are known already.
+    Raises ParityError, unless forced, for an engine that loses to a better one on this machine, or over its budget with
+    every module in float.
     """
-    measure = measure_with(plan, judge)
-    returned: dict[str, str] = {}
-    if repaired:
-        returned, quality = repair(list(plan.blocks), measure, budget, ranking or (lambda: damages(plan, judge, table)))
-    else:
-        quality = measure(plan.blocks)
-    for block, reason in returned.items():
-        say(f"    back to float: {block} ({table.kind(block)}), {reason}")
-    say(f"    {quality}")
-    return plan.write([block for block in plan.blocks if block not in returned]), plan.reasons | returned, quality
+    path = directory / ONNX_NAME
+    quantisation = prepare_int8(
+        path, source, reference, options.int8, io=options.io, target=target, timed=target == "onnxruntime"
+    )
+    reduced = write_within_budget(options, quantisation, path)
+    offers = _compare(options, source, path, quantisation) if target == "onnxruntime" else []
+    return replace(reduced, offers=offers)
+
+
+def write_within_budget(options: ExportOptions, quantisation: Quantisation, path: Path) -> Reduced:
+    damages = quantisation.damages() if options.analyze else []
+    try:
+        kept = quantisation.write(path, options.budget, repaired=options.repair)
+    except ParityError as error:
+        refuse_unless_forced(options, error)
+        kept = quantisation.write(path, options.budget, repaired=False)
+    return Reduced(kept, damages)
+
+
+def _compare(options: ExportOptions, source: Source, path: Path, quantisation: Quantisation) -> list[dict[str, Any]]:
+    """Return the bundle's ``precisions``: this INT8 graph beside FP32 and FP16 on this CPU."""
+    graphs = {
+        "fp32": quantisation.scheme.model,
+        "fp16": graph_in("fp16", options, source, "onnxruntime"),
+        "int8": onnx.load(path),
+    }
+    offers = compare_precisions(graphs, quantisation.judge, options.batches[0])
+    for offer in offers:
+        say(f"    {offer}")
+    if note := no_bargain(offers, "int8"):
+        refuse_unless_forced(options, ParityError(f"{note}; --force publishes it all the same"))
+    return [asdict(offer) for offer in offers]

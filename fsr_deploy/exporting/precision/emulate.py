@@ -7,10 +7,12 @@ and rounds what it stores, which this graph does after each node; casts that the
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+
+from fsr_deploy.exporting.graph.onnx_writer import module_of
 
 TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
@@ -101,3 +103,12 @@ def _float_tensors(model: ModelProto) -> set[str]:
     values = (*graph.value_info, *graph.input, *graph.output)
     found = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     return found | {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
+
+
+PAIR = ("QuantizeLinear", "DequantizeLinear")
+
+
+def as_typed_by_8_6(model: ModelProto, in_fp32: Callable[[str], bool]) -> ModelProto:
+    """Return an FP32 graph with pairs as TensorRT 8.6 may compute it when only some modules are held to FP32."""
+    free = {node.name for node in model.graph.node if node.op_type not in PAIR and not in_fp32(module_of(node.name))}
+    return round_nodes(model, free, "fp16")

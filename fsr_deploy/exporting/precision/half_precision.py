@@ -10,9 +10,10 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto
@@ -20,6 +21,7 @@ from torch import nn
 
 from fsr_deploy._util.console import progress, say
 from fsr_deploy.bundle.info import LAYERS_NAME, ONNX_NAME
+from fsr_deploy.errors import ParityError
 from fsr_deploy.exporting.graph.onnx_writer import module_of
 from fsr_deploy.exporting.graph.sessions import CHUNK, run_graph
 from fsr_deploy.exporting.graph.write import graph_in, write_graph
@@ -118,3 +120,27 @@ class Half:
         if name is None or any(holds(island, name) for island in self._islands):
             return None
         return innermost(name, self.blocks)
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What a graph in reduced precision became: ``kept`` are the modules in float, ``damages`` those of --analyze.
+
+    ``offers`` are the precisions that were measured side by side.
+    """
+
+    kept: PrecisionMap
+    damages: list[Damage] = field(default_factory=list)
+    offers: list[dict[str, Any]] = field(default_factory=list)
+
+
+def repair_half(options: ExportOptions, half: Half, directory: Path, kept: PrecisionMap) -> PrecisionMap:
+    """Return the fewest blocks of a graph in half precision to FP32; returns what is kept now, and was kept before.
+
+    Raises ParityError, unless forced, where the budget cannot be kept.
+    """
+    try:
+        return half.repair(directory / ONNX_NAME)
+    except ParityError as error:
+        refuse_unless_forced(options, error)
+        return kept

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from fsr_deploy.bundle.engine_file import EngineFile
 from fsr_deploy.bundle.info import MIXED, BundleInfo
 from fsr_deploy.exporting.graph.sessions import open_graph
-from fsr_deploy.exporting.int8.mixed import as_typed_by_8_6
 from fsr_deploy.exporting.options import TYPED_OPSET
 from fsr_deploy.exporting.precision.blocks import fp32_modules
 from fsr_deploy.exporting.precision.cast import PrecisionMap
-from fsr_deploy.exporting.precision.emulate import TYPES, rounded
+from fsr_deploy.exporting.precision.emulate import TYPES, as_typed_by_8_6, rounded
 from fsr_deploy.runtime.backends.onnxruntime import OnnxSession, rounds_fp16
 from fsr_deploy.runtime.open import open_session
 from fsr_deploy.runtime.session import Session

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fsr_deploy._util.console import warn
 from fsr_deploy.bundle.info import MIXED
 from fsr_deploy.errors import ParityError
+from fsr_deploy.exporting.options import ExportOptions
 from fsr_deploy.images.opencv import cv2
 
 Array = NDArray[Any]
@@ -203,3 +205,9 @@ def _levels(batch: Array) -> NDArray[np.float64]:
 
 def _window_mean(image: NDArray[np.float64]) -> Array:
     return cv2.GaussianBlur(image, (11, 11), 1.5)[5:-5, 5:-5]
+
+
+def refuse_unless_forced(options: ExportOptions, error: ParityError) -> None:
+    if not options.force:
+        raise error
+    warn(str(error))

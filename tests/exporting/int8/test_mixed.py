@@ -15,12 +15,13 @@ from torch import nn
 from fsr_deploy.exporting.graph.deployable import prepare
 from fsr_deploy.exporting.graph.onnx_writer import check_operators, export_onnx, module_of
 from fsr_deploy.exporting.graph.sessions import run_graph
-from fsr_deploy.exporting.int8.mixed import TypedPlan, UntypedPlan, as_typed_by_8_6, typed_plan, untyped_plan
+from fsr_deploy.exporting.int8.mixed import TypedScheme, UntypedScheme, typed_scheme, untyped_scheme
 from fsr_deploy.exporting.int8.qdq import scales_in
-from fsr_deploy.exporting.int8.quantise import Plan, find_ranges
+from fsr_deploy.exporting.int8.scheme import Scheme, find_ranges
 from fsr_deploy.exporting.int8.sites import Wiring, find_sites
 from fsr_deploy.exporting.precision.blocks import fp32_modules
 from fsr_deploy.exporting.precision.cast import PrecisionMap
+from fsr_deploy.exporting.precision.emulate import as_typed_by_8_6
 from fsr_deploy.exporting.proof.parity import BUDGETS
 from fsr_deploy.exporting.proof.quality import Judge
 from fsr_deploy.models.aminet import SA
@@ -46,9 +47,9 @@ class Attentive(Chain):
 class Mixed:
     """A network in every form that matters here, and the judge of its faces."""
 
-    full: Plan
-    typed: TypedPlan
-    untyped: UntypedPlan
+    full: Scheme
+    typed: TypedScheme
+    untyped: UntypedScheme
     kept: PrecisionMap
     judge: Judge
 
@@ -71,10 +72,10 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Mixed:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         ranges = find_ranges(full, sites, faces(), "max")
-    plan = Plan(full, {site.module: [site] for site in sites}, ranges, reasons, False)
+    scheme = Scheme(full, {site.module: [site] for site in sites}, ranges, reasons, False)
     inputs = np.stack([face for _, face in faces()])
-    untyped = untyped_plan(plan, fp32_modules(kept, "uint8"))
-    return Mixed(plan, typed_plan(plan, half), untyped, kept, Judge(inputs, run_graph(full, inputs)))
+    untyped = untyped_scheme(scheme, fp32_modules(kept, "uint8"))
+    return Mixed(scheme, typed_scheme(scheme, half), untyped, kept, Judge(inputs, run_graph(full, inputs)))
 
 
 def in_int8(model: ModelProto) -> set[str]:
@@ -185,7 +186,7 @@ def test_graphs_of_two_networks_are_not_taken_for_one(mixed: Mixed) -> None:
     node = next(node for node in half.graph.node if node.name.startswith("network.body.2/"))
     node.name = node.name.replace("body.2", "body.3")
     with pytest.raises(AssertionError, match=r"network\.body\.2/.* is network\.body\.3/"):
-        typed_plan(mixed.full, half)
+        typed_scheme(mixed.full, half)
 
 
 @pytest.mark.parametrize("pinned", [True, False])

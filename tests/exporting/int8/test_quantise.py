@@ -20,14 +20,14 @@ from fsr_deploy.exporting.graph.deployable import prepare
 from fsr_deploy.exporting.graph.onnx_writer import check_operators, export_onnx, module_of
 from fsr_deploy.exporting.graph.sessions import run_graph
 from fsr_deploy.exporting.graph.shapes import tensor_shapes
-from fsr_deploy.exporting.int8 import quantise as post_training
 from fsr_deploy.exporting.int8 import ranges as cache
+from fsr_deploy.exporting.int8 import scheme as post_training
 from fsr_deploy.exporting.int8.calibration import BINS, Histogram, calibration_faces, observe
 from fsr_deploy.exporting.int8.qdq import insert
-from fsr_deploy.exporting.int8.quantise import Plan, find_ranges, quantise
+from fsr_deploy.exporting.int8.quantise import Quantisation
 from fsr_deploy.exporting.int8.ranges import CALIBRATORS
+from fsr_deploy.exporting.int8.scheme import Scheme, find_ranges, quantise
 from fsr_deploy.exporting.int8.sites import FLAT, Wiring, find_sites
-from fsr_deploy.exporting.int8.step import Quantisation
 from fsr_deploy.exporting.int8.timing import Timing, choose, unit
 from fsr_deploy.exporting.int8.weights import weight_scales
 from fsr_deploy.exporting.precision.cast import precision_map
@@ -90,16 +90,16 @@ def faces(count: int = 4) -> list[tuple[str, np.ndarray]]:
     return calibration_faces(None, count, LR, 8, "uint8")
 
 
-def planned(network: nn.Module, folder: Path, calibrator: str = "max") -> tuple[Plan, Judge]:
-    """Return a plan with each convolution a block of its own, and the judge of its faces."""
+def planned(network: nn.Module, folder: Path, calibrator: str = "max") -> tuple[Scheme, Judge]:
+    """Return a scheme with each convolution a block of its own, and the judge of its faces."""
     model, reasons = exported(network, folder)
     sites, _ = find_sites(model, reasons)
     inputs = np.stack([face for _, face in faces()])
-    plan = Plan(model, {site.module: [site] for site in sites}, find_ranges(model, sites, faces(), calibrator))
-    return plan, Judge(inputs, run_graph(model, inputs))
+    scheme = Scheme(model, {site.module: [site] for site in sites}, find_ranges(model, sites, faces(), calibrator))
+    return scheme, Judge(inputs, run_graph(model, inputs))
 
 
-def table_of(plan: Plan) -> ModuleTable:
+def table_of(scheme: Scheme) -> ModuleTable:
     return ModuleTable({"": ModuleCost("Network", 0, 0, 0)})
 
 
@@ -254,8 +254,8 @@ def test_a_dead_channel_has_a_scale_above_zero() -> None:
 
 @pytest.mark.parametrize("calibrator", sorted(CALIBRATORS))
 def test_each_calibrator_keeps_the_faces(tmp_path: Path, calibrator: str) -> None:
-    plan, judge = planned(Chain(), tmp_path, calibrator)
-    assert judge(run_graph(plan.write(plan.blocks), judge.inputs)).psnr_db > 35
+    scheme, judge = planned(Chain(), tmp_path, calibrator)
+    assert judge(run_graph(scheme.write(scheme.blocks), judge.inputs)).psnr_db > 35
 
 
 def test_calibrators_clip_outliers_and_max_does_not() -> None:
@@ -328,34 +328,34 @@ def _observe_broken(model: ModelProto) -> None:
 
 @pytest.mark.parametrize("loud", [1000.0, 30000.0])
 def test_a_channel_far_louder_than_the_others_is_repaired(tmp_path: Path, loud: float) -> None:
-    plan, judge = planned(Chain(loud), tmp_path)
+    scheme, judge = planned(Chain(loud), tmp_path)
     budget = Budget(min_psnr_db=40.0)
-    assert not judge(run_graph(plan.write(plan.blocks), judge.inputs)).within(budget)
-    graph, reasons, quality = quantise(plan, table_of(plan), judge, budget, repaired=True)
+    assert not judge(run_graph(scheme.write(scheme.blocks), judge.inputs)).within(budget)
+    graph, reasons, quality = quantise(scheme, table_of(scheme), judge, budget, repaired=True)
     assert quality.within(budget)
     assert judge(run_graph(graph, judge.inputs)).psnr_db == quality.psnr_db
-    assert 0 < len(reasons) < len(plan.blocks)
+    assert 0 < len(reasons) < len(scheme.blocks)
     assert set(reasons) <= {"network.body.0", "network.body.2"}
     assert all("alone it leaves" in reason for reason in reasons.values())
 
 
 def test_without_repair_the_quality_is_told_for_the_gate_to_refuse(tmp_path: Path) -> None:
-    plan, judge = planned(Chain(1000.0), tmp_path)
-    _, reasons, quality = quantise(plan, table_of(plan), judge, Budget(min_psnr_db=40.0), repaired=False)
+    scheme, judge = planned(Chain(1000.0), tmp_path)
+    _, reasons, quality = quantise(scheme, table_of(scheme), judge, Budget(min_psnr_db=40.0), repaired=False)
     assert not reasons and not quality.within(Budget(min_psnr_db=40.0))
 
 
 def test_a_network_whose_every_block_would_have_to_go_back_is_refused(tmp_path: Path) -> None:
-    plan, judge = planned(Chain(), tmp_path)
+    scheme, judge = planned(Chain(), tmp_path)
     with pytest.raises(ParityError, match="until every module is back in float"):
-        quantise(plan, table_of(plan), judge, Budget(min_psnr_db=500.0), repaired=True)
+        quantise(scheme, table_of(scheme), judge, Budget(min_psnr_db=500.0), repaired=True)
 
 
 def test_blocks_are_ranked_once_for_analysis_and_repair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, judge = planned(Chain(1000.0), tmp_path)
+    scheme, judge = planned(Chain(1000.0), tmp_path)
     ranked = []
     monkeypatch.setattr(post_training, "rank", lambda *given: ranked.append(rank(*given)) or ranked[-1])
-    quantisation = Quantisation(plan, table_of(plan), judge)
+    quantisation = Quantisation(scheme, table_of(scheme), judge)
     found = quantisation.damages()
     in_float = quantisation.write(tmp_path / "int8.onnx", Budget(min_psnr_db=40.0), repaired=True)
     assert len(ranked) == 1
