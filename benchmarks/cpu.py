@@ -28,7 +28,7 @@ from typing import Annotated, Any
 import typer
 
 from fsr_deploy.bundle.info import ONNX_NAME, read_bundle
-from fsr_deploy.profiling.record import EngineProfile, Profile, Quality, read_profile
+from fsr_deploy.profiling.record import EngineProfile, ParityFigures, Profile, read_profile
 from fsr_deploy.profiling.statistics import Estimate
 from fsr_deploy.profiling.subjects import worst_parity
 from fsr_deploy.synthetic import write_faces
@@ -197,7 +197,7 @@ def estimate(figure: dict[str, float], form: str) -> str:
 def worst(parity: dict[str, Any] | None) -> str:
     if parity is None:
         return ""
-    quality = Quality(**parity)
+    quality = ParityFigures(**parity)
     levels = f"{quality.max_error:.0f} level{'s' * (quality.max_error > 1)}"
     return "equal" if quality.psnr_db is None else f"{quality.psnr_db:.1f} dB, {levels}"
 

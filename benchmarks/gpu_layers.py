@@ -19,7 +19,7 @@ import typer
 from benchmarks.gpu_common import faces, keep, show
 from fsr_deploy.bundle.engine_file import read_engine_file
 from fsr_deploy.bundle.info import PLAN_NAME
-from fsr_deploy.bundle.layers import module_of
+from fsr_deploy.bundle.layers import module_of_kernel
 from fsr_deploy.runtime.tensorrt.session import TensorRTSession
 
 RUNS = 10
@@ -56,7 +56,7 @@ def by_module(layers: list[tuple[str, float]], depth: int) -> list[dict[str, Any
     """Return the modules' times and shares, longest first; a fused layer counts for what holds all its nodes."""
     total: dict[str, float] = defaultdict(float)
     for name, ms in layers:
-        path = module_of(name)
+        path = module_of_kernel(name)
         shortened = "(TensorRT's own)" if path is None else ".".join(path.split(".")[:depth])
         total[shortened or "(top level)"] += ms
     whole = sum(total.values())

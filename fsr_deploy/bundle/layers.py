@@ -68,7 +68,7 @@ def read_table(bundle: Bundle) -> ModuleTable:
         raise InputError(f"{path}: incomplete or damaged: {error}; export the bundle again") from error
 
 
-def module_of(kernel: str) -> str | None:
+def module_of_kernel(kernel: str) -> str | None:
     """Return the path of the innermost module that holds all nodes a kernel's name mentions, None for none."""
     paths = [match.group(1).split(".") for match in _NODE.finditer(kernel.replace(_BEFORE_A_NAME, ""))]
     if not paths:
@@ -85,7 +85,7 @@ def owners(kernels: Sequence[str], table: ModuleTable) -> list[str]:
 
     A kernel without a node's name moves data for the kernel before it, ONNX Runtime's ReorderInput for the one after.
     """
-    paths = [module_of(kernel) for kernel in kernels]
+    paths = [module_of_kernel(kernel) for kernel in kernels]
     found = [None if path is None else table.owner(path) for path in paths]
     for index in reversed(range(len(found) - 1)):
         if found[index] is None and kernels[index].startswith(_BEFORE_ITS_READER):

@@ -36,7 +36,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Job:
+class Task:
     """Something a command does, and the parts that it needs."""
 
     command: str
@@ -58,14 +58,14 @@ GPU_PARTS = ("GPU", "TensorRT", "cuda-bindings")
 EXPORT_PARTS = (*BASE_PARTS, "torch", "onnx", "onnxscript", "onnxruntime", "safetensors")
 TRAIN_PARTS = (*BASE_PARTS, "torch", "lightning-fabric", "torchmetrics", "safetensors")
 JOBS = (
-    Job("fsr-run", "run model.onnx with ONNX Runtime", (*BASE_PARTS, "onnxruntime")),
-    Job("fsr-run", "run engine.plan with TensorRT", (*BASE_PARTS, *GPU_PARTS)),
-    Job("fsr-export", "write and prove model.onnx", EXPORT_PARTS),
-    Job("fsr-export", "and its engine.plan", (*EXPORT_PARTS, *GPU_PARTS)),
-    Job("fsr-export --rebuild", "build and prove a bundle's engine.plan", (*BASE_PARTS, *GPU_PARTS)),
-    Job("fsr-profile", "measure model.onnx", ("NumPy", "onnxruntime")),
-    Job("fsr-profile", "measure engine.plan", ("NumPy", *GPU_PARTS)),
-    Job("fsr-train, fsr-eval", "train and measure networks", TRAIN_PARTS),
+    Task("fsr-run", "run model.onnx with ONNX Runtime", (*BASE_PARTS, "onnxruntime")),
+    Task("fsr-run", "run engine.plan with TensorRT", (*BASE_PARTS, *GPU_PARTS)),
+    Task("fsr-export", "write and prove model.onnx", EXPORT_PARTS),
+    Task("fsr-export", "and its engine.plan", (*EXPORT_PARTS, *GPU_PARTS)),
+    Task("fsr-export --rebuild", "build and prove a bundle's engine.plan", (*BASE_PARTS, *GPU_PARTS)),
+    Task("fsr-profile", "measure model.onnx", ("NumPy", "onnxruntime")),
+    Task("fsr-profile", "measure engine.plan", ("NumPy", *GPU_PARTS)),
+    Task("fsr-train, fsr-eval", "train and measure networks", TRAIN_PARTS),
 )
 
 
@@ -115,7 +115,7 @@ def look_around() -> list[Part]:
     return found + [_installed(name, extra, wrong.get(module)) for module, (name, extra) in INSTALLED.items()]
 
 
-def missing(job: Job, parts: list[Part]) -> list[str]:
+def missing(job: Task, parts: list[Part]) -> list[str]:
     """Return the names of the parts that a job lacks."""
     return [part.name for part in parts if part.name in job.needs and not part.works]
 

@@ -41,8 +41,8 @@ def main(
     fsr-eval aminet --checkpoint aminet.pth --data Helen --weights weights
     fsr-eval best.safetensors bundle bundle/engine.plan --data faces:200 -o scores
     """
+    from fsr_deploy.datasets.faces import open_faces
     from fsr_deploy.metrics.evaluate import open_systems, score_all
-    from fsr_deploy.train.data import open_faces
 
     opened, not_run = open_systems(systems, checkpoint, lr_size, device, trust, key)
     faces = open_faces(data, "test", opened[0].size, layout, limit)

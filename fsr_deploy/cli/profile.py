@@ -123,7 +123,7 @@ def _open_torch(name: str, engine: Path, first: Subject) -> Session:
 
     bundle = read_bundle(engine if engine.is_dir() else engine.parent).info
     try:
-        from fsr_deploy.runtime.backends.pytorch import open_baseline
+        from fsr_deploy.profiling.baselines import open_baseline
     except Exception as error:
         if (missing := import_fault(error)) is None:
             raise

@@ -78,7 +78,7 @@ def main(
         raise UsageError("--key names an entry of a checkpoint; give --checkpoint too")
     from fsr_deploy.models import registry
     from fsr_deploy.train import recipes
-    from fsr_deploy.train.loop import Cadence, Settings, Training, make_fabric
+    from fsr_deploy.train.loop import Cadence, Training, TrainSettings, make_fabric
 
     chosen = recipes.recipe(
         recipe or recipes.recipe_for(model),
@@ -97,7 +97,7 @@ def main(
         clip=clip,
         precision=precision,
     )
-    settings = Settings(
+    settings = TrainSettings(
         model=model,
         options={**registry.size_options(model, lr_size), **_options(option or [])},
         recipe=chosen,

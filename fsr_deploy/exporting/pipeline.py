@@ -32,9 +32,9 @@ from fsr_deploy.exporting.int8.quantise import to_int8
 from fsr_deploy.exporting.options import ExportOptions, fp16_part
 from fsr_deploy.exporting.precision.cast import PrecisionMap
 from fsr_deploy.exporting.precision.emulate import TYPES
-from fsr_deploy.exporting.precision.half_precision import Half, Reduced, repair_half
+from fsr_deploy.exporting.precision.half_precision import HalfPrecision, Reduced, repair_half
 from fsr_deploy.exporting.precision.search import Damage, as_table
-from fsr_deploy.exporting.proof.engines import Engine, open_engines, open_plan
+from fsr_deploy.exporting.proof.engines import Runner, open_engines, open_plan
 from fsr_deploy.exporting.proof.latency import measure, slower_note
 from fsr_deploy.exporting.proof.parity import Row, gate, prove, shortfalls
 from fsr_deploy.exporting.proof.quality import Judge
@@ -111,7 +111,7 @@ def reduce(
     reference: Reference,
     kept: PrecisionMap,
     step: Callable[[str], None],
-) -> tuple[Reduced, list[Engine], list[Row]]:
+) -> tuple[Reduced, list[Runner], list[Row]]:
     """Bring the graph that was written, with the modules ``kept`` in FP32, to its precision, and compare it with eager.
 
     INT8 is repaired before it is compared, half precision after that, where it is over the budget. Returns what became
@@ -128,7 +128,7 @@ def reduce(
     step("run the engine and compare")
     engines, rows = compare_engines(options, path, reference, reduced.kept)
     if options.precision in TYPES:
-        half = Half(options, source, target, Judge(reference.inputs, reference.outputs, reference.truth))
+        half = HalfPrecision(options, source, target, Judge(reference.inputs, reference.outputs, reference.truth))
         if options.repair and shortfalls(rows, options.budget):
             step(f"over budget: find the fewest blocks to return from {options.precision} to FP32")
             kept = repair_half(options, half, directory, kept)
@@ -162,7 +162,7 @@ def run_eager(options: ExportOptions, source: Source, faces: NDArray[np.uint8]) 
 
 def compare_engines(
     options: ExportOptions, path: Path, reference: Reference, kept: PrecisionMap
-) -> tuple[list[Engine], list[Row]]:
+) -> tuple[list[Runner], list[Row]]:
     """Run a written graph in each way that it has to be proven, at the min, opt and max batch."""
     engines = open_engines(path, options.precision, options.io, kept)
     rows: list[Row] = []
@@ -172,7 +172,7 @@ def compare_engines(
     return engines, rows
 
 
-def _compare(options: ExportOptions, engine: Engine, reference: Reference) -> list[Row]:
+def _compare(options: ExportOptions, engine: Runner, reference: Reference) -> list[Row]:
     try:
         with progress("engine", sum(set(options.batches))) as advance:
             faces = (reference.inputs, reference.outputs)
@@ -184,7 +184,7 @@ def _compare(options: ExportOptions, engine: Engine, reference: Reference) -> li
     return rows
 
 
-def analyse(options: ExportOptions, reduced: Reduced, engine: Engine, target: Target, path: Path) -> list[Damage]:
+def analyse(options: ExportOptions, reduced: Reduced, engine: Runner, target: Target, path: Path) -> list[Damage]:
     """Return what --analyze found, with each block's share of the engine's time where this machine can tell."""
     damages = reduced.damages
     if damages and target == "onnxruntime" and engine.device == "cpu" and not engine.emulated and options.io == "uint8":
@@ -195,7 +195,7 @@ def analyse(options: ExportOptions, reduced: Reduced, engine: Engine, target: Ta
 
 
 def time_both(
-    options: ExportOptions, source: Source, target: Target, engine: Engine, reference: Reference
+    options: ExportOptions, source: Source, target: Target, engine: Runner, reference: Reference
 ) -> dict[str, Any]:
     """Time the engine against eager on the same device, at batch min and opt, and say where it is slower.
 
@@ -221,7 +221,7 @@ def time_both(
     }
 
 
-def draw(directory: Path, name: str, info: BundleInfo, engine: Engine, reference: Reference) -> None:
+def draw(directory: Path, name: str, info: BundleInfo, engine: Runner, reference: Reference) -> None:
     """Write parity.png and the report that shows it; ``name`` is what the bundle will be called.
 
     ``engine`` is the plan, or else the strictest of those that were proven.
@@ -235,7 +235,7 @@ def draw(directory: Path, name: str, info: BundleInfo, engine: Engine, reference
     (directory / REPORT_NAME).write_text(report_page(info, name, content), encoding="utf-8")
 
 
-def _footer(info: BundleInfo, engine: Engine) -> str:
+def _footer(info: BundleInfo, engine: Runner) -> str:
     """Return the line under the picture."""
     parts = [f"{info.model} {info.precision} on {engine.name}"]
     parts += [] if info.trained else ["untrained weights"]

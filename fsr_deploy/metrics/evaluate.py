@@ -16,6 +16,7 @@ from fsr_deploy._util.console import progress
 from fsr_deploy._util.files import write_file
 from fsr_deploy._util.json_records import json_text
 from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, read_bundle
+from fsr_deploy.datasets.faces import FaceSource
 from fsr_deploy.errors import InputError, MissingError, UsageError
 from fsr_deploy.images.resize import Face
 from fsr_deploy.metrics.measures import find_measures
@@ -24,7 +25,6 @@ from fsr_deploy.models.checkpoints import Metadata, load_into, load_model, read_
 from fsr_deploy.models.weight_files import may_be_checkpoint
 from fsr_deploy.runtime.open import open_session, parse_device
 from fsr_deploy.runtime.session import Session
-from fsr_deploy.train.data import FaceSource
 from fsr_deploy.train.validation import bicubic, shrink, upscale
 
 BATCH = 8
@@ -43,7 +43,7 @@ class System:
 
 
 @dataclass(frozen=True)
-class Table:
+class ScoreTable:
     """Scores: one row for each system, what could not be measured, and ``notes`` on what was."""
 
     data: str
@@ -123,7 +123,7 @@ def open_systems(
 
 def score_all(
     systems: Sequence[System], not_run: Mapping[str, str], faces: FaceSource, weights: Path | None, device: str
-) -> Table:
+) -> ScoreTable:
     """Measure bicubic and every system on the same faces; ``not_run`` joins what is left out."""
     lr_size, size = systems[0].lr_size, systems[0].size
     measures, left_out = find_measures(weights, size, torch_device(device))
@@ -151,7 +151,7 @@ def score_all(
         for measure in measures
         if measure.enough > len(faces)
     ]
-    return Table(faces.name, len(faces), lr_size, size, names, rows, {**not_run, **wanted}, notes)
+    return ScoreTable(faces.name, len(faces), lr_size, size, names, rows, {**not_run, **wanted}, notes)
 
 
 def torch_device(device: str) -> torch.device:

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from fsr_deploy.errors import UsageError
 
-LEVELS = (1.0, 0.9, 0.8, 0.7, 0.6)
+PYRAMID_SCALES = (1.0, 0.9, 0.8, 0.7, 0.6)
 BICUBIC_A = -0.75
 SOFTMAX_SCALE = 10.0
 NORM_FLOOR = 1e-4
@@ -182,13 +182,13 @@ FORMS: dict[Form, tuple[type[PatchMatch | ShiftMatch], type[PatchPaint | ShiftPa
 
 def level_sizes(grid: int) -> list[int]:
     """Return the sides of the pyramid's levels above an LR grid: 16, 14, 12, 11, 9 for 16."""
-    return [int(grid * level) for level in LEVELS]
+    return [int(grid * level) for level in PYRAMID_SCALES]
 
 
 @functools.cache
 def pyramid_matrix(grid: int) -> NDArray[np.float64]:
     """Return P (grid^2, L): what each position of the grid gives to each position of the five levels, bicubic."""
-    return np.concatenate([np.kron(r, r) for r in (_bicubic(grid, level) for level in LEVELS)]).T
+    return np.concatenate([np.kron(r, r) for r in (_bicubic(grid, level) for level in PYRAMID_SCALES)]).T
 
 
 def _bicubic(grid: int, level: float) -> NDArray[np.float64]:

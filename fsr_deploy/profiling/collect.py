@@ -11,7 +11,7 @@ from fsr_deploy.profiling.layers.attribution import LayerWatch
 from fsr_deploy.profiling.layers.gpu_stages import StageWatch
 from fsr_deploy.profiling.machine import Load, LoadMeter, machine
 from fsr_deploy.profiling.record import BatchProfile, EngineProfile, EngineRatio, Profile
-from fsr_deploy.profiling.rounds import Plan, Progress, Series, duration, measure, no_progress
+from fsr_deploy.profiling.rounds import Progress, Schedule, Series, duration, measure, no_progress
 from fsr_deploy.profiling.statistics import PASSES, latency, paired_ratio, typical
 from fsr_deploy.profiling.subjects import Subject
 from fsr_deploy.profiling.timing import Clock, MonotonicClock
@@ -25,7 +25,7 @@ BUSY = 0.1  # share of the CPU taken by others that is worth a note
 class Request:
     """What to measure; ``seconds`` per engine and batch size.
 
-    ``say`` takes what will be done, ``warn`` what a reader should know, ``progress`` is as for a Plan.
+    ``say`` takes what will be done, ``warn`` what a reader should know, ``progress`` is as for a Schedule.
     """
 
     batches: Sequence[int]
@@ -66,7 +66,7 @@ def collect(subjects: Sequence[Subject], request: Request) -> Profile:
 
     roof = [ceilings(request.clock)] if request.layers else []
     watches = _watch(subjects, request, facts.cores)
-    plan = Plan(
+    plan = Schedule(
         batches=request.batches,
         seconds=request.seconds,
         clock=request.clock,
@@ -94,7 +94,7 @@ def collect(subjects: Sequence[Subject], request: Request) -> Profile:
     )
 
 
-def _announcement(engines: int, plan: Plan) -> str:
+def _announcement(engines: int, plan: Schedule) -> str:
     """Say how long it will take; fast engines are done sooner with their layers."""
     sizes = len(set(plan.batches))
     seconds = plan.seconds * engines * sizes + plan.beside_seconds

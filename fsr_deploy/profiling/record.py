@@ -39,7 +39,7 @@ class BatchProfile:
 
 
 @dataclass(frozen=True)
-class Quality:
+class ParityFigures:
     """An engine against the eager FP32 module, from its bundle: the worst face's PSNR in dB, None where all are equal.
 
     ``max_error`` is the largest error in 8-bit levels.
@@ -68,7 +68,7 @@ class EngineProfile:
     cold_start: ColdStart | None = None
     stages: Stages | None = None
     layers: LayerProfile | None = None
-    quality: Quality | None = None
+    quality: ParityFigures | None = None
     notes: list[str] = field(default_factory=list)
 
     def at(self, batch: int) -> BatchProfile | None:

@@ -43,7 +43,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """What to measure: ``seconds`` per engine and batch size.
 
     ``beside`` is called with the batch size at every visit to it, before the engines, and takes ``beside_seconds`` in
@@ -80,7 +80,7 @@ class _Visit:
         return max(min(asked * len(self.series), most), least)
 
 
-def measure(sessions: Mapping[str, Session], plan: Plan) -> list[Series]:
+def measure(sessions: Mapping[str, Session], plan: Schedule) -> list[Series]:
     """Measure every engine at every batch size it can run.
 
     All are warmed up first. Then follow the passes: each visits the batch sizes in random order, and there the
@@ -108,7 +108,7 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} minutes"
 
 
-def _warm_up_all(sessions: Mapping[str, Session], plan: Plan) -> list[_Visit]:
+def _warm_up_all(sessions: Mapping[str, Session], plan: Schedule) -> list[_Visit]:
     visits = [_Visit(batch, {}, {}) for batch in sorted(set(plan.batches))]
     running = dict(sessions)
     fastest = dict.fromkeys(sessions, (0.0, 1))
@@ -128,7 +128,7 @@ def _warm_up_all(sessions: Mapping[str, Session], plan: Plan) -> list[_Visit]:
     return [visit for visit in visits if visit.series]
 
 
-def _warm_up(session: Session, batch: int, plan: Plan) -> tuple[Stopwatch, WarmUp]:
+def _warm_up(session: Session, batch: int, plan: Schedule) -> tuple[Stopwatch, WarmUp]:
     start = plan.clock.now()
     watch = Stopwatch(session, batch, plan.clock)
     warmed = warm_up(watch.sample, plan.clock, WARM_UP_SHARE * plan.seconds)
@@ -150,7 +150,7 @@ def _check(session: Session, batch: int, known: tuple[float, int], seconds: floa
         raise _TooLarge(f"a run would take about {expected:.1f} s; --seconds {enough} has it measured")
 
 
-def _take_turns(visit: _Visit, plan: Plan, rng: np.random.Generator) -> None:
+def _take_turns(visit: _Visit, plan: Schedule, rng: np.random.Generator) -> None:
     """Run in rounds until the time of the visit is over.
 
     On a machine that is slower than in the warm-up they are fewer, but half of those planned at least: of very few, one

@@ -13,10 +13,10 @@ from fsr_deploy.bundle.layers import ModuleTable, read_table
 from fsr_deploy.profiling.cold import ColdStart, cold_start
 from fsr_deploy.profiling.layers.attribution import LayerWatch, Recorder
 from fsr_deploy.profiling.layers.gpu_stages import StageWatch
-from fsr_deploy.profiling.layers.recorders import OnnxRecorder, TensorRTRecorder
-from fsr_deploy.profiling.record import Quality
+from fsr_deploy.profiling.record import ParityFigures
 from fsr_deploy.profiling.timing import Clock
 from fsr_deploy.runtime.backends.onnxruntime import OnnxSession
+from fsr_deploy.runtime.kernel_times import OnnxRecorder, TensorRTRecorder
 from fsr_deploy.runtime.open import open_session
 from fsr_deploy.runtime.session import Session
 from fsr_deploy.runtime.tensorrt.session import TensorRTSession
@@ -56,7 +56,7 @@ class Subject:
             return StageWatch(self.session, batch)
         return None
 
-    def quality(self) -> Quality | None:
+    def quality(self) -> ParityFigures | None:
         """Return the bundle's parity figures of the kind of engine that runs."""
         bundle = self.file.bundle if self.file else None
         return worst_parity(bundle, plan=isinstance(self.session, TensorRTSession)) if bundle else None
@@ -93,14 +93,14 @@ def open_subjects(paths: Sequence[Path], device: str, *, trust: bool) -> list[Su
     return subjects
 
 
-def worst_parity(bundle: BundleInfo, *, plan: bool) -> Quality | None:
+def worst_parity(bundle: BundleInfo, *, plan: bool) -> ParityFigures | None:
     """Return the worst of a bundle's parity figures over all batch sizes, of its plan or else its graph."""
     known = [row for row in bundle.parity if row.keys() >= {"engine", "psnr_db", "max_error"}]
     rows = [row for row in known if row["engine"].startswith("TensorRT") == plan]
     if not rows:
         return None
     psnrs = [row["psnr_db"] for row in rows if row["psnr_db"] is not None]
-    return Quality(min(psnrs, default=None), max(row["max_error"] for row in rows))
+    return ParityFigures(min(psnrs, default=None), max(row["max_error"] for row in rows))
 
 
 def _name(path: Path, taken: Sequence[str]) -> str:

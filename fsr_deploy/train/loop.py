@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fsr_deploy._util.console import progress, say
+from fsr_deploy.datasets.faces import StepSampler, TrainingPairs, open_faces
 from fsr_deploy.errors import InputError, MissingError, UsageError
 from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import Metadata, load_into, save_safetensors
-from fsr_deploy.train.data import StepSampler, TrainingPairs, open_faces
 from fsr_deploy.train.learner import DivergedError, Learner
 from fsr_deploy.train.objective import Objective
 from fsr_deploy.train.recipes import PRECISIONS, Recipe
@@ -34,7 +34,7 @@ SAMPLES = 6  # faces in the picture that each validation writes
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainSettings:
     """Everything that decides which weights a run ends with; written to ``run.json``.
 
     ``data`` and ``val`` are what open_faces takes; ``start`` is a checkpoint to begin from, ``key`` its entry to take,
@@ -104,7 +104,7 @@ def make_fabric(device: str, precision: str) -> Fabric:
 class Training:
     """A run: built from its settings, taken up where its folder says that it stopped."""
 
-    def __init__(self, settings: Settings, folder: Path, fabric: Fabric, cadence: Cadence | None = None) -> None:
+    def __init__(self, settings: TrainSettings, folder: Path, fabric: Fabric, cadence: Cadence | None = None) -> None:
         self.settings, self.recipe, self.fabric = settings, settings.recipe, fabric
         self.cadence = cadence or Cadence()
         if self.recipe.batch % fabric.world_size:
@@ -250,7 +250,7 @@ class Training:
             say(message)
 
 
-def _vgg(settings: Settings) -> VGG19Features | None:
+def _vgg(settings: TrainSettings) -> VGG19Features | None:
     if not settings.recipe.perceptual:
         return None
     if settings.vgg is None:

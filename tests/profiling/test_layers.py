@@ -8,19 +8,18 @@ import pytest
 from onnx import TensorProto, helper
 
 from fsr_deploy.bundle.engine_file import read_engine_file
-from fsr_deploy.bundle.layers import ModuleCost, ModuleTable, module_of, owners
+from fsr_deploy.bundle.layers import ModuleCost, ModuleTable, module_of_kernel, owners
 from fsr_deploy.profiling.layers.attribution import (
     BETWEEN,
     MAX_RUNS,
     LayerProfile,
     LayerWatch,
     ModuleTime,
-    Run,
     layer_profile,
 )
-from fsr_deploy.profiling.layers.recorders import OnnxRecorder, read_runs
 from fsr_deploy.profiling.statistics import PASSES, change
 from fsr_deploy.profiling.timing import MonotonicClock
+from fsr_deploy.runtime.kernel_times import KernelRun, OnnxRecorder, read_runs
 from tests.runtime.machines import NoisyMachine, SimulatedClock
 
 TABLE = ModuleTable(
@@ -68,7 +67,7 @@ KERNELS = {
     ],
 )
 def test_a_kernel_belongs_to_the_innermost_module_of_all_nodes_in_its_name(kernel: str, module: str | None) -> None:
-    assert module_of(kernel) == module
+    assert module_of_kernel(kernel) == module
 
 
 def test_layout_changes_belong_to_the_module_whose_data_they_move() -> None:
@@ -86,12 +85,12 @@ def test_layout_changes_belong_to_the_module_whose_data_they_move() -> None:
 
 
 def test_modules_of_a_graph_without_a_table_go_by_their_paths() -> None:
-    profile = layer_profile([[Run([("a.b/Conv_1", 0.002), ("c/Add_2", 0.001)], 0.003)]] * 8, ModuleTable({}), 1)
+    profile = layer_profile([[KernelRun([("a.b/Conv_1", 0.002), ("c/Add_2", 0.001)], 0.003)]] * 8, ModuleTable({}), 1)
     assert [(entry.module, entry.kind) for entry in profile.modules] == [("a.b", "a.b"), ("c", "c")]
 
 
 def test_times_are_summed_by_module_and_by_kind_and_all_time_is_accounted_for() -> None:
-    runs = [[Run(list(KERNELS.items()), 0.0125)]] * 8
+    runs = [[KernelRun(list(KERNELS.items()), 0.0125)]] * 8
     profile = layer_profile(runs, TABLE, 2)
     modules = {entry.module: entry.time.value for entry in profile.modules}
     assert modules == pytest.approx(
@@ -113,7 +112,7 @@ def test_times_are_summed_by_module_and_by_kind_and_all_time_is_accounted_for() 
 
 
 def test_rates_follow_from_the_costs_of_the_graph() -> None:
-    profile = layer_profile([[Run([("network.encoders.0.local/Conv_3", 0.004)], 0.004)]] * 8, TABLE, 2)
+    profile = layer_profile([[KernelRun([("network.encoders.0.local/Conv_3", 0.004)], 0.004)]] * 8, TABLE, 2)
     entry = profile.modules[0]
     assert entry.gflops == pytest.approx(2 * 3e6 * 2 / 0.004 / 1e9)
     assert entry.gbytes == pytest.approx((1000 * 2 + 500) / 0.004 / 1e9)
@@ -125,17 +124,17 @@ class SimulatedRecorder:
     def __init__(self, seed: int, slow: str = "", factor: float = 1.0) -> None:
         self.clock = SimulatedClock()
         self._machine = NoisyMachine(seed, drift_seconds=0.02, drift=0.02)
-        self._factors = {name: factor if module_of(name) == slow else 1.0 for name in KERNELS}
-        self._runs: list[Run] = []
+        self._factors = {name: factor if module_of_kernel(name) == slow else 1.0 for name in KERNELS}
+        self._runs: list[KernelRun] = []
 
     def run(self) -> None:
         kernels = []
         for name, seconds in KERNELS.items():
             kernels.append((name, seconds * self._factors[name] * self._machine(self.clock.time)))
             self.clock.sleep(kernels[-1][1])
-        self._runs.append(Run(kernels, 0.0002 + sum(seconds for _, seconds in kernels)))
+        self._runs.append(KernelRun(kernels, 0.0002 + sum(seconds for _, seconds in kernels)))
 
-    def finish(self) -> list[Run]:
+    def finish(self) -> list[KernelRun]:
         return self._runs
 
 
@@ -178,7 +177,7 @@ class DisturbedRecorder(SimulatedRecorder):
     def run(self) -> None:
         super().run()
         last, factor = self._runs[-1], 2 + np.sin(len(self._runs) / 10)
-        self._runs[-1] = Run([(name, factor * seconds) for name, seconds in last.kernels], factor * last.seconds)
+        self._runs[-1] = KernelRun([(name, factor * seconds) for name, seconds in last.kernels], factor * last.seconds)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -200,7 +199,7 @@ def test_what_slows_all_modules_alike_neither_hides_a_slower_one_nor_is_blamed_o
 
 
 def test_of_few_modules_none_is_judged_beside_the_others() -> None:
-    profile = layer_profile([[Run([("network.encoders.0.local/Conv_3", 0.004)], 0.004)]] * 8, TABLE, 2)
+    profile = layer_profile([[KernelRun([("network.encoders.0.local/Conv_3", 0.004)], 0.004)]] * 8, TABLE, 2)
     assert profile.modules[0].beside_others is None
 
 

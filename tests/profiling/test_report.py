@@ -15,7 +15,7 @@ from fsr_deploy.profiling.collect import Request, collect
 from fsr_deploy.profiling.compare import Change, compare
 from fsr_deploy.profiling.layers.attribution import LayerWatch
 from fsr_deploy.profiling.machine import Load
-from fsr_deploy.profiling.record import Profile, Quality, read_profile, to_json
+from fsr_deploy.profiling.record import ParityFigures, Profile, read_profile, to_json
 from fsr_deploy.profiling.report.page import focus, html, markdown
 from fsr_deploy.profiling.statistics import Estimate
 from fsr_deploy.profiling.subjects import Subject
@@ -32,12 +32,12 @@ class SimulatedSubject(Subject):
     """An engine that has layers and parity too."""
 
     recorder: SimulatedRecorder | None = None
-    parity: Quality | None = None
+    parity: ParityFigures | None = None
 
     def watch_layers(self, batch: int, seconds: float, clock: Clock) -> LayerWatch | None:
         return LayerWatch(self.recorder, TABLE, batch, seconds, self.recorder.clock) if self.recorder else None
 
-    def quality(self) -> Quality | None:
+    def quality(self) -> ParityFigures | None:
         return self.parity
 
 
@@ -83,7 +83,7 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Measure:
                 name,
                 SimulatedEngine(clock, 0.002, 1e-3 * ms, noise),
                 recorder=SimulatedRecorder(seed + i, planted, factor) if i == 0 else None,
-                parity=Quality(50.0 + i if i else None, 1.0),
+                parity=ParityFigures(50.0 + i if i else None, 1.0),
             )
             for i, (name, ms) in enumerate(engines.items())
         ]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fsr_deploy.profiling.rounds import Plan, Series, measure
+from fsr_deploy.profiling.rounds import Schedule, Series, measure
 from fsr_deploy.profiling.statistics import Estimate, change, latency, paired_ratio, typical
 from tests.runtime.machines import NoisyMachine, SimulatedClock, SimulatedEngine
 
@@ -22,7 +22,7 @@ def profile(seed: int, drift: tuple[float, ...], *factors: float) -> tuple[list[
         clock.sleep(yardstick[-1])
 
     engines = {f"engine{i}": SimulatedEngine(clock, 0.0, 0.01 * f, machine) for i, f in enumerate(factors)}
-    return measure(engines, Plan((1, 2, 3), 2.0, clock, beside)), float(np.median(yardstick))
+    return measure(engines, Schedule((1, 2, 3), 2.0, clock, beside)), float(np.median(yardstick))
 
 
 def compared(seed: int, drift: tuple[float, ...], factor: float) -> Estimate:

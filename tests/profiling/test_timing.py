@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fsr_deploy.errors import InputError, ParityError
-from fsr_deploy.profiling.rounds import Plan, measure
+from fsr_deploy.profiling.rounds import Schedule, measure
 from fsr_deploy.profiling.statistics import PASSES
 from fsr_deploy.profiling.timing import MonotonicClock, Stopwatch, warm_up
 from fsr_deploy.runtime.session import Batch, OutOfMemory
@@ -149,7 +149,7 @@ def test_a_run_takes_as_long_as_was_said(per_face: float, slowdown: float) -> No
         lines.append((line, clock.time))
         machine["factor"] = slowdown
 
-    series = measure(engines, Plan((1, 4), 5.0, clock, say=say, beside=lambda batch: clock.sleep(0.01)))
+    series = measure(engines, Schedule((1, 4), 5.0, clock, say=say, beside=lambda batch: clock.sleep(0.01)))
     (line, warmed), took = lines[0], clock.time - lines[0][1]
     said = re.fullmatch(r"warmed up in \S+ s; measuring takes about (\S+) s", line)
     assert said and warmed < 5.0 * len(series)
@@ -165,14 +165,16 @@ def test_progress_counts_warm_ups_and_visits() -> None:
         yield counts[what].append
 
     clock = SimulatedClock()
-    measure({"a": SimulatedEngine(clock), "b": SimulatedEngine(clock)}, Plan((1, 2, 4), 1.0, clock, progress=progress))
+    measure(
+        {"a": SimulatedEngine(clock), "b": SimulatedEngine(clock)}, Schedule((1, 2, 4), 1.0, clock, progress=progress)
+    )
     assert counts == {"warming up": [6, *[1] * 6], "measuring": [3 * PASSES, *[1] * 3 * PASSES]}
 
 
 def test_engines_take_turns_in_rounds_that_pair_their_samples() -> None:
     clock = SimulatedClock()
     engines = {"slow": SimulatedEngine(clock, per_face=0.02), "fast": SimulatedEngine(clock, per_face=0.01)}
-    series = {(one.engine, one.batch): one for one in measure(engines, Plan((4, 1), 2.0, clock))}
+    series = {(one.engine, one.batch): one for one in measure(engines, Schedule((4, 1), 2.0, clock))}
     assert sorted(series) == [("fast", 1), ("fast", 4), ("slow", 1), ("slow", 4)]
     for batch in (1, 4):
         slow, fast = series["slow", batch].passes, series["fast", batch].passes
@@ -195,7 +197,7 @@ def test_a_batch_that_an_engine_cannot_run_is_left_out_with_the_reason() -> None
         "small": Small(clock),
         "slow": SimulatedEngine(clock, per_face=0.3),
     }
-    series = measure(engines, Plan((1, 2, 4, 8), 6.0, clock, notice=lines.append))
+    series = measure(engines, Schedule((1, 2, 4, 8), 6.0, clock, notice=lines.append))
     assert {one.engine: [o.batch for o in series if o.engine == one.engine] for one in series} == {
         "fixed": [1],
         "small": [1, 2],
@@ -211,4 +213,4 @@ def test_a_batch_that_an_engine_cannot_run_is_left_out_with_the_reason() -> None
 def test_batches_that_no_engine_takes_are_an_error() -> None:
     clock = SimulatedClock()
     with pytest.raises(InputError, match="--batches"):
-        measure({"fixed": SimulatedEngine(clock, max_batch=1)}, Plan((8,), 1.0, clock))
+        measure({"fixed": SimulatedEngine(clock, max_batch=1)}, Schedule((8,), 1.0, clock))

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import multiprocessing
 
+from fsr_deploy.datasets.faces import open_faces
 from fsr_deploy.errors import ExitCode, InputError, UsageError
 from fsr_deploy.images.resize import Face
 from fsr_deploy.metrics.lpips import LPIPS
 from fsr_deploy.models.checkpoints import load_model, read_metadata
 from fsr_deploy.models.tensors import to_tensor
 from fsr_deploy.synthetic import write_faces
-from fsr_deploy.train.data import open_faces
-from fsr_deploy.train.loop import Cadence, DivergedError, Settings, Training, make_fabric
+from fsr_deploy.train.loop import Cadence, DivergedError, Training, TrainSettings, make_fabric
 from fsr_deploy.train.recipes import recipe
 from fsr_deploy.train.validation import bicubic, shrink, upscale
 from tests.networks import register
@@ -28,20 +28,20 @@ PIXEL = {"model": "pixel", "options": {}}
 spawned = multiprocessing.get_context("spawn")  # a fork after PyTorch has made threads may hang
 
 
-def settings(**changes) -> Settings:
+def settings(**changes) -> TrainSettings:
     values = {"steps": 6, "batch": 2, "augment": "scale,mirror", "schedule": "cosine", "warmup": 2, "lr": 1e-3}
     chosen = recipe(changes.pop("recipe", "aminet"), **{**values, **changes.pop("overrides", {})})
     common = {"model": "aminet", "options": SMALL, "data": "faces:7", "val": "faces:2", "lr_size": 8}
-    return Settings(recipe=chosen, **{**common, **changes})
+    return TrainSettings(recipe=chosen, **{**common, **changes})
 
 
-def train(folder: Path, chosen: Settings | None = None, **cadence) -> None:
+def train(folder: Path, chosen: TrainSettings | None = None, **cadence) -> None:
     every = Cadence(**{"validate_every": 3, "save_every": 1, "log_every": 1, "workers": 0, **cadence})
     chosen = chosen or settings()
     Training(chosen, folder, make_fabric("cpu", chosen.recipe.precision), every).run()
 
 
-def train_elsewhere(folder: Path, chosen: Settings, **cadence) -> None:
+def train_elsewhere(folder: Path, chosen: TrainSettings, **cadence) -> None:
     """Train in a new process, which knows the tests' networks only if it is told."""
     register(pytest.MonkeyPatch())
     train(folder, chosen, **cadence)
@@ -60,7 +60,7 @@ def log(folder: Path, column: str, name: str = "log.csv") -> list[float]:
         return [float(row[column]) for row in csv.DictReader(stream)]
 
 
-def kill_after(steps: int, folder: Path, chosen: Settings, **cadence) -> None:
+def kill_after(steps: int, folder: Path, chosen: TrainSettings, **cadence) -> None:
     """Train in another process and kill it, without a chance to clean up, once it has logged so many steps."""
     process = spawned.Process(target=train_elsewhere, args=(folder, chosen), kwargs=cadence)
     process.start()
@@ -175,7 +175,7 @@ def test_a_run_that_breaks_before_anything_was_saved_says_so(tmp_path):
         train(tmp_path, chosen, save_every=100, validate_every=100)
 
 
-def as_process(rank: int, port: int, folder: Path, chosen: Settings) -> None:
+def as_process(rank: int, port: int, folder: Path, chosen: TrainSettings) -> None:
     """Train as one of two processes, with the environment that torchrun gives them."""
     places = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}

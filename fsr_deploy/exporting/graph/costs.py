@@ -17,7 +17,7 @@ from torch import nn
 
 from fsr_deploy.bundle.layers import ModuleCost, ModuleTable
 from fsr_deploy.exporting.graph.deployable import Deployable
-from fsr_deploy.exporting.graph.onnx_writer import module_of
+from fsr_deploy.exporting.graph.onnx_writer import module_of_node
 
 NO_COPY = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Constant"}
 
@@ -51,7 +51,7 @@ def module_table(model: ModelProto, deployable: nn.Module, network: nn.Module) -
     values = _values(model)
     for node in model.graph.node:
         if node.op_type not in NO_COPY:
-            owner = table.owner(module_of(node.name))
+            owner = table.owner(module_of_node(node.name))
             modules[owner] = _add(modules[owner], node, values)
     return table
 

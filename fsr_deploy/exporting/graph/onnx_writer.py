@@ -70,7 +70,7 @@ def export_onnx(
 
 def check_operators(model: ModelProto) -> None:
     """Raise InputError that names each module with an operator that TensorRT's parser would refuse or misread."""
-    found = sorted({f"{module_of(name) or 'the graph'}: {fault}" for name, fault in faults(model)})
+    found = sorted({f"{module_of_node(name) or 'the graph'}: {fault}" for name, fault in faults(model)})
     if found:
         lines = "\n  ".join(found)
         raise InputError(
@@ -82,7 +82,7 @@ def check_operators(model: ModelProto) -> None:
 def _check(model: ModelProto, opset: int) -> None:
     """Raise InputError, with the modules, for a graph that is none of its opset."""
     missing = {
-        f"{module_of(node.name) or 'the graph'}: {node.op_type}"
+        f"{module_of_node(node.name) or 'the graph'}: {node.op_type}"
         for node in model.graph.node
         if onnx.defs.has(node.op_type, node.domain) and not onnx.defs.has(node.op_type, opset, node.domain)
     }
@@ -100,7 +100,7 @@ def _check(model: ModelProto, opset: int) -> None:
         ) from error
 
 
-def module_of(node_name: str) -> str:
+def module_of_node(node_name: str) -> str:
     """Return the dotted path of the module that a node of an exported graph came from, "" for none."""
     return node_name.rpartition("/")[0]
 

@@ -14,7 +14,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.graph.deployable import Io
-from fsr_deploy.exporting.graph.onnx_writer import module_of
+from fsr_deploy.exporting.graph.onnx_writer import module_of_node
 from fsr_deploy.exporting.graph.sessions import open_graph
 from fsr_deploy.exporting.proof.reference import network_input, pictures_of
 from fsr_deploy.images.codec import read_frame
@@ -94,7 +94,7 @@ def _observed(model: ModelProto, tensors: Sequence[str]) -> onnxruntime.Inferenc
 def _refuse_infinite(tensor: str, face: str, values: NDArray[np.float32]) -> None:
     if not np.isfinite(values).all():
         raise InputError(
-            f"{face}: NaN or infinite values in {module_of(tensor) or tensor} while calibrating; "
+            f"{face}: NaN or infinite values in {module_of_node(tensor) or tensor} while calibrating; "
             "the weights or this image are damaged"
         )
 

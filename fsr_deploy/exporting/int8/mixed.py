@@ -18,7 +18,7 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from fsr_deploy._util.console import say
 from fsr_deploy.bundle.info import MIXED, ONNX_NAME
-from fsr_deploy.exporting.graph.onnx_writer import module_of
+from fsr_deploy.exporting.graph.onnx_writer import module_of_node
 from fsr_deploy.exporting.graph.sessions import run_graph
 from fsr_deploy.exporting.graph.write import write_graph
 from fsr_deploy.exporting.int8.qdq import insert
@@ -29,7 +29,7 @@ from fsr_deploy.exporting.options import UNTYPED_OPSET, ExportOptions, fp16_part
 from fsr_deploy.exporting.precision.blocks import fp32_modules
 from fsr_deploy.exporting.precision.cast import PrecisionMap
 from fsr_deploy.exporting.precision.emulate import as_typed_by_8_6, rounded
-from fsr_deploy.exporting.precision.half_precision import Half, Reduced, repair_half
+from fsr_deploy.exporting.precision.half_precision import HalfPrecision, Reduced, repair_half
 from fsr_deploy.exporting.proof.quality import Judge
 from fsr_deploy.exporting.proof.reference import Reference
 from fsr_deploy.exporting.rewrite.rewrites import Target
@@ -100,7 +100,7 @@ def _match(full: ModelProto, half: ModelProto) -> dict[str, tuple[NodeProto, Nod
     """Return each convolution of the FP32 graph with that of the FP16 graph, by its name in the FP32 graph."""
     pairs = list(zip(_convolutions(full), _convolutions(half), strict=True))
     for (one, shape), (other, half_shape) in pairs:
-        if module_of(one.name) != module_of(other.name) or shape != half_shape:
+        if module_of_node(one.name) != module_of_node(other.name) or shape != half_shape:
             raise AssertionError(f"{one.name} {shape} is {other.name} {half_shape} in the FP16 graph")
     return {one.name: (one, other) for (one, _), (other, _) in pairs}
 
@@ -124,7 +124,7 @@ def to_mixed(
     half = judge(run_graph(rounded(onnx.load(path), "fp16"), judge.inputs))
     say(f"    FP16 alone: {half}")
     if options.repair and not half.within(options.budget):
-        kept = repair_half(options, Half(fp16_part(options), source, target, judge), directory, kept)
+        kept = repair_half(options, HalfPrecision(fp16_part(options), source, target, judge), directory, kept)
     with tempfile.TemporaryDirectory() as folder:
         full = Path(folder) / ONNX_NAME
         write_graph(in_precision(options, "int8"), source, target, full)

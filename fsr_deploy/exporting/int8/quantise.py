@@ -24,7 +24,7 @@ from fsr_deploy.exporting.precision.blocks import in_network, innermost
 from fsr_deploy.exporting.precision.cast import PrecisionMap, precision_map
 from fsr_deploy.exporting.precision.half_precision import Reduced
 from fsr_deploy.exporting.precision.search import Damage
-from fsr_deploy.exporting.proof.latency import compare_precisions, no_bargain
+from fsr_deploy.exporting.proof.latency import better_precision, compare_precisions
 from fsr_deploy.exporting.proof.parity import Budget, refuse_unless_forced
 from fsr_deploy.exporting.proof.quality import Judge
 from fsr_deploy.exporting.proof.reference import Reference
@@ -142,6 +142,6 @@ def _compare(options: ExportOptions, source: Source, path: Path, quantisation: Q
     offers = compare_precisions(graphs, quantisation.judge, options.batches[0])
     for offer in offers:
         say(f"    {offer}")
-    if note := no_bargain(offers, "int8"):
+    if note := better_precision(offers, "int8"):
         refuse_unless_forced(options, ParityError(f"{note}; --force publishes it all the same"))
     return [asdict(offer) for offer in offers]

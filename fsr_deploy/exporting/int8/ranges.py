@@ -17,7 +17,7 @@ from fsr_deploy._util.cache_folder import cache_folder
 from fsr_deploy.exporting.int8.calibration import BINS, Histogram
 
 PERCENTILE = 99.99
-LEVELS = 128
+ENTROPY_LEVELS = 128
 STEP = 16
 
 
@@ -38,7 +38,7 @@ def entropy(histogram: Histogram) -> float:
 
     That is the least Kullback-Leibler divergence between the clipped histogram and itself at 128 levels.
     """
-    candidates = range(LEVELS, BINS + 1, STEP)
+    candidates = range(ENTROPY_LEVELS, BINS + 1, STEP)
     divergences = [_divergence(histogram.counts, end) for end in candidates]
     best = candidates[int(np.argmin(divergences))]
     return min(histogram.largest, histogram.limit * best / BINS)
@@ -58,10 +58,10 @@ def _divergence(counts: NDArray[np.int64], end: int) -> float:
     clipped[-1] += counts[end:].sum()
     if not inside.any():
         return float("inf")
-    level = np.arange(end) * LEVELS // end
+    level = np.arange(end) * ENTROPY_LEVELS // end
     occupied = inside > 0
-    sums = np.bincount(level, inside, LEVELS)
-    sizes = np.bincount(level, occupied, LEVELS)
+    sums = np.bincount(level, inside, ENTROPY_LEVELS)
+    sizes = np.bincount(level, occupied, ENTROPY_LEVELS)
     quantised = np.where(occupied, (sums / np.maximum(sizes, 1))[level], 0.0)
     p, q = clipped / clipped.sum(), quantised / quantised.sum()
     q = np.maximum(q, 1e-12)

@@ -16,7 +16,7 @@ from fsr_deploy.exporting.int8 import ranges as cache
 from fsr_deploy.exporting.int8.calibration import observe
 from fsr_deploy.exporting.int8.qdq import insert
 from fsr_deploy.exporting.int8.ranges import CALIBRATORS
-from fsr_deploy.exporting.int8.sites import LEVELS, Site, find_sites
+from fsr_deploy.exporting.int8.sites import INT8_MAX, Site, find_sites
 from fsr_deploy.exporting.int8.timing import choose
 from fsr_deploy.exporting.precision.blocks import group
 from fsr_deploy.exporting.precision.search import Damage, rank, repair
@@ -75,7 +75,7 @@ def make_scheme(
         with progress("time convolutions", len(sites)) as advance:
             sites, slower = choose(model, sites, advance)
         reasons |= slower
-    narrow = sum(site.weight_levels < LEVELS for site in sites)
+    narrow = sum(site.weight_levels < INT8_MAX for site in sites)
     of_them = f" ({narrow} with weights of 7 bits, which this CPU computes faster)" if narrow else ""
     say(f"    {len(sites)} convolutions in INT8{of_them}, {len(reasons)} in float")
     groups = group([site.module for site in sites], table)

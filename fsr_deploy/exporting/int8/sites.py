@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto
 
-from fsr_deploy.exporting.graph.onnx_writer import module_of
+from fsr_deploy.exporting.graph.onnx_writer import module_of_node
 
 # Sums, products and joins of two activations: an edge into one of them may be a residual, a skip or a gate.
 MEETINGS = {"Add", "Sub", "Mul", "Div", "MatMul", "Max", "Min"}
 SHAPES = {"Reshape", "Transpose", "Split", "Concat", "Flatten", "Squeeze", "Unsqueeze", "Slice"}
 
-LEVELS = 127  # the largest 8-bit value, of activations and weights alike
-NARROW_LEVELS = 63  # the largest 7-bit value
+INT8_MAX = 127  # the largest 8-bit value, of activations and weights alike
+INT7_MAX = 63  # the largest 7-bit value
 
 DEPTHWISE = "depthwise and grouped convolutions are slower in INT8"
 FLAT = "a convolution over a line of values multiplies too little to gain"
@@ -33,7 +33,7 @@ class Site:
 
     ``private`` tells that its result has one reader and meets no other activation before the next operation: it may be
     rounded to 8 bits without touching a residual, skip or gate. (With two readers, ONNX Runtime leaves the convolution
-    in float.) ``weight_levels`` is the largest value that its weights take: LEVELS or NARROW_LEVELS.
+    in float.) ``weight_levels`` is the largest value that its weights take: INT8_MAX or INT7_MAX.
     """
 
     module: str
@@ -41,7 +41,7 @@ class Site:
     source: str
     result: str
     private: bool
-    weight_levels: int = LEVELS
+    weight_levels: int = INT8_MAX
 
 
 def find_sites(model: ModelProto, float_modules: Mapping[str, str]) -> tuple[list[Site], dict[str, str]]:
@@ -53,7 +53,7 @@ def find_sites(model: ModelProto, float_modules: Mapping[str, str]) -> tuple[lis
     sites, reasons = [], {}
     for node in model.graph.node:
         if node.op_type in ("Conv", "ConvTranspose"):
-            module = module_of(node.name)
+            module = module_of_node(node.name)
             if reason := _reason(node, wiring) or _given(module, float_modules):
                 reasons[module] = reason
             else:

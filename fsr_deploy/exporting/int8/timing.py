@@ -20,7 +20,7 @@ from onnx import ModelProto, NodeProto, helper
 from fsr_deploy.exporting.graph.sessions import open_graph
 from fsr_deploy.exporting.graph.shapes import tensor_shapes
 from fsr_deploy.exporting.int8.qdq import insert
-from fsr_deploy.exporting.int8.sites import LEVELS, NARROW_LEVELS, Site
+from fsr_deploy.exporting.int8.sites import INT7_MAX, INT8_MAX, Site
 
 TURNS = 9
 NARROW_GAIN = 0.9  # of the time with 8-bit weights, which 7-bit ones have to stay below to be worth their rounding
@@ -28,7 +28,7 @@ ACTIVATIONS = {"Relu", "LeakyRelu", "Sigmoid", "Clip"}
 
 
 @dataclass(frozen=True)
-class Timing:
+class ConvolutionTiming:
     """Milliseconds of one convolution for one face in FP32 and in INT8, the least of several turns.
 
     ``weight_levels`` is the largest value of the weights in INT8.
@@ -36,7 +36,7 @@ class Timing:
 
     float_ms: float
     int8_ms: float
-    weight_levels: int = LEVELS
+    weight_levels: int = INT8_MAX
 
     @property
     def pays(self) -> bool:
@@ -52,7 +52,7 @@ def choose(
     Only private ones: ONNX Runtime computes in INT8 where the result is rounded too, and a residual must not be.
     """
     shapes = tensor_shapes(model)
-    timings: dict[str, Timing] = {}
+    timings: dict[str, ConvolutionTiming] = {}
     chosen, reasons = [], {}
     for site in sites:
         advance(1)
@@ -71,16 +71,16 @@ def choose(
     return chosen, reasons
 
 
-def measure(unit: ModelProto, site: Site) -> Timing:
+def measure(unit: ModelProto, site: Site) -> ConvolutionTiming:
     """Time a graph of one convolution in FP32 and in INT8, with weights of 8 and of 7 bits, turn by turn."""
     ranges = {site.source: 4.0, site.result: 4.0}
-    sites = [replace(site, weight_levels=levels) for levels in (LEVELS, NARROW_LEVELS)]
+    sites = [replace(site, weight_levels=levels) for levels in (INT8_MAX, INT7_MAX)]
     runs = [_runner(model) for model in (unit, *(insert(unit, [one], ranges, results=True) for one in sites))]
     turns = [[run() for run in runs] for _ in range(TURNS)]
     float_ms, wide_ms, narrow_ms = np.min(turns, axis=0).tolist()
     if narrow_ms < NARROW_GAIN * wide_ms:
-        return Timing(float_ms, narrow_ms, NARROW_LEVELS)
-    return Timing(float_ms, wide_ms)
+        return ConvolutionTiming(float_ms, narrow_ms, INT7_MAX)
+    return ConvolutionTiming(float_ms, wide_ms)
 
 
 def _runner(model: ModelProto) -> Callable[[], float]:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsr_deploy.exporting.int8.sites import LEVELS
+from fsr_deploy.exporting.int8.sites import INT8_MAX
 
 
-def weight_scales(weights: NDArray[np.float32], levels: int = LEVELS) -> NDArray[np.float32]:
+def weight_scales(weights: NDArray[np.float32], levels: int = INT8_MAX) -> NDArray[np.float32]:
     """Return the scale of each output channel, (cout,), of weights (cout, cin, h, w); 1 for a channel of zeros.
 
     The largest weight of a channel becomes ``levels``.
@@ -28,7 +28,7 @@ def scales_in(scales: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[np.f
 
 
 def to_integers(
-    weights: NDArray[np.float32], scales: NDArray[np.floating[Any]], levels: int = LEVELS
+    weights: NDArray[np.float32], scales: NDArray[np.floating[Any]], levels: int = INT8_MAX
 ) -> NDArray[np.int8]:
     """Return weights (cout, cin, h, w) in steps of their channel's scale, (cout,), none larger than ``levels``."""
     steps = weights / scales.astype(np.float32)[:, None, None, None]

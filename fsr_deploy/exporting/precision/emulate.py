@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
-from fsr_deploy.exporting.graph.onnx_writer import module_of
+from fsr_deploy.exporting.graph.onnx_writer import module_of_node
 
 TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
@@ -110,5 +110,7 @@ PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 def as_typed_by_8_6(model: ModelProto, in_fp32: Callable[[str], bool]) -> ModelProto:
     """Return an FP32 graph with pairs as TensorRT 8.6 may compute it when only some modules are held to FP32."""
-    free = {node.name for node in model.graph.node if node.op_type not in PAIR and not in_fp32(module_of(node.name))}
+    free = {
+        node.name for node in model.graph.node if node.op_type not in PAIR and not in_fp32(module_of_node(node.name))
+    }
     return round_nodes(model, free, "fp16")

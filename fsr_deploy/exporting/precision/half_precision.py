@@ -22,7 +22,7 @@ from torch import nn
 from fsr_deploy._util.console import progress, say
 from fsr_deploy.bundle.info import LAYERS_NAME, ONNX_NAME
 from fsr_deploy.errors import ParityError
-from fsr_deploy.exporting.graph.onnx_writer import module_of
+from fsr_deploy.exporting.graph.onnx_writer import module_of_node
 from fsr_deploy.exporting.graph.sessions import CHUNK, run_graph
 from fsr_deploy.exporting.graph.write import graph_in, write_graph
 from fsr_deploy.exporting.options import ExportOptions
@@ -39,7 +39,7 @@ RANKED = 4  # faces, the hardest, that rank the blocks; what is decided on is pr
 
 
 @dataclass(frozen=True)
-class Half:
+class HalfPrecision:
     """A network that is to compute in ``options.precision``, "fp16" or "bf16", for a target; ``judge`` rates faces."""
 
     options: ExportOptions
@@ -116,7 +116,7 @@ class Half:
 
     def _block(self, node: str) -> str | None:
         """Return the block of a node, None for one that stays in FP32 anyway."""
-        name = in_network(module_of(node), self.options.io)
+        name = in_network(module_of_node(node), self.options.io)
         if name is None or any(holds(island, name) for island in self._islands):
             return None
         return innermost(name, self.blocks)
@@ -134,7 +134,7 @@ class Reduced:
     offers: list[dict[str, Any]] = field(default_factory=list)
 
 
-def repair_half(options: ExportOptions, half: Half, directory: Path, kept: PrecisionMap) -> PrecisionMap:
+def repair_half(options: ExportOptions, half: HalfPrecision, directory: Path, kept: PrecisionMap) -> PrecisionMap:
     """Return the fewest blocks of a graph in half precision to FP32; returns what is kept now, and was kept before.
 
     Raises ParityError, unless forced, where the budget cannot be kept.

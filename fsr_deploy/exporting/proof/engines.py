@@ -26,7 +26,7 @@ from fsr_deploy.runtime.tensorrt.session import TensorRTSession
 
 
 @dataclass(frozen=True)
-class Engine:
+class Runner:
     """A graph ready to run: ``run`` takes a batch of the graph's input and returns its output.
 
     ``emulated`` tells that it rounds as a GPU would, at no speed that means anything.
@@ -38,7 +38,7 @@ class Engine:
     emulated: bool = False
 
 
-def open_engines(path: Path, precision: str, io: str, kept: PrecisionMap | None = None) -> list[Engine]:
+def open_engines(path: Path, precision: str, io: str, kept: PrecisionMap | None = None) -> list[Runner]:
     """Load a written graph in each way that it has to be proven; ``kept`` are the modules that differ in precision.
 
     As the runtime runs it here, which a CPU does not with BF16; and, on a CPU, a graph of half precision also with
@@ -51,22 +51,22 @@ def open_engines(path: Path, precision: str, io: str, kept: PrecisionMap | None 
     return engines
 
 
-def open_plan(path: Path, info: BundleInfo, device: int) -> Engine:
+def open_plan(path: Path, info: BundleInfo, device: int) -> Runner:
     """Load a plan that was built on this machine; ``info`` is what its bundle will say."""
     content = path.read_bytes()
     file = EngineFile(Path(path.name), content, hashlib.sha256(content).hexdigest(), info)
     session = TensorRTSession(file, f"cuda:{device}", trust=True)
-    return Engine(session.info.engine, session.info.device, lambda batch: session.submit(batch).result())
+    return Runner(session.info.engine, session.info.device, lambda batch: session.submit(batch).result())
 
 
-def _as_it_is(path: Path, io: str) -> Engine:
+def _as_it_is(path: Path, io: str) -> Runner:
     if io == "float":  # the runtime's session takes faces only
         return _open_float(path.read_bytes())
     session = open_session(path)
-    return Engine(session.info.engine, session.info.device, session.upscale)
+    return Runner(session.info.engine, session.info.device, session.upscale)
 
 
-def _with_roundings(path: Path, precision: str, io: str, kept: PrecisionMap) -> Engine:
+def _with_roundings(path: Path, precision: str, io: str, kept: PrecisionMap) -> Runner:
     model, half = onnx.load(path), "fp16" if precision == MIXED else precision
     is_typed = precision != MIXED or model.opset_import[0].version >= TYPED_OPSET
     model = rounded(model, half) if is_typed else as_typed_by_8_6(model, fp32_modules(kept, io))
@@ -76,12 +76,12 @@ def _with_roundings(path: Path, precision: str, io: str, kept: PrecisionMap) -> 
         engine = _open_float(content)
     else:
         session: Session = OnnxSession(EngineFile(path, content, hashlib.sha256(content).hexdigest(), None), "cpu")
-        engine = Engine(session.info.engine, "cpu", session.upscale)
-    return Engine(f"{engine.name}, rounded to {half}", "cpu", engine.run, emulated=True)
+        engine = Runner(session.info.engine, "cpu", session.upscale)
+    return Runner(f"{engine.name}, rounded to {half}", "cpu", engine.run, emulated=True)
 
 
-def _open_float(content: bytes) -> Engine:
+def _open_float(content: bytes) -> Runner:
     session = open_graph(onnx.load_from_string(content))
     name = session.get_inputs()[0].name
     title = f"ONNX Runtime {onnxruntime.__version__} (CPUExecutionProvider)"
-    return Engine(title, "cpu", lambda batch: session.run(None, {name: batch})[0])
+    return Runner(title, "cpu", lambda batch: session.run(None, {name: batch})[0])

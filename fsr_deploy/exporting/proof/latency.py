@@ -25,7 +25,7 @@ Run = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Timing:
+class SpeedUp:
     """A batch size: median milliseconds of one batch by engine and by eager, over some turns of each.
 
     ``speedup`` is the median of the turns' ratios, eager to engine, which a machine that is busy for one turn does not
@@ -46,7 +46,7 @@ class Timing:
         return f"batch {self.batch}: {times}, {self.speedup:.2f}x ({spread})"
 
 
-def measure(engine: Run, eager: Run, inputs: NDArray[Any], batches: Iterable[int]) -> list[Timing]:
+def measure(engine: Run, eager: Run, inputs: NDArray[Any], batches: Iterable[int]) -> list[SpeedUp]:
     """Time engine and eager on the same input at each batch size, upload and download included.
 
     They take turns, one right after the other, so that a machine that is busy for a while slows both.
@@ -54,7 +54,7 @@ def measure(engine: Run, eager: Run, inputs: NDArray[Any], batches: Iterable[int
     return [_measure(engine, eager, inputs[np.arange(batch) % len(inputs)]) for batch in sorted(set(batches))]
 
 
-def slower_note(timings: Iterable[Timing], precision: str, device: str) -> str | None:
+def slower_note(timings: Iterable[SpeedUp], precision: str, device: str) -> str | None:
     """Return a sentence where the engine is slower than eager at some batch, None where it is not."""
     slow = ", ".join(f"{timing.speedup:.2f}x at batch {timing.batch}" for timing in timings if timing.speedup < 1)
     if not slow:
@@ -64,7 +64,7 @@ def slower_note(timings: Iterable[Timing], precision: str, device: str) -> str |
     return f"slower than eager here ({slow}); the engine is only worth its place where it is faster"
 
 
-def _measure(engine: Run, eager: Run, batch: NDArray[Any]) -> Timing:
+def _measure(engine: Run, eager: Run, batch: NDArray[Any]) -> SpeedUp:
     engine(batch)  # the first call allocates memory and chooses algorithms
     eager(batch)
     turns: list[tuple[float, float]] = []
@@ -73,7 +73,7 @@ def _measure(engine: Run, eager: Run, batch: NDArray[Any]) -> Timing:
         turns.append((milliseconds(engine, batch), milliseconds(eager, batch)))
     engine_ms, eager_ms = (statistics.median(times) for times in zip(*turns, strict=True))
     ratios = sorted(theirs / ours for ours, theirs in turns)
-    return Timing(len(batch), engine_ms, eager_ms, statistics.median(ratios), ratios[0], ratios[-1], len(turns))
+    return SpeedUp(len(batch), engine_ms, eager_ms, statistics.median(ratios), ratios[0], ratios[-1], len(turns))
 
 
 def milliseconds(run: Run, batch: NDArray[Any]) -> float:
@@ -89,7 +89,7 @@ NOISE = 0.03  # of the time, by which two engines may differ and still be equall
 
 
 @dataclass(frozen=True)
-class Offer:
+class PrecisionFigures:
     """A precision: least milliseconds of one batch over several turns, and PSNR against eager in the worst face."""
 
     precision: str
@@ -101,13 +101,13 @@ class Offer:
         psnr = "equal to eager" if self.psnr_db is None else f"{self.psnr_db:.2f} dB"
         return f"{self.precision}: {self.ms:.1f} ms at batch {self.batch}, {psnr}"
 
-    def beats(self, other: Offer) -> bool:
+    def beats(self, other: PrecisionFigures) -> bool:
         """Whether this one is at least as close to eager as the other, and faster."""
         mine, theirs = (float("inf") if offer.psnr_db is None else offer.psnr_db for offer in (self, other))
         return mine >= theirs and self.ms < other.ms * (1 - NOISE)
 
 
-def compare_precisions(graphs: Mapping[str, ModelProto], judge: Judge, batch: int) -> list[Offer]:
+def compare_precisions(graphs: Mapping[str, ModelProto], judge: Judge, batch: int) -> list[PrecisionFigures]:
     """Time graphs of one network, by precision, on this CPU, turn by turn."""
     inputs = judge.inputs[np.arange(batch) % len(judge.inputs)]
     runs: dict[str, Run] = {precision: _runner(graph) for precision, graph in graphs.items()}
@@ -115,12 +115,12 @@ def compare_precisions(graphs: Mapping[str, ModelProto], judge: Judge, batch: in
     quality = {precision: few(_in_batches(run, few)).psnr_db for precision, run in runs.items()}
     turns = [[milliseconds(run, inputs) for run in runs.values()] for _ in range(TURNS)]
     return [
-        Offer(precision, batch, float(ms), None if np.isinf(quality[precision]) else quality[precision])
+        PrecisionFigures(precision, batch, float(ms), None if np.isinf(quality[precision]) else quality[precision])
         for precision, ms in zip(runs, np.min(turns, axis=0), strict=True)
     ]
 
 
-def no_bargain(offers: Sequence[Offer], chosen: str) -> str | None:
+def better_precision(offers: Sequence[PrecisionFigures], chosen: str) -> str | None:
     """Return a sentence where another precision is closer to eager and faster than the chosen one, None where not."""
     ours = next(offer for offer in offers if offer.precision == chosen)
     better = min((offer for offer in offers if offer.beats(ours)), key=lambda offer: offer.ms, default=None)

@@ -14,13 +14,12 @@ from fsr_deploy.bundle.info import LAYERS_NAME
 from fsr_deploy.bundle.layers import ModuleCost, ModuleTable, owners
 from fsr_deploy.exporting.precision.blocks import in_network, innermost
 from fsr_deploy.exporting.precision.search import Damage
-from fsr_deploy.profiling.layers.attribution import Run
-from fsr_deploy.profiling.layers.recorders import OnnxRecorder
+from fsr_deploy.runtime.kernel_times import KernelRun, OnnxRecorder
 
 RUNS = 8  # beside the first, in which memory is laid out
 
 
-def record_on_cpu(graph: Path, batch: int) -> list[Run]:
+def record_on_cpu(graph: Path, batch: int) -> list[KernelRun]:
     """Run a written graph of uint8 faces on the CPU a few times while ONNX Runtime records its kernels."""
     recorder = OnnxRecorder(read_engine_file(graph), batch)
     for _ in range(1 + RUNS):
@@ -28,7 +27,7 @@ def record_on_cpu(graph: Path, batch: int) -> list[Run]:
     return recorder.finish()[1:]
 
 
-def add_shares(damages: Sequence[Damage], runs: Sequence[Run], graph: Path) -> list[Damage]:
+def add_shares(damages: Sequence[Damage], runs: Sequence[KernelRun], graph: Path) -> list[Damage]:
     """Return the damages with each block's share of the recorded runs, without that of the blocks inside it.
 
     ``graph`` is what was recorded, with its layers.json beside it.
@@ -42,7 +41,7 @@ def add_shares(damages: Sequence[Damage], runs: Sequence[Run], graph: Path) -> l
     return [replace(damage, share=float(share)) for damage, share in zip(damages, shares, strict=True)]
 
 
-def _shares(run: Run, table: ModuleTable, blocks: Sequence[str]) -> list[float]:
+def _shares(run: KernelRun, table: ModuleTable, blocks: Sequence[str]) -> list[float]:
     """Return each block's share of the seconds of a run."""
     seconds = dict.fromkeys(blocks, 0.0)
     modules = owners([name for name, _ in run.kernels], table)

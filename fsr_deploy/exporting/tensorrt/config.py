@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import tensorrt
 
 HARDWARE = ("none", "same_compute_capability", "ampere_plus")
-LEVELS = range(6)
+EFFORT_LEVELS = range(6)
 OWN_TACTICS = ("EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS")
 PROFILE_SHARING = "PROFILE_SHARING_0806"
 

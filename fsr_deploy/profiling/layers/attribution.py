@@ -14,20 +14,13 @@ from numpy.typing import NDArray
 from fsr_deploy.bundle.layers import ModuleTable, owners
 from fsr_deploy.profiling.statistics import Estimate, typical
 from fsr_deploy.profiling.timing import Clock
+from fsr_deploy.runtime.kernel_times import KernelRun
 
 BETWEEN = "(between kernels)"
 FEWEST_PEERS = 5  # modules of which the median tells how slow a run was as a whole
 Times = NDArray[np.float64]
 RESOLUTION_MS = 1e-3  # of ONNX Runtime's profile
 MIN_RUNS, MAX_RUNS = 2, 25  # per visit; the first, after other engines have run, is not counted
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of an engine: (name, seconds) of each kernel, in order, and the seconds of the run as a whole."""
-
-    kernels: Sequence[tuple[str, float]]
-    seconds: float
 
 
 class Recorder(Protocol):
@@ -37,7 +30,7 @@ class Recorder(Protocol):
         """Run once."""
         ...
 
-    def finish(self) -> list[Run]:
+    def finish(self) -> list[KernelRun]:
         """Return all runs in order and free the engine."""
         ...
 
@@ -103,7 +96,7 @@ class LayerWatch:
         return layer_profile(passes, self._table, self._batch) if passes else None
 
 
-def layer_profile(passes: Sequence[Sequence[Run]], table: ModuleTable, batch: int) -> LayerProfile:
+def layer_profile(passes: Sequence[Sequence[KernelRun]], table: ModuleTable, batch: int) -> LayerProfile:
     """Sum the kernels of each run by module and by kind of module."""
     runs = [run for part in passes for run in part]
     ends = np.cumsum([len(part) for part in passes])[:-1]
@@ -137,7 +130,7 @@ def layer_profile(passes: Sequence[Sequence[Run]], table: ModuleTable, batch: in
     return LayerProfile(batch, len(runs), milliseconds(total), _by_time(modules), _by_time(kinds))
 
 
-def _by_module(runs: Sequence[Run], table: ModuleTable) -> dict[str, Times]:
+def _by_module(runs: Sequence[KernelRun], table: ModuleTable) -> dict[str, Times]:
     """Return the seconds of each module in each run, and what no kernel accounts for."""
     times: dict[str, Times] = defaultdict(lambda: np.zeros(len(runs)))
     owned: dict[tuple[str, ...], list[str]] = {}

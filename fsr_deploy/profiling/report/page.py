@@ -9,7 +9,7 @@ from fsr_deploy._util import html_page as page
 from fsr_deploy.profiling.record import EngineProfile, Profile
 from fsr_deploy.profiling.report import plots, svg, tables
 from fsr_deploy.profiling.report.svg import number
-from fsr_deploy.profiling.report.tables import Table
+from fsr_deploy.profiling.report.tables import TextTable
 from fsr_deploy.profiling.statistics import PASSES
 
 METHOD = (
@@ -127,13 +127,13 @@ def _layers(profile: Profile, engine: EngineProfile, series: int) -> str:
     return parts
 
 
-def _table(table: Table) -> str:
+def _table(table: TextTable) -> str:
     """Return the table for the page; no interval is broken over two lines."""
     unbroken = ",\N{NO-BREAK SPACE}"
     rows = [[cell.replace(", ", unbroken) if cell.endswith("]") else cell for cell in row] for row in table.rows]
     return page.table(table.headers, rows)
 
 
-def _markdown(table: Table) -> str:
+def _markdown(table: TextTable) -> str:
     lines = [table.headers, ["---"] * len(table.headers), *table.rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)

@@ -15,14 +15,14 @@ MODULES = 15
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Headers and rows; the first column names what a row is about."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
-def latency(profile: Profile) -> Table:
+def latency(profile: Profile) -> TextTable:
     """Return latency and rate of every engine at every batch size."""
     headers = ("Engine", "Batch", "Median, ms", "95 %", "p90", "p99", "Max", "Faces/s", "Samples")
     rows = [
@@ -40,13 +40,13 @@ def latency(profile: Profile) -> Table:
         for engine in profile.engines
         for one in engine.batches
     ]
-    return Table(headers, rows)
+    return TextTable(headers, rows)
 
 
-def ratios(profile: Profile, batch: int) -> Table:
+def ratios(profile: Profile, batch: int) -> TextTable:
     """Return how many times as fast as each column's engine each row's is."""
     names = [engine.name for engine in profile.engines if engine.at(batch)]
-    return Table(("", *names), [(row, *(_ratio(profile, row, column, batch) for column in names)) for row in names])
+    return TextTable(("", *names), [(row, *(_ratio(profile, row, column, batch) for column in names)) for row in names])
 
 
 def _ratio(profile: Profile, engine: str, other: str, batch: int) -> str:
@@ -54,7 +54,7 @@ def _ratio(profile: Profile, engine: str, other: str, batch: int) -> str:
     return f"{times.value:.2f}x {_interval(times, '.2f')}" if times else ""
 
 
-def starts(profile: Profile) -> Table:
+def starts(profile: Profile) -> TextTable:
     """Return cold start and memory."""
     headers = ("Engine", "Load, s", "First face, s", "Peak memory, MiB", "GPU memory, MiB")
     rows = [
@@ -67,20 +67,20 @@ def starts(profile: Profile) -> Table:
         for engine in profile.engines
         if (cold := engine.cold_start)
     ]
-    return Table(headers, rows)
+    return TextTable(headers, rows)
 
 
-def stages(profile: Profile) -> Table:
+def stages(profile: Profile) -> TextTable:
     """Return transfers apart from computation, of the engines that tell them apart."""
     rows = [
         (engine.name, str(found.batch), *(number(one.value) for one in (found.upload, found.compute, found.download)))
         for engine in profile.engines
         if (found := engine.stages)
     ]
-    return Table(("Engine", "Batch", "Upload, ms", "Compute, ms", "Download, ms"), rows)
+    return TextTable(("Engine", "Batch", "Upload, ms", "Compute, ms", "Download, ms"), rows)
 
 
-def modules(layers: LayerProfile) -> Table:
+def modules(layers: LayerProfile) -> TextTable:
     """Return the modules that take most, one by one."""
     headers = ("Module", "Kind", "ms", "95 %", "Share", "GFLOP/s", "GB/s")
     rows = [
@@ -95,10 +95,10 @@ def modules(layers: LayerProfile) -> Table:
         )
         for entry in layers.modules[:MODULES]
     ]
-    return Table(headers, rows)
+    return TextTable(headers, rows)
 
 
-def best_batches(profile: Profile) -> Table:
+def best_batches(profile: Profile) -> TextTable:
     """Return each engine's batch size of the highest rate, and the one within the latency budget if there is one."""
     headers = ["Engine", "Best batch"]
     if profile.budget_ms is not None:
@@ -109,7 +109,7 @@ def best_batches(profile: Profile) -> Table:
         if profile.budget_ms is not None:
             row.append(_best(engine, profile.budget_ms))
         rows.append(row)
-    return Table(headers, rows)
+    return TextTable(headers, rows)
 
 
 def _best(engine: EngineProfile, budget_ms: float | None) -> str:

@@ -30,7 +30,7 @@ CODEC_THREADS_PER_CORE = 2
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """How to run: so many faces per ``batch``; with ``resume``, without what the journal has; with ``overwrite``, over
     files that no run wrote; with ``skip_failures``, past frames that cannot be read or written; until ``stop`` is set.
     ``fit`` is what becomes of frames of other proportions than the engine's.
@@ -104,7 +104,7 @@ class _Tally:
 def run(
     session: Session,
     work: Work,
-    settings: Settings,
+    settings: RunSettings,
     advance: Callable[[int], None] = lambda count: None,
     notice: Callable[[str], None] = lambda line: None,
 ) -> RunSummary:
@@ -164,7 +164,7 @@ def run(
     return summary
 
 
-def _batches(journal: Journal | None, made: str, settings: Settings, notice: Callable[[str], None]) -> Sequence[int]:
+def _batches(journal: Journal | None, made: str, settings: RunSettings, notice: Callable[[str], None]) -> Sequence[int]:
     """Return the batch to begin with, and after it those in which earlier runs' faces count as done.
 
     Where an earlier run had to go down from this very batch, this one begins where it ended: it would run out of memory

@@ -34,7 +34,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Profile:
+class ShapeRange:
     """One of the batch ranges that the plan was built for, fastest at ``opt``."""
 
     index: int
@@ -78,7 +78,7 @@ class Engine:
                 _refuse(f"{self.path}: TensorRT {self.version} cannot make an execution context")
         return context
 
-    def profile_for(self, batch: int) -> Profile:
+    def profile_for(self, batch: int) -> ShapeRange:
         """Return the profile whose best batch is nearest to ``batch`` (by ratio) among those that can take it.
 
         A batch below every profile's minimum belongs to the nearest one too: it has to be filled up to ``min``.
@@ -121,9 +121,9 @@ class Engine:
             raise InputError(f"{self.path}: not an engine of this package: {name} is {dtype} {shape}")
         return Tensor(name, np.dtype(DTYPES[dtype]), shape[1:])
 
-    def _profile(self, index: int) -> Profile:
+    def _profile(self, index: int) -> ShapeRange:
         low, best, high = self._engine.get_tensor_profile_shape(self.input.name, index)
-        return Profile(index, low[0], best[0], high[0])
+        return ShapeRange(index, low[0], best[0], high[0])
 
 
 def _refuse(message: str) -> None:

@@ -13,7 +13,7 @@ from fsr_deploy._util.console import warn
 from fsr_deploy.errors import InputError
 from fsr_deploy.runtime.cuda import api as cuda
 from fsr_deploy.runtime.session import OutOfMemory
-from fsr_deploy.runtime.tensorrt.engine import Engine, Profile
+from fsr_deploy.runtime.tensorrt.engine import Engine, ShapeRange
 from fsr_deploy.runtime.tensorrt.library import operation, ran_out_of_memory, said
 
 ATTEMPTS = 3
@@ -30,7 +30,7 @@ class Context:
         with operation():
             self._choose(engine.profiles[0])
 
-    def prepare(self, batch: int, profile: Profile, source: int, target: int) -> None:
+    def prepare(self, batch: int, profile: ShapeRange, source: int, target: int) -> None:
         """Set profile, batch and the addresses of input and output for the runs that follow."""
         lr, sr = self._engine.input, self._engine.output
         with operation():
@@ -56,7 +56,7 @@ class Context:
         self._stream.synchronize()
         self._context = None
 
-    def _choose(self, profile: Profile) -> None:
+    def _choose(self, profile: ShapeRange) -> None:
         chosen = self._context.set_optimization_profile_async(profile.index, self._stream.handle)
         self._require(chosen, f"use profile {profile.index}")
         self._profile = profile.index
@@ -141,7 +141,7 @@ class Lane:
         while self._owned:
             self._owned.pop().close()
 
-    def _launch(self, batch: int, profile: Profile) -> None:
+    def _launch(self, batch: int, profile: ShapeRange) -> None:
         if batch != self._batch:
             self._drop_graph()
             self._batch = 0

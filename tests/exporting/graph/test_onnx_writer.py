@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.exporting.graph.deployable import Deployable, prepare
-from fsr_deploy.exporting.graph.onnx_writer import check_operators, export_onnx, module_of
+from fsr_deploy.exporting.graph.onnx_writer import check_operators, export_onnx, module_of_node
 from fsr_deploy.exporting.proof.parity import compare
 from fsr_deploy.models import registry
 from fsr_deploy.models.aminet import EDFF, LGFI
@@ -163,7 +163,7 @@ def test_the_bare_network_takes_and_gives_floats(tmp_path: Path, precision: str)
 def test_every_node_names_the_module_it_came_from(network: nn.Module, folder: Path) -> None:
     model = onnx.load(export(network, folder / "fp16.onnx", "fp16", target="tensorrt"))
     deployable, _ = prepare(network, lr_size=LR_SIZE, precision="fp16", target="tensorrt")
-    paths = {module_of(node.name) for node in model.graph.node}
+    paths = {module_of_node(node.name) for node in model.graph.node}
     assert paths <= {name for name, _ in deployable.named_modules()}
     assert {"bicubic", "network.block.attention.matrix", "network.block.norm", "network.fusion.fusion"} <= paths
     names = [node.name for node in model.graph.node]

@@ -13,7 +13,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 from torch import nn
 
 from fsr_deploy.exporting.graph.deployable import prepare
-from fsr_deploy.exporting.graph.onnx_writer import check_operators, export_onnx, module_of
+from fsr_deploy.exporting.graph.onnx_writer import check_operators, export_onnx, module_of_node
 from fsr_deploy.exporting.graph.sessions import run_graph
 from fsr_deploy.exporting.int8.mixed import TypedScheme, UntypedScheme, typed_scheme, untyped_scheme
 from fsr_deploy.exporting.int8.qdq import scales_in
@@ -79,7 +79,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Mixed:
 
 
 def in_int8(model: ModelProto) -> set[str]:
-    return {module_of(node.name) for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    return {module_of_node(node.name) for node in model.graph.node if node.op_type == "QuantizeLinear"}
 
 
 def constants_of(model: ModelProto) -> dict[str, np.ndarray]:
@@ -129,7 +129,7 @@ def test_islands_stay_in_fp32_and_the_rest_of_the_network_in_fp16(mixed: Mixed) 
     found = {True: 0, False: 0}
     for node in model.graph.node:
         if node.op_type not in ("Cast", "QuantizeLinear"):
-            pinned = in_fp32(module_of(node.name))
+            pinned = in_fp32(module_of_node(node.name))
             found[pinned] += 1
             for name in node.output:
                 assert types[name] == (TensorProto.FLOAT if pinned else TensorProto.FLOAT16), node.name

@@ -17,7 +17,7 @@ from fsr_deploy.bundle.layers import ModuleCost, ModuleTable
 from fsr_deploy.cli.export import main
 from fsr_deploy.errors import InputError, ParityError
 from fsr_deploy.exporting.graph.deployable import prepare
-from fsr_deploy.exporting.graph.onnx_writer import check_operators, export_onnx, module_of
+from fsr_deploy.exporting.graph.onnx_writer import check_operators, export_onnx, module_of_node
 from fsr_deploy.exporting.graph.sessions import run_graph
 from fsr_deploy.exporting.graph.shapes import tensor_shapes
 from fsr_deploy.exporting.int8 import ranges as cache
@@ -28,7 +28,7 @@ from fsr_deploy.exporting.int8.quantise import Quantisation
 from fsr_deploy.exporting.int8.ranges import CALIBRATORS
 from fsr_deploy.exporting.int8.scheme import Scheme, find_ranges, quantise
 from fsr_deploy.exporting.int8.sites import FLAT, Wiring, find_sites
-from fsr_deploy.exporting.int8.timing import Timing, choose, unit
+from fsr_deploy.exporting.int8.timing import ConvolutionTiming, choose, unit
 from fsr_deploy.exporting.int8.weights import weight_scales
 from fsr_deploy.exporting.precision.cast import precision_map
 from fsr_deploy.exporting.precision.search import rank
@@ -125,7 +125,7 @@ def test_no_residual_or_skip_edge_is_rounded(aminet: tuple[ModelProto, dict[str,
 @pytest.mark.parametrize("results", [False, True])
 def test_attention_and_norms_hold_no_pair(aminet: tuple[ModelProto, dict[str, str]], results: bool) -> None:
     quantised = {
-        module_of(node.name)
+        module_of_node(node.name)
         for node in all_int8(*aminet, results=results).graph.node
         if node.op_type == "QuantizeLinear"
     }
@@ -166,7 +166,7 @@ def test_onnx_runtime_computes_every_private_convolution_in_int8(
 def test_every_convolution_in_float_has_a_reason(aminet: tuple[ModelProto, dict[str, str]]) -> None:
     model, float_modules = aminet
     sites, reasons = find_sites(model, float_modules)
-    convolutions = {module_of(node.name) for node in model.graph.node if "Conv" in node.op_type}
+    convolutions = {module_of_node(node.name) for node in model.graph.node if "Conv" in node.op_type}
     assert {site.module for site in sites} | set(reasons) == convolutions
     assert all(reasons.values())
 
@@ -196,7 +196,7 @@ def test_on_a_cpu_what_is_not_faster_stays_in_float(tmp_path: Path, monkeypatch:
     model, reasons = exported(Chain(), tmp_path)
     sites, _ = find_sites(model, reasons)
     for slower in (True, False):
-        timing = Timing(float_ms=1.0, int8_ms=2.0 if slower else 0.5)
+        timing = ConvolutionTiming(float_ms=1.0, int8_ms=2.0 if slower else 0.5)
         monkeypatch.setattr("fsr_deploy.exporting.int8.timing.measure", lambda unit, site, timing=timing: timing)
         chosen, why = choose(model, sites)
         assert bool(chosen) is not slower

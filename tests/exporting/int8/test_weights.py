@@ -13,7 +13,7 @@ from onnx import ModelProto
 
 from fsr_deploy.exporting.int8 import timing as selection
 from fsr_deploy.exporting.int8.qdq import insert
-from fsr_deploy.exporting.int8.sites import LEVELS, NARROW_LEVELS, Site, find_sites
+from fsr_deploy.exporting.int8.sites import INT7_MAX, INT8_MAX, Site, find_sites
 from fsr_deploy.exporting.int8.timing import choose
 from tests.exporting.int8.test_quantise import Chain, exported
 
@@ -34,7 +34,7 @@ def quantised(model: ModelProto, sites: list[Site]) -> ModelProto:
     return insert(model, sites, ranges, results=True)
 
 
-@pytest.mark.parametrize("levels", [LEVELS, NARROW_LEVELS])
+@pytest.mark.parametrize("levels", [INT8_MAX, INT7_MAX])
 def test_weights_use_all_of_their_levels_and_no_more(graph: tuple[ModelProto, list[Site]], levels: int) -> None:
     model, sites = graph
     weights = integers(quantised(model, [replace(site, weight_levels=levels) for site in sites]))
@@ -54,10 +54,10 @@ def test_convolutions_with_the_same_weights_get_a_tensor_each(graph: tuple[Model
 
 
 def test_two_products_with_weights_of_7_bits_fit_into_16() -> None:
-    assert 2 * 255 * NARROW_LEVELS <= np.iinfo(np.int16).max < 2 * 255 * LEVELS
+    assert 2 * 255 * INT7_MAX <= np.iinfo(np.int16).max < 2 * 255 * INT8_MAX
 
 
-@pytest.mark.parametrize(("narrow_ms", "levels"), [(0.5, NARROW_LEVELS), (0.95, LEVELS), (1.1, LEVELS)])
+@pytest.mark.parametrize(("narrow_ms", "levels"), [(0.5, INT7_MAX), (0.95, INT8_MAX), (1.1, INT8_MAX)])
 def test_weights_lose_a_bit_only_where_that_is_much_faster(
     graph: tuple[ModelProto, list[Site]], monkeypatch: pytest.MonkeyPatch, narrow_ms: float, levels: int
 ) -> None:
@@ -65,7 +65,7 @@ def test_weights_lose_a_bit_only_where_that_is_much_faster(
 
     def runner(model: ModelProto) -> Callable[[], float]:
         largest = max((int(np.abs(value).max()) for value in integers(model).values()), default=0)
-        milliseconds = {0: 3.0, LEVELS: 1.0, NARROW_LEVELS: narrow_ms}[largest]
+        milliseconds = {0: 3.0, INT8_MAX: 1.0, INT7_MAX: narrow_ms}[largest]
         return lambda: milliseconds
 
     monkeypatch.setattr(selection, "_runner", runner)

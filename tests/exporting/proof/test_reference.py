@@ -12,7 +12,7 @@ from PIL import Image
 from fsr_deploy.bundle.info import BundleInfo, TensorInfo
 from fsr_deploy.bundle.reference import read_truth
 from fsr_deploy.errors import InputError
-from fsr_deploy.exporting.proof.latency import MAX_TURNS, Timing, measure, slower_note
+from fsr_deploy.exporting.proof.latency import MAX_TURNS, SpeedUp, measure, slower_note
 from fsr_deploy.exporting.proof.reference import Eager, as_faces, lr_faces, make_reference, true_faces
 from fsr_deploy.images.codec import write_frame
 from fsr_deploy.synthetic import faces
@@ -128,6 +128,6 @@ def test_one_turn_on_a_busy_machine_does_not_decide(monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_an_engine_slower_than_eager_is_said(precision: str, device: str, note: str) -> None:
-    slow, fast = Timing(1, 2, 1, 0.5, 0.4, 0.6, 9), Timing(8, 1, 2, 2.0, 1.9, 2.1, 9)
+    slow, fast = SpeedUp(1, 2, 1, 0.5, 0.4, 0.6, 9), SpeedUp(8, 1, 2, 2.0, 1.9, 2.1, 9)
     assert (slower_note([slow, fast], precision, device) or "").startswith(note)
     assert slower_note([fast], precision, device) is None

@@ -12,7 +12,7 @@ from fsr_deploy.bundle.layers import ModuleCost, ModuleTable
 from fsr_deploy.exporting.precision.search import Damage, as_table
 from fsr_deploy.exporting.proof.quality import Quality
 from fsr_deploy.exporting.proof.time_shares import add_shares
-from fsr_deploy.profiling.layers.attribution import Run
+from fsr_deploy.runtime.kernel_times import KernelRun
 
 MODULES = {"": "Deployable", "bicubic": "Bicubic", "network": "Net", "network.a": "LGFI", "network.a.b": "FRM"}
 MODULES |= {"network.a.b.c": "ConvBlock", "network.d": "SA"}
@@ -40,7 +40,7 @@ def test_each_kernel_counts_for_the_innermost_block(
     table = ModuleTable({path: ModuleCost(kind, 0, 0, 0) for path, kind in MODULES.items()})
     (tmp_path / "layers.json").write_text(json.dumps(asdict(table)))
     damages = [Damage(block, "Kind", Quality(50.0)) for block in blocks]
-    usual, slow = Run(list(KERNELS.items()), 100.0), Run(list(KERNELS.items()), 300.0)
+    usual, slow = KernelRun(list(KERNELS.items()), 100.0), KernelRun(list(KERNELS.items()), 300.0)
     found = add_shares(damages, [usual, slow, usual], tmp_path / "model.onnx")
     assert [damage.share for damage in found] == [pytest.approx(part / 100) for part in seconds]
 

@@ -6,7 +6,7 @@ import torch
 
 from fsr_deploy.bundle.info import BundleInfo, TensorInfo
 from fsr_deploy.errors import MissingError
-from fsr_deploy.runtime.backends.pytorch import open_baseline
+from fsr_deploy.profiling.baselines import open_baseline
 
 INFO = BundleInfo(
     model="aminet-tiny",

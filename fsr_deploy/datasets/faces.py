@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from fsr_deploy._util.console import warn
+from fsr_deploy.datasets.layouts import FaceFile, find_faces, refuse_unknown_layout
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.images.codec import frame_header, read_frame, read_picture
 from fsr_deploy.images.pillow import Image
 from fsr_deploy.images.resize import Face, lr_face, resize
 from fsr_deploy.models.tensors import to_pair
 from fsr_deploy.synthetic import draw_face
-from fsr_deploy.train.datasets import FaceFile, find_faces, refuse_unknown_layout
 
 DRAWN = "faces:"
 SPLITS = ("train", "val", "test")

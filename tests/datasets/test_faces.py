@@ -6,10 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
+from fsr_deploy.datasets.faces import StepSampler, TrainingPairs, open_faces
+from fsr_deploy.datasets.layouts import find_faces
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.synthetic import write_faces
-from fsr_deploy.train.data import StepSampler, TrainingPairs, open_faces
-from fsr_deploy.train.datasets import find_faces
 
 
 def picture(path: Path, width: int = 64, height: int = 64) -> Path:

@@ -1,0 +1,1 @@
+"""Faces to train and to measure on: from a folder, or drawn."""
