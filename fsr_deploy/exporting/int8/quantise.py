@@ -123,11 +123,12 @@ def to_int8(options: ExportOptions, source: Source, target: Target, directory: P
 
 
 def write_within_budget(options: ExportOptions, quantisation: Quantisation, path: Path) -> Reduced:
+    """Write the INT8 graph within its budget, repaired where that is asked for; raises ParityError unless forced."""
     damages = quantisation.damages() if options.analyze else []
     try:
         kept = quantisation.write(path, options.budget, repaired=options.repair)
     except ParityError as error:
-        refuse_unless_forced(options, error)
+        refuse_unless_forced(error, forced=options.force)
         kept = quantisation.write(path, options.budget, repaired=False)
     return Reduced(kept, damages)
 
@@ -143,5 +144,5 @@ def _compare(options: ExportOptions, source: Source, path: Path, quantisation: Q
     for offer in offers:
         say(f"    {offer}")
     if note := better_precision(offers, "int8"):
-        refuse_unless_forced(options, ParityError(f"{note}; --force publishes it all the same"))
+        refuse_unless_forced(ParityError(f"{note}; --force publishes it all the same"), forced=options.force)
     return [asdict(offer) for offer in offers]

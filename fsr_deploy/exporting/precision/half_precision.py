@@ -31,6 +31,7 @@ from fsr_deploy.exporting.precision.cast import PrecisionMap, precision_map
 from fsr_deploy.exporting.precision.emulate import round_nodes
 from fsr_deploy.exporting.precision.search import Damage, rank, repair
 from fsr_deploy.exporting.proof.engines import open_engines
+from fsr_deploy.exporting.proof.parity import refuse_unless_forced
 from fsr_deploy.exporting.proof.quality import Judge, Quality
 from fsr_deploy.exporting.rewrite.rewrites import Target, rewrite
 from fsr_deploy.exporting.source import Source
@@ -142,5 +143,5 @@ def repair_half(options: ExportOptions, half: HalfPrecision, directory: Path, ke
     try:
         return half.repair(directory / ONNX_NAME)
     except ParityError as error:
-        refuse_unless_forced(options, error)
+        refuse_unless_forced(error, forced=options.force)
         return kept

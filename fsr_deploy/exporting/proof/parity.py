@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from fsr_deploy._util.console import warn
 from fsr_deploy.bundle.info import MIXED
 from fsr_deploy.errors import ParityError
-from fsr_deploy.exporting.options import ExportOptions
 from fsr_deploy.images.opencv import cv2
 
 Array = NDArray[Any]
@@ -207,7 +206,8 @@ def _window_mean(image: NDArray[np.float64]) -> Array:
     return cv2.GaussianBlur(image, (11, 11), 1.5)[5:-5, 5:-5]
 
 
-def refuse_unless_forced(options: ExportOptions, error: ParityError) -> None:
-    if not options.force:
+def refuse_unless_forced(error: ParityError, *, forced: bool) -> None:
+    """Raise the error, or say it as a warning where whoever exports wants the engine all the same."""
+    if not forced:
         raise error
     warn(str(error))
