@@ -33,8 +33,9 @@ from fsr_deploy.exporting.int8.scheme import make_scheme, quantise
 from fsr_deploy.exporting.precision.cast import precision_map
 from fsr_deploy.exporting.proof.parity import BUDGETS
 from fsr_deploy.exporting.proof.quality import Judge
-from fsr_deploy.exporting.proof.reference import Eager, lr_faces, true_faces
-from fsr_deploy.exporting.source import load_source
+from fsr_deploy.exporting.proof.reference import lr_faces, true_faces
+from fsr_deploy.models.eager import Eager
+from fsr_deploy.models.source import load_source
 
 
 class Reader(CalibrationDataReader):

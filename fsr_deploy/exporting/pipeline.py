@@ -38,23 +38,16 @@ from fsr_deploy.exporting.proof.engines import Runner, open_engines, open_plan
 from fsr_deploy.exporting.proof.latency import measure, slower_note
 from fsr_deploy.exporting.proof.parity import Row, gate, prove, shortfalls
 from fsr_deploy.exporting.proof.quality import Judge
-from fsr_deploy.exporting.proof.reference import (
-    MAX_FACES,
-    Eager,
-    Reference,
-    as_faces,
-    lr_faces,
-    make_reference,
-    true_faces,
-)
+from fsr_deploy.exporting.proof.reference import MAX_FACES, Reference, lr_faces, make_reference, true_faces
 from fsr_deploy.exporting.proof.time_shares import add_shares, record_on_cpu
 from fsr_deploy.exporting.report.describe import describe
 from fsr_deploy.exporting.report.page import report_page
 from fsr_deploy.exporting.rewrite.rewrites import Target
-from fsr_deploy.exporting.source import Source, load_source
 from fsr_deploy.exporting.tensorrt.plan import add_plan, why_no_plan
 from fsr_deploy.images.codec import encode_frame
 from fsr_deploy.images.face_table import MAX_ROWS, parity_picture
+from fsr_deploy.models.eager import Eager, as_faces
+from fsr_deploy.models.source import Source, load_source
 from fsr_deploy.runtime.session import OutOfMemory
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from fsr_deploy._util.console import progress
 from fsr_deploy._util.files import write_file
@@ -21,15 +20,15 @@ from fsr_deploy.errors import InputError, MissingError, UsageError
 from fsr_deploy.images.resize import Face
 from fsr_deploy.metrics.measures import find_measures
 from fsr_deploy.models import registry
-from fsr_deploy.models.checkpoints import Metadata, load_into, load_model, read_metadata
+from fsr_deploy.models.eager import Eager
+from fsr_deploy.models.source import load_source
 from fsr_deploy.models.weight_files import may_be_checkpoint
 from fsr_deploy.runtime.open import open_session, parse_device
 from fsr_deploy.runtime.session import Session
-from fsr_deploy.train.validation import bicubic, shrink, upscale
+from fsr_deploy.train.validation import bicubic, shrink
 
 BATCH = 8
 CHUNK = 64  # faces in memory at a time
-LR_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,9 @@ def open_systems(
     ``lr_size``, MissingError where nothing can be run.
     """
     engines, left_out = _open_engines([path for name in names for path in _engine_files(Path(name))], device, trust)
-    wanted = lr_size or (engines[0].lr_size if engines else None)
-    eager = [_open_eager(name, checkpoint, wanted, device, key) for name in names if not _engine_files(Path(name))]
+    side = engines[0].lr_size if engines else None
+    networks = [name for name in names if not _engine_files(Path(name))]
+    eager = [_open_eager(name, checkpoint, lr_size, side, device, key) for name in networks]
     if key is not None and not eager:
         raise UsageError("--key names an entry of a checkpoint; name one to measure too")
     systems = [*eager, *engines]
@@ -195,29 +195,17 @@ def _engine_system(path: Path, session: Session) -> System:
     return System(name, info.lr_shape[0], info.sr_shape[0], run)
 
 
-def _open_eager(name: str, checkpoint: Path | None, lr_size: int | None, device: str, key: str | None) -> System:
-    network, metadata = _load_eager(name, checkpoint, lr_size, key)
-    lr_size = registry.made_for(metadata.model, metadata.options) or lr_size or metadata.lr_size or LR_SIZE
-    place = torch_device(device)
-    network.to(place)
-    size = lr_size * registry.find(metadata.model).scale
-    return System(f"{name} (eager fp32 on {place})", lr_size, size, lambda lr: upscale(network, lr, size, place))
-
-
-def _load_eager(name: str, checkpoint: Path | None, lr_size: int | None, key: str | None) -> tuple[nn.Module, Metadata]:
-    """Load a checkpoint, or a registered model with the weights and, where the file tells them, the options of one."""
-    path = Path(name)
-    if name not in registry.names() and may_be_checkpoint(path):
-        return load_model(path, key)
-    if path.is_file():
+def _open_eager(
+    name: str, checkpoint: Path | None, asked: int | None, engines: int | None, device: str, key: str | None
+) -> System:
+    """Open a network for LR faces of the size ``asked`` for, or else of the ``engines``' where it takes any size."""
+    registered = name in registry.names()
+    if not registered and Path(name).is_file() and not may_be_checkpoint(Path(name)):
         raise InputError(f"{name}: neither an engine nor a checkpoint; expected a bundle, .onnx, .plan or .safetensors")
-    registry.find(name)
-    if checkpoint is None:
+    source = load_source(name, checkpoint, asked or (engines if registered else None), key)
+    if not source.trained:
         raise UsageError(f"{name}: name its weights with --checkpoint FILE; untrained ones measure nothing")
-    known = read_metadata(checkpoint)
-    if known is not None and known.model == name:
-        return load_model(checkpoint, key)
-    options = registry.size_options(name, lr_size or LR_SIZE)
-    network = registry.build(name, **options)
-    load_into(network, checkpoint, name, key)
-    return network, Metadata(name, dict(options))
+    side = registry.made_for(source.name, source.options) or asked or engines or source.lr_size
+    place = torch_device(device)
+    eager = Eager(source.network, source.scale, place)
+    return System(f"{name} (eager fp32 on {place})", side, side * source.scale, eager.upscale)

@@ -11,9 +11,7 @@ from torch import nn
 
 from fsr_deploy.images.resize import Face, lr_face, resize
 from fsr_deploy.metrics.pixel import basic_measures
-from fsr_deploy.models.tensors import to_faces, to_tensor
-
-BATCH = 8
+from fsr_deploy.models.eager import Eager
 
 
 @dataclass(frozen=True)
@@ -40,15 +38,10 @@ def bicubic(lr: Sequence[Face], size: int) -> list[Face]:
     return [resize(face, (size, size)) for face in lr]
 
 
-@torch.inference_mode()
 def upscale(network: nn.Module, lr: Sequence[Face], size: int, device: torch.device) -> list[Face]:
-    """Bring LR faces to ``size`` by a network, in evaluation mode on ``device``."""
+    """Bring LR faces to ``size`` by a network, in evaluation mode on ``device``; it goes on training afterwards."""
     training = network.training
-    network.eval()
-    sr: list[Face] = []
-    for start in range(0, len(lr), BATCH):
-        x = torch.stack([to_tensor(face) for face in bicubic(lr[start : start + BATCH], size)])
-        sr += list(to_faces(network(x.to(device))).permute(0, 2, 3, 1).cpu().numpy())
+    sr = Eager(network, size // len(lr[0]), device).upscale(lr)
     network.train(training)
     return sr
 

@@ -96,7 +96,7 @@ def test_a_network_made_for_one_size_is_measured_at_that_size():
     assert scores("sized.safetensors", "--data", "faces:1")["lr_size"] == 8
     result = evaluate("sized.safetensors", "--data", "faces:1", "--lr-size", "16")
     assert result.exit_code == 2
-    assert "--lr-size 16: one table needs one size of LR faces" in result.stderr
+    assert "made for LR faces of 8 pixels a side; leave --lr-size 16 out" in result.stderr
 
 
 def test_a_model_with_a_checkpoint_takes_the_options_that_the_checkpoint_tells():

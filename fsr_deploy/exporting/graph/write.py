@@ -16,7 +16,7 @@ from fsr_deploy.exporting.graph.onnx_writer import export_onnx
 from fsr_deploy.exporting.options import DEFAULT_OPSETS, ExportOptions, in_precision
 from fsr_deploy.exporting.precision.cast import PrecisionMap
 from fsr_deploy.exporting.rewrite.rewrites import Target
-from fsr_deploy.exporting.source import Source
+from fsr_deploy.models.source import Source
 
 
 def write_graph(

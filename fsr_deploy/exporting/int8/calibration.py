@@ -16,9 +16,10 @@ from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.graph.deployable import Io
 from fsr_deploy.exporting.graph.onnx_writer import module_of_node
 from fsr_deploy.exporting.graph.sessions import open_graph
-from fsr_deploy.exporting.proof.reference import network_input, pictures_of
+from fsr_deploy.exporting.proof.reference import pictures_of
 from fsr_deploy.images.codec import read_frame
 from fsr_deploy.images.resize import lr_face
+from fsr_deploy.models.eager import network_input
 from fsr_deploy.synthetic import draw_face
 
 BINS = 2048

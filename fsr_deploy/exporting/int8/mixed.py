@@ -33,7 +33,7 @@ from fsr_deploy.exporting.precision.half_precision import HalfPrecision, Reduced
 from fsr_deploy.exporting.proof.quality import Judge
 from fsr_deploy.exporting.proof.reference import Reference
 from fsr_deploy.exporting.rewrite.rewrites import Target
-from fsr_deploy.exporting.source import Source
+from fsr_deploy.models.source import Source
 
 
 @dataclass(frozen=True)

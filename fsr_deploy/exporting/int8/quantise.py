@@ -29,7 +29,7 @@ from fsr_deploy.exporting.proof.parity import Budget, refuse_unless_forced
 from fsr_deploy.exporting.proof.quality import Judge
 from fsr_deploy.exporting.proof.reference import Reference
 from fsr_deploy.exporting.rewrite.rewrites import Target, rewrite
-from fsr_deploy.exporting.source import Source
+from fsr_deploy.models.source import Source
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from fsr_deploy.exporting.proof.engines import open_engines
 from fsr_deploy.exporting.proof.parity import refuse_unless_forced
 from fsr_deploy.exporting.proof.quality import Judge, Quality
 from fsr_deploy.exporting.rewrite.rewrites import Target, rewrite
-from fsr_deploy.exporting.source import Source
+from fsr_deploy.models.source import Source
 
 RANKED = 4  # faces, the hardest, that rank the blocks; what is decided on is proven with all
 

@@ -14,8 +14,8 @@ from fsr_deploy.exporting.options import ExportOptions
 from fsr_deploy.exporting.precision.cast import PrecisionMap
 from fsr_deploy.exporting.proof.parity import Row, forced_notes
 from fsr_deploy.exporting.rewrite.rewrites import Target
-from fsr_deploy.exporting.source import Source
 from fsr_deploy.models import registry
+from fsr_deploy.models.source import Source
 
 PACKAGES = (
     "torch",

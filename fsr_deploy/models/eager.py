@@ -1,0 +1,56 @@
+"""A network as it was trained, run by PyTorch: what engines are held against and networks are measured by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fsr_deploy.images.resize import Face, resize
+from fsr_deploy.models.tensors import to_faces, to_tensor
+
+CHUNK = 8
+
+
+class Eager:
+    """A trained network in FP32, run by PyTorch, with the preprocessing of its training: PIL's bicubic.
+
+    ``run`` takes and gives what an engine does, so that in-graph preprocessing is part of what is compared.
+    """
+
+    def __init__(self, network: nn.Module, scale: int, device: str | torch.device = "cpu") -> None:
+        self.network = network.eval().to(device)
+        self.scale = scale
+        self.device = device
+
+    @torch.inference_mode()
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """Turn (N, h, w, 3) uint8 RGB LR faces into (N, H, W, 3) uint8 RGB SR faces.
+
+        Of an engine with float input and output: (N, 3, H, W) float32 RGB in [-1, 1] to the same.
+        """
+        if batch.dtype != np.uint8:
+            return self.network(torch.from_numpy(batch).to(self.device)).cpu().numpy()
+        sr = self.network(network_input(batch, self.scale).to(self.device))
+        return as_faces(sr.cpu().numpy())
+
+    def upscale(self, faces: Sequence[Face]) -> list[Face]:
+        """Turn LR faces, each (h, w, 3) uint8 RGB, into SR faces (H, W, 3), a few at a time."""
+        starts = range(0, len(faces), CHUNK)
+        return [sr for start in starts for sr in self.run(np.stack(faces[start : start + CHUNK]))]
+
+
+def network_input(lr: NDArray[np.uint8], scale: int) -> Tensor:
+    """Return what the network takes: (N, h, w, 3) uint8 by PIL's bicubic to (N, 3, H, W) float32 in [-1, 1]."""
+    return torch.stack([to_tensor(resize(face, (len(face) * scale, len(face) * scale))) for face in lr])
+
+
+def as_faces(batch: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return an engine's output as (N, H, W, 3) uint8 RGB; floats, (N, 3, H, W) in [-1, 1], are rounded and clipped."""
+    if batch.dtype == np.uint8:
+        return batch
+    return np.ascontiguousarray(to_faces(torch.from_numpy(batch)).permute(0, 2, 3, 1).numpy())
