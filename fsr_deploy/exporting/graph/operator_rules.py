@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from fsr_deploy.exporting.graph import opset17
+from fsr_deploy.exporting.graph.shapes import shape, tensor_types, tensors
 
 _TAKEN = """
     Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Celu
@@ -57,14 +58,11 @@ def faults(model: ModelProto) -> list[tuple[str, str]]:
 
 
 def _facts(model: ModelProto) -> _Graph:
-    graph = shape_inference.infer_shapes(model).graph
-    values = (*graph.input, *graph.output, *graph.value_info)
-    types = {value.name: value.type.tensor_type.elem_type for value in values}
-    types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    graph = model.graph
     return _Graph(
         opset=next(entry.version for entry in model.opset_import if not entry.domain),
-        types=types,
-        ranks={v.name: len(v.type.tensor_type.shape.dim) for v in values if v.type.tensor_type.HasField("shape")},
+        types=tensor_types(model),
+        ranks={v.name: len(shape(v)) for v in tensors(model) if v.type.tensor_type.HasField("shape")},
         constants={tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer},
         rim=frozenset(value.name for value in (*graph.input, *graph.output)),
     )
