@@ -150,7 +150,7 @@ def run_eager(options: ExportOptions, source: Source, faces: NDArray[np.uint8]) 
     knows_truth = source.trained and options.faces is None
     truth = true_faces(len(faces), source.lr_size * source.scale) if knows_truth else None
     with progress("eager", len(faces)) as advance:
-        return make_reference(Eager(source.network, source.scale), faces, options.io, advance, truth)
+        return make_reference(Eager(source.network, source.upsampling), faces, options.io, advance, truth)
 
 
 def compare_engines(
@@ -197,7 +197,7 @@ def time_both(
     if engine.emulated:
         return {}
     device = engine.device if torch.cuda.is_available() else "cpu"
-    eager = Eager(source.network, source.scale, device)
+    eager = Eager(source.network, source.upsampling, device)
     timings = measure(engine.run, eager.run, reference.inputs, options.batches[:2])
     for timing in timings:
         say(f"    {timing}")

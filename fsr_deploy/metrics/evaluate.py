@@ -207,5 +207,5 @@ def _open_eager(
         raise UsageError(f"{name}: name its weights with --checkpoint FILE; untrained ones measure nothing")
     side = registry.made_for(source.name, source.options) or asked or engines or source.lr_size
     place = torch_device(device)
-    eager = Eager(source.network, source.scale, place)
+    eager = Eager(source.network, source.upsampling, place)
     return System(f"{name} (eager fp32 on {place})", side, side * source.scale, eager.upscale)

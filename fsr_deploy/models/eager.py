@@ -19,12 +19,12 @@ CHUNK = 8
 class Eager:
     """A trained network in FP32, run by PyTorch, with the preprocessing of its training: PIL's bicubic.
 
-    ``run`` takes and gives what an engine does, so that in-graph preprocessing is part of what is compared.
+    It takes LR faces ``upsampling`` times as large, 1: as they are. ``run`` takes and gives what an engine does, so that in-graph preprocessing is part of what is compared.
     """
 
-    def __init__(self, network: nn.Module, scale: int, device: str | torch.device = "cpu") -> None:
+    def __init__(self, network: nn.Module, upsampling: int, device: str | torch.device = "cpu") -> None:
         self.network = network.eval().to(device)
-        self.scale = scale
+        self.upsampling = upsampling
         self.device = device
 
     @torch.inference_mode()
@@ -35,7 +35,7 @@ class Eager:
         """
         if batch.dtype != np.uint8:
             return self.network(torch.from_numpy(batch).to(self.device)).cpu().numpy()
-        sr = self.network(network_input(batch, self.scale).to(self.device))
+        sr = self.network(network_input(batch, self.upsampling).to(self.device))
         return as_faces(sr.cpu().numpy())
 
     def upscale(self, faces: Sequence[Face]) -> list[Face]:
@@ -44,9 +44,11 @@ class Eager:
         return [sr for start in starts for sr in self.run(np.stack(faces[start : start + CHUNK]))]
 
 
-def network_input(lr: NDArray[np.uint8], scale: int) -> Tensor:
-    """Return what the network takes: (N, h, w, 3) uint8 by PIL's bicubic to (N, 3, H, W) float32 in [-1, 1]."""
-    return torch.stack([to_tensor(resize(face, (len(face) * scale, len(face) * scale))) for face in lr])
+def network_input(lr: NDArray[np.uint8], upsampling: int) -> Tensor:
+    """Return what a network takes: (N, h, w, 3) uint8, so many times as large by bicubic, as (N, 3, H, W) in [-1, 1]."""
+    return torch.stack(
+        [to_tensor(resize(face, (upsampling * face.shape[0], upsampling * face.shape[1]))) for face in lr]
+    )
 
 
 def as_faces(batch: NDArray[Any]) -> NDArray[np.uint8]:

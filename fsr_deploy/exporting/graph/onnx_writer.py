@@ -37,7 +37,7 @@ def export_onnx(
     opset: int = EXPORT_OPSET,
     target: Target = "tensorrt",
     metadata: Mapping[str, str] | None = None,
-    scale: int = 8,
+    upsampling: int = 8,
 ) -> None:
     """Write a deployable module (deploy.prepare) as an ONNX file that takes any batch.
 
@@ -51,7 +51,7 @@ def export_onnx(
     check_opset(opset, precision)
     if precision == "bf16":
         opset = BF16_OPSET
-    model = _trace(deployable, lr_size, scale, max(opset, EXPORT_OPSET))
+    model = _trace(deployable, lr_size * upsampling, lr_size, max(opset, EXPORT_OPSET))
     _ask_for_shapes_after_the_cast(model)
     _name_nodes(model)
     _name_tensors(model)
@@ -105,9 +105,8 @@ def module_of_node(node_name: str) -> str:
     return node_name.rpartition("/")[0]
 
 
-def _trace(deployable: nn.Module, lr_size: int, scale: int, opset: int) -> ModelProto:
+def _trace(deployable: nn.Module, side: int, lr_size: int, opset: int) -> ModelProto:
     """Export at batch 2 with a symbolic batch, and make sure that it stayed symbolic."""
-    side = lr_size * scale
     if isinstance(deployable, Deployable):
         example = torch.zeros((2, lr_size, lr_size, 3), dtype=torch.uint8)
     else:

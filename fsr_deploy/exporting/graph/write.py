@@ -35,7 +35,7 @@ def write_graph(
     deployable, kept = prepare(
         source.network,
         lr_size=source.lr_size,
-        scale=source.scale,
+        upsampling=source.upsampling,
         precision="fp32" if options.precision == "int8" else options.precision,
         io=options.io,
         target=target,
@@ -51,7 +51,7 @@ def write_graph(
         opset=options.opset or DEFAULT_OPSETS[options.precision],
         target=target,
         metadata={"model": source.name, "trained": str(source.trained).lower()},
-        scale=source.scale,
+        upsampling=source.upsampling,
     )
     if keep:
         model = onnx.load(path)

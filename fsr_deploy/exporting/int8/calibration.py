@@ -104,7 +104,7 @@ SEED = 417  # of the drawn faces; neither those that networks are trained on nor
 
 
 def calibration_faces(
-    folder: Path | None, count: int, lr_size: int, scale: int, io: Io
+    folder: Path | None, count: int, lr_size: int, scale: int, upsampling: int, io: Io
 ) -> list[tuple[str, NDArray[Any]]]:
     """Return up to ``count`` named inputs of a graph, without a batch axis: of a folder, or else drawn faces.
 
@@ -116,4 +116,6 @@ def calibration_faces(
     else:
         named = [(f"drawn face {index}", draw_face((SEED, index), lr_size * scale)) for index in range(count)]
     faces = [(name, lr_face(face, (lr_size, lr_size))) for name, face in named]
-    return faces if io == "uint8" else [(name, network_input(face[None], scale).numpy()[0]) for name, face in faces]
+    return (
+        faces if io == "uint8" else [(name, network_input(face[None], upsampling).numpy()[0]) for name, face in faces]
+    )

@@ -101,7 +101,7 @@ def prepare_int8(
     prefix = "network." if io == "uint8" else ""
     kept = precision_map(rewrite(source.network, target), "fp16")
     float_modules = {f"{prefix}{name}": entry["reason"] for name, entry in kept.items()}
-    calibration = calibration_faces(options.calib, options.images, source.lr_size, source.scale, io)
+    calibration = calibration_faces(options.calib, options.images, source.lr_size, source.scale, source.upsampling, io)
     table: ModuleTable = decode(ModuleTable, read_json(path.with_name(LAYERS_NAME)), "")
     scheme = make_scheme(onnx.load(path), table, float_modules, calibration, options.calibrator, timed=timed)
     return Quantisation(scheme, table, Judge(reference.inputs, reference.outputs, reference.truth), io, target)

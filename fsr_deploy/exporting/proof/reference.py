@@ -59,7 +59,7 @@ def make_reference(
     truth: NDArray[np.uint8] | None = None,
 ) -> Reference:
     """Run eager over LR faces; ``advance`` is told the faces done. ``truth`` is the reference's."""
-    inputs = lr if io == "uint8" else network_input(lr, eager.scale).numpy()
+    inputs = lr if io == "uint8" else network_input(lr, eager.upsampling).numpy()
     outputs = []
     for start in range(0, len(lr), CHUNK):
         outputs.append(eager.run(inputs[start : start + CHUNK]))

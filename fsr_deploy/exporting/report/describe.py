@@ -35,13 +35,14 @@ def describe(
     """Return what is known; an engine over its budget, here by force, gets a note for whoever runs it."""
     notes = forced_notes(rows, options.budget)
     small, large = source.lr_size, source.lr_size * source.scale
+    taken = source.lr_size * source.upsampling
     return BundleInfo(
         model=source.name,
         precision=options.precision,
         scale=source.scale,
         lr_size=source.lr_size,
         batches=options.batches,
-        inputs=(_tensor(INPUT, options.io, small, large),),
+        inputs=(_tensor(INPUT, options.io, small, taken),),
         outputs=(_tensor(OUTPUT, options.io, large, large),),
         trained=source.trained,
         io=options.io,

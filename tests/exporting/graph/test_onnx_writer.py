@@ -290,7 +290,7 @@ def make_of_noise_what_varies(network: nn.Module) -> None:
 @pytest.mark.parametrize("name", registry.names())
 def test_every_registered_network_exports_and_matches_eager(tmp_path: Path, name: str, target: str) -> None:
     torch.manual_seed(0)
-    options = inspect.signature(registry.find(name).builder).parameters
+    options = inspect.signature(registry.find(name).build).parameters
     network = registry.build(name, **{key: value for key, value in SMALL.items() if key in options})
     make_of_noise_what_varies(network)
     path = export(network, tmp_path / "model.onnx", target=target)
