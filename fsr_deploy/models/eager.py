@@ -17,9 +17,10 @@ CHUNK = 8
 
 
 class Eager:
-    """A trained network in FP32, run by PyTorch, with the preprocessing of its training: PIL's bicubic.
+    """A trained network in FP32, run by PyTorch, with the preprocessing of its training.
 
-    It takes LR faces ``upsampling`` times as large, 1: as they are. ``run`` takes and gives what an engine does, so that in-graph preprocessing is part of what is compared.
+    It takes LR faces ``upsampling`` times as large, by bicubic, or 1: as they are. ``run`` takes and gives what an
+    engine does, so that in-graph preprocessing is part of what is compared.
     """
 
     def __init__(self, network: nn.Module, upsampling: int, device: str | torch.device = "cpu") -> None:
@@ -45,10 +46,11 @@ class Eager:
 
 
 def network_input(lr: NDArray[np.uint8], upsampling: int) -> Tensor:
-    """Return what a network takes: (N, h, w, 3) uint8, so many times as large by bicubic, as (N, 3, H, W) in [-1, 1]."""
-    return torch.stack(
-        [to_tensor(resize(face, (upsampling * face.shape[0], upsampling * face.shape[1]))) for face in lr]
-    )
+    """Return what a network takes of (N, h, w, 3) uint8 RGB: so many times as large, by PIL's bicubic.
+
+    (N, 3, H, W) float32 RGB in [-1, 1].
+    """
+    return torch.stack([to_tensor(resize(face, (upsampling * len(face), upsampling * len(face[0])))) for face in lr])
 
 
 def as_faces(batch: NDArray[Any]) -> NDArray[np.uint8]:
