@@ -71,7 +71,6 @@ LIBRARIES = {
     "onnxscript": _library("onnxscript", "onnxscript", "ir", "export"),
     "safetensors": _library("safetensors", "safetensors", "safe_open", "export"),
     "lightning_fabric": _library("lightning-fabric", "lightning-fabric", "Fabric", "train"),
-    "torchmetrics": _library("torchmetrics", "torchmetrics", "Metric", "train"),
 }
 _BY_PACKAGE = {module.partition(".")[0]: library for module, library in LIBRARIES.items()}
 

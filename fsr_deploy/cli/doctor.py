@@ -51,12 +51,11 @@ INSTALLED = {  # modules by the names of their distributions, which are the part
     "onnxscript": ("onnxscript", "export"),
     "safetensors": ("safetensors", "export"),
     "lightning_fabric": ("lightning-fabric", "train"),
-    "torchmetrics": ("torchmetrics", "train"),
 }
 BASE_PARTS = tuple(BASE.values())
 GPU_PARTS = ("GPU", "TensorRT", "cuda-bindings")
 EXPORT_PARTS = (*BASE_PARTS, "torch", "onnx", "onnxscript", "onnxruntime", "safetensors")
-TRAIN_PARTS = (*BASE_PARTS, "torch", "lightning-fabric", "torchmetrics", "safetensors")
+TRAIN_PARTS = (*BASE_PARTS, "torch", "lightning-fabric", "safetensors")
 JOBS = (
     Task("fsr-run", "run model.onnx with ONNX Runtime", (*BASE_PARTS, "onnxruntime")),
     Task("fsr-run", "run engine.plan with TensorRT", (*BASE_PARTS, *GPU_PARTS)),
