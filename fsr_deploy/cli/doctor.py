@@ -13,10 +13,11 @@ import typer
 from fsr_deploy import __version__
 from fsr_deploy._util import imports
 from fsr_deploy._util.cache_folder import find_cache
-from fsr_deploy._util.console import command, print_json, say
+from fsr_deploy._util.console import command, print_json
 from fsr_deploy._util.cores import physical_cores, quota, usable_cores
 from fsr_deploy._util.import_trial import try_imports
 from fsr_deploy._util.imports import LIBRARIES, ONNXRUNTIMES, BrokenLibrary, import_fault, uninstall
+from fsr_deploy._util.log import say
 from fsr_deploy.errors import MissingError
 from fsr_deploy.runtime.cuda.driver import has_gpu
 

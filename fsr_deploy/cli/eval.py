@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fsr_deploy._util.console import command, print_json, say, show
+from fsr_deploy._util.console import command, print_json, show
+from fsr_deploy._util.log import say
 
 
 @command

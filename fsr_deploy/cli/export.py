@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from fsr_deploy._util.console import command, print_json, refuse_unknown, say
+from fsr_deploy._util.console import command, print_json
 from fsr_deploy._util.imports import load, one_onnxruntime
+from fsr_deploy._util.log import say
 from fsr_deploy.bundle.info import MAX_LR_SIZE, MIN_LR_SIZE
-from fsr_deploy.errors import UsageError
+from fsr_deploy.errors import UsageError, refuse_unknown
 
 if TYPE_CHECKING:
     from fsr_deploy.bundle.info import Bundle, Io

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fsr_deploy._util.console import command, print_json, progress, refuse_unknown, say, show, warn
+from fsr_deploy._util.console import command, print_json, show
 from fsr_deploy._util.imports import import_fault
-from fsr_deploy.errors import ExitCode, MissingError, UsageError
+from fsr_deploy._util.log import progress, say, warn
+from fsr_deploy.errors import ExitCode, MissingError, UsageError, refuse_unknown
 
 if TYPE_CHECKING:
     from fsr_deploy.profiling.compare import Change

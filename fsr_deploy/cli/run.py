@@ -7,18 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from fsr_deploy._util.console import (
-    command,
-    finish_on_interrupt,
-    print_json,
-    progress,
-    read_stdin,
-    refuse_unknown,
-    say,
-    warn,
-)
+from fsr_deploy._util.console import command, finish_on_interrupt, print_json, read_stdin
+from fsr_deploy._util.log import progress, say, warn
 from fsr_deploy.bundle.info import MIXED
-from fsr_deploy.errors import ExitCode, UsageError
+from fsr_deploy.errors import ExitCode, UsageError, refuse_unknown
 
 if TYPE_CHECKING:
     from fsr_deploy.images.resize import Fit

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fsr_deploy._util.console import command, print_json, say
+from fsr_deploy._util.console import command, print_json
+from fsr_deploy._util.log import say
 from fsr_deploy.errors import UsageError
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fsr_deploy._util.console import progress, say, warn
+from fsr_deploy._util.log import progress, say, warn
 from fsr_deploy.bundle.info import (
     MIXED,
     ONNX_NAME,

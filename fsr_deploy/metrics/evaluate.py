@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fsr_deploy._util.console import progress
 from fsr_deploy._util.files import write_file
 from fsr_deploy._util.json_records import json_text
+from fsr_deploy._util.log import progress
 from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, read_bundle
 from fsr_deploy.datasets.faces import FaceSource
 from fsr_deploy.errors import InputError, MissingError, UsageError

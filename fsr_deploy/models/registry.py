@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from fsr_deploy._util.console import warn
+from fsr_deploy._util.log import warn
 from fsr_deploy.errors import UsageError
 
 GROUP = "fsr_deploy.models"

@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from fsr_deploy._util.console import progress, say
+from fsr_deploy._util.log import progress, say
 from fsr_deploy.datasets.faces import StepSampler, TrainingPairs, open_faces
 from fsr_deploy.errors import InputError, MissingError, UsageError
 from fsr_deploy.models import registry

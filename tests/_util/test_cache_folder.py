@@ -75,7 +75,7 @@ import numpy as np
 import onnx
 from fsr_deploy.export import tensorrt_cache
 from fsr_deploy.export.int8 import cache
-from fsr_deploy.runtime.driver import Gpu
+from fsr_deploy.runtime.cuda.driver import Gpu
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 path = cache.cache_path(onnx.ModelProto(), ["x"], [("x", np.zeros(1))], "max")
 assert cache.load(path, ["x"]) is None

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from fsr_deploy._util.console import say
+from fsr_deploy._util.log import say
 from fsr_deploy.bundle.info import MIXED, ONNX_NAME
 from fsr_deploy.exporting.graph.onnx_writer import module_of_node
 from fsr_deploy.exporting.graph.sessions import run_graph

@@ -9,8 +9,8 @@ from typing import Any
 
 import onnx
 
-from fsr_deploy._util.console import say
 from fsr_deploy._util.json_records import decode, read_json
+from fsr_deploy._util.log import say
 from fsr_deploy.bundle.info import LAYERS_NAME, ONNX_NAME
 from fsr_deploy.bundle.layers import ModuleTable
 from fsr_deploy.errors import ParityError

@@ -19,7 +19,7 @@ import numpy as np
 from onnx import ModelProto
 from torch import nn
 
-from fsr_deploy._util.console import progress, say
+from fsr_deploy._util.log import progress, say
 from fsr_deploy.bundle.info import LAYERS_NAME, ONNX_NAME
 from fsr_deploy.errors import ParityError
 from fsr_deploy.exporting.graph.onnx_writer import module_of_node

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsr_deploy._util.console import warn
+from fsr_deploy._util.log import warn
 from fsr_deploy.bundle.info import MIXED
 from fsr_deploy.errors import ParityError
 from fsr_deploy.metrics.pixel import psnr, ssim

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsr_deploy._util.console import warn
+from fsr_deploy._util.log import warn
 from fsr_deploy.bundle.info import REFERENCE_NAME, TRUTH_NAME
 from fsr_deploy.images.codec import read_frame
 from fsr_deploy.images.listing import list_frames

@@ -10,7 +10,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from fsr_deploy._util.console import say
+from fsr_deploy._util.log import say
 from fsr_deploy.bundle.engine_file import EngineFile
 from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, REFERENCE_NAME, Bundle, BundleInfo, read_bundle, write_info
 from fsr_deploy.bundle.publish import staged_directory

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from fsr_deploy._util import imports
-from fsr_deploy._util.console import warn
 from fsr_deploy._util.cores import physical_cores
+from fsr_deploy._util.log import warn
 from fsr_deploy.bundle.engine_file import EngineFile
 from fsr_deploy.bundle.info import MIXED
 from fsr_deploy.errors import InputError, MissingError
