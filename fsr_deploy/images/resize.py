@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Face = NDArray[np.uint8]
 Shape = tuple[int, int]
 Fit = Literal["crop", "stretch"]
+FITS = ("crop", "stretch")
 
 
 def lr_face(frame: Face, shape: Shape, fit: Fit = "crop") -> Face:
