@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fsr_deploy._util.log import progress, say, warn
+from fsr_deploy._util import log
+from fsr_deploy._util.log import ProgressCallback, reporting, say, to_callback, warn
 from fsr_deploy.bundle.info import (
     MIXED,
     ONNX_NAME,
@@ -24,7 +26,7 @@ from fsr_deploy.bundle.info import (
     write_info,
 )
 from fsr_deploy.bundle.publish import staged_directory
-from fsr_deploy.errors import MissingError
+from fsr_deploy.errors import MissingError, UsageError
 from fsr_deploy.exporting.graph.onnx_writer import INPUT, OUTPUT
 from fsr_deploy.exporting.graph.write import write_graph
 from fsr_deploy.exporting.int8.mixed import to_mixed
@@ -51,7 +53,21 @@ from fsr_deploy.models.source import Source, load_source
 from fsr_deploy.runtime.session import OutOfMemory
 
 
-def export(options: ExportOptions) -> Bundle:
+def export(model: str | os.PathLike[str], *, progress: ProgressCallback | None = None, **options: Any) -> Bundle:
+    """Export a network: its graph, proven against PyTorch, and the plan where one is built; ``run_export`` with names.
+
+    ``model`` is a registered name or a checkpoint, ``options`` are the other fields of ExportOptions. ``progress`` is
+    called with what is counted, how many are done and how many there are. Raises what ExportOptions and ``run_export``
+    raise.
+    """
+    unknown = sorted(set(options) - {field.name for field in fields(ExportOptions)})
+    if unknown:
+        raise UsageError(f"export has no option {unknown[0]!r}; see ExportOptions for those there are")
+    with reporting(to_callback(progress) if progress else None):
+        return run_export(ExportOptions(str(model), **options))
+
+
+def run_export(options: ExportOptions) -> Bundle:
     """Export a network and publish the bundle, whole or not at all.
 
     Raises UsageError, InputError and MissingError for what cannot be exported, and ParityError, with nothing published,
@@ -149,7 +165,7 @@ def run_eager(options: ExportOptions, source: Source, faces: NDArray[np.uint8]) 
     """Run the network as it was trained over LR faces, (N, h, w, 3) uint8 RGB."""
     knows_truth = source.trained and options.faces is None
     truth = true_faces(len(faces), source.lr_size * source.scale) if knows_truth else None
-    with progress("eager", len(faces)) as advance:
+    with log.progress("eager", len(faces)) as advance:
         return make_reference(Eager(source.network, source.upsampling), faces, options.io, advance, truth)
 
 
@@ -167,7 +183,7 @@ def compare_engines(
 
 def _compare(options: ExportOptions, engine: Runner, reference: Reference) -> list[Row]:
     try:
-        with progress("engine", sum(set(options.batches))) as advance:
+        with log.progress("engine", sum(set(options.batches))) as advance:
             faces = (reference.inputs, reference.outputs)
             rows = prove(engine.run, engine.name, faces, options.batches, advance, reference.truth)
     except OutOfMemory as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,13 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from fsr_deploy._util import log
 from fsr_deploy._util.files import write_file
 from fsr_deploy._util.json_records import json_text
-from fsr_deploy._util.log import progress
-from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, read_bundle
-from fsr_deploy.datasets.faces import FaceSource
+from fsr_deploy._util.log import ProgressCallback, reporting, say, to_callback
+from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, Bundle, place, read_bundle
+from fsr_deploy.datasets.faces import FaceSource, open_faces
 from fsr_deploy.errors import InputError, MissingError, UsageError
-from fsr_deploy.images.resize import Face
+from fsr_deploy.images.resize import Face, bicubic, shrink
 from fsr_deploy.metrics.measures import find_measures
 from fsr_deploy.models import registry
 from fsr_deploy.models.eager import Eager
@@ -25,7 +27,6 @@ from fsr_deploy.models.source import load_source
 from fsr_deploy.models.weight_files import may_be_checkpoint
 from fsr_deploy.runtime.open import open_session, parse_device
 from fsr_deploy.runtime.session import Session
-from fsr_deploy.train.validation import bicubic, shrink
 
 BATCH = 8
 CHUNK = 64  # faces in memory at a time
@@ -89,6 +90,36 @@ class ScoreTable:
             write_file(folder / name, text.encode())
 
 
+def evaluate(
+    systems: Sequence[str | os.PathLike[str] | Bundle],
+    data: str | os.PathLike[str],
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    key: str | None = None,
+    layout: str = "auto",
+    limit: int | None = None,
+    lr_size: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    trust: bool = False,
+    progress: ProgressCallback | None = None,
+) -> ScoreTable:
+    """Score networks and engines on held-out faces, in one table with bicubic.
+
+    ``systems`` are bundles, ONNX files, plans, checkpoints, or a registered name whose weights are in ``checkpoint``.
+    ``data`` is a folder of faces, or "faces:COUNT" for drawn ones; ``layout`` says how a data set lies on disk, and
+    ``limit`` takes its first faces. ``weights`` is a folder with the weights of LPIPS, FID and so on. ``progress`` is
+    called with what is counted, how many are done and how many there are. Raises what ``open_systems`` raises, and
+    InputError for faces that cannot be read.
+    """
+    path = Path(checkpoint) if checkpoint else None
+    with reporting(to_callback(progress) if progress else None):
+        opened, not_run = open_systems([str(place(name)) for name in systems], path, lr_size, device, trust, key)
+        faces = open_faces(str(data), "test", opened[0].size, layout, limit)
+        say(f"measuring {len(opened)} systems on {faces.name}")
+        return score_all(opened, not_run, faces, Path(weights) if weights else None, device)
+
+
 def open_systems(
     names: Sequence[str],
     checkpoint: Path | None,
@@ -133,7 +164,7 @@ def score_all(
     reference = System("bicubic", lr_size, size, partial(bicubic, size=size))
     systems = [reference, *systems]
     tallies = {system.name: [measure.start() for measure in measures] for system in systems}
-    with progress("measuring", len(faces)) as advance:
+    with log.progress("measuring", len(faces)) as advance:
         for start in range(0, len(faces), CHUNK):
             hr = [faces.read(index) for index in range(start, min(start + CHUNK, len(faces)))]
             lr = shrink(hr, lr_size)

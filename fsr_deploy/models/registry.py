@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
@@ -112,6 +112,17 @@ def made_for(name: str, options: Mapping[str, Any]) -> int | None:
         return None
     default = inspect.signature(record.build).parameters[record.size_option].default
     return {**record.options, **options}.get(record.size_option, default)
+
+
+def lines(records: Sequence[ModelRecord]) -> list[str]:
+    """Return a line for each record: its name, its size, what it is."""
+    width = max(len(record.name) for record in records)
+    sizes = [
+        f"{record.params:6.2f} M {record.macs:6.2f} G" if record.params and record.macs else " " * 17
+        for record in records
+    ]
+    rows = zip(records, sizes, strict=True)
+    return [f"{record.name:<{width}}  {size}  {record.description}" for record, size in rows]
 
 
 def markdown(pattern: str = "*") -> str:

@@ -28,16 +28,6 @@ def score(sr: Sequence[Face], hr: Sequence[Face]) -> Score:
     return Score(*(measure.compute(sr, hr) for measure in on_y))
 
 
-def shrink(faces: Sequence[Face], lr_size: int) -> list[Face]:
-    """Return the LR faces of square HR faces."""
-    return [lr_face(face, (lr_size, lr_size)) for face in faces]
-
-
-def bicubic(lr: Sequence[Face], size: int) -> list[Face]:
-    """Bring LR faces to ``size`` by bicubic: what every network is measured against."""
-    return [resize(face, (size, size)) for face in lr]
-
-
 def upscale(network: nn.Module, lr: Sequence[Face], size: int, device: torch.device) -> list[Face]:
     """Bring LR faces to ``size`` by a network, in evaluation mode on ``device``; it goes on training afterwards."""
     training = network.training

@@ -10,13 +10,13 @@ from skimage import color, metrics
 from torch.nn import functional as F
 
 from fsr_deploy.errors import InputError
+from fsr_deploy.images.resize import bicubic, shrink
 from fsr_deploy.metrics.fid import Moments, frechet_distance
 from fsr_deploy.metrics.lpips import ALEXNET, LINEAR, WIDTHS
 from fsr_deploy.metrics.measures import find_measures
 from fsr_deploy.metrics.niqe import STATISTICS, fit_asymmetric, patch_features
 from fsr_deploy.metrics.pixel import basic_measures, luma
 from fsr_deploy.synthetic import faces
-from fsr_deploy.train.validation import bicubic, shrink
 
 CPU = torch.device("cpu")
 

@@ -6,16 +6,27 @@ Needs neither torch nor onnx, so that a deployment box can do it: ``fsr-export -
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from fsr_deploy._util.log import say
 from fsr_deploy.bundle.engine_file import EngineFile
-from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, REFERENCE_NAME, Bundle, BundleInfo, read_bundle, write_info
+from fsr_deploy.bundle.info import (
+    ONNX_NAME,
+    PLAN_NAME,
+    REFERENCE_NAME,
+    Bundle,
+    BundleInfo,
+    place,
+    read_bundle,
+    write_info,
+)
 from fsr_deploy.bundle.publish import staged_directory
 from fsr_deploy.bundle.reference import read_reference, read_truth
-from fsr_deploy.errors import MissingError
+from fsr_deploy.errors import MissingError, UsageError
 from fsr_deploy.exporting.precision.blocks import fp32_modules
 from fsr_deploy.exporting.proof.parity import Row, budget_for, forced_notes, gate, prove, shortfalls
 from fsr_deploy.exporting.tensorrt.build import build_plan
@@ -83,7 +94,15 @@ def prove_plan(directory: Path, info: BundleInfo, *, device: int = 0) -> list[Ro
         session.close()
 
 
-def rebuild(directory: Path, options: PlanOptions, *, force: bool = False) -> BundleInfo:
+def rebuild(bundle: str | os.PathLike[str] | Bundle, *, force: bool = False, **options: Any) -> Bundle:
+    """Build the plan of a bundle on this machine; ``options`` are the fields of PlanOptions. See ``rebuild_plan``."""
+    unknown = sorted(set(options) - {field.name for field in fields(PlanOptions)})
+    if unknown:
+        raise UsageError(f"rebuild has no option {unknown[0]!r}; see PlanOptions for those there are")
+    return Bundle(place(bundle), rebuild_plan(place(bundle), PlanOptions(**options), force=force))
+
+
+def rebuild_plan(directory: Path, options: PlanOptions, *, force: bool = False) -> BundleInfo:
     """Build the plan of an existing bundle on this machine and put the bundle back with it, in one step.
 
     Everything else stays as it was exported. Without profiles in ``options``, those of the plan that is replaced are

@@ -16,7 +16,7 @@ from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, REFERENCE_NAME, read_bu
 from fsr_deploy.cli.export import main
 from fsr_deploy.errors import InputError, MissingError, ParityError
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
-from fsr_deploy.exporting.tensorrt.plan import rebuild, why_no_plan
+from fsr_deploy.exporting.tensorrt.plan import rebuild_plan, why_no_plan
 from fsr_deploy.runtime.cuda.driver import has_gpu
 from fsr_deploy.runtime.open import open_session
 from tests.contract.table import RELEASES
@@ -37,7 +37,7 @@ def test_a_bundle_gets_a_plan_that_runs_and_is_proven_at_every_batch_size_of_its
     directory = tmp_path / "bundle"
     write_bundle(directory)
     before = contents(directory)
-    rebuild(directory, PlanOptions(profiles=((1, 1, 1), (2, 8, 16))))
+    rebuild_plan(directory, PlanOptions(profiles=((1, 1, 1), (2, 8, 16))))
     info = read_bundle(directory).info
     assert info.plan is not None and info.plan.tensorrt.startswith(release)
     assert [row["batch"] for row in info.parity] == [1, 2, 8, 16]
@@ -56,9 +56,9 @@ def test_a_second_rebuild_replaces_plan_and_figures(machine: MachineFactory, tmp
     kept = {"engine": "ONNX Runtime 1.32.0 (CPUExecutionProvider)", "batch": 1, "psnr_db": 60.0}
     write_info(directory, replace(read_bundle(directory).info, parity=[kept]))
     machine("10.16")
-    rebuild(directory, PlanOptions())
+    rebuild_plan(directory, PlanOptions())
     machine("11.4")
-    rebuild(directory, PlanOptions(profiles=((1, 2, 2),)))
+    rebuild_plan(directory, PlanOptions(profiles=((1, 2, 2),)))
     info = read_bundle(directory).info
     assert info.plan is not None and info.plan.tensorrt == "11.4.0.106"
     assert [(row["engine"].split()[0], row["batch"]) for row in info.parity] == [
@@ -72,9 +72,9 @@ def test_a_rebuild_keeps_the_profiles_of_the_plan_that_it_replaces(machine: Mach
     directory = tmp_path / "bundle"
     write_bundle(directory)
     machine("10.16")
-    rebuild(directory, PlanOptions(profiles=((1, 1, 1), (2, 8, 16))))
+    rebuild_plan(directory, PlanOptions(profiles=((1, 1, 1), (2, 8, 16))))
     machine("11.4")
-    rebuild(directory, PlanOptions())
+    rebuild_plan(directory, PlanOptions())
     plan = read_bundle(directory).info.plan
     assert plan is not None and plan.profiles == ((1, 1, 1), (2, 8, 16))
 
@@ -93,7 +93,7 @@ def test_a_plan_over_its_budget_is_not_published(machine: MachineFactory, tmp_pa
     write_wrong_reference(directory, error=2)
     before = contents(directory)
     with pytest.raises(ParityError, match=r"off by up to 2.00 levels"):
-        rebuild(directory, PlanOptions())
+        rebuild_plan(directory, PlanOptions())
     assert contents(directory) == before
 
 
@@ -102,7 +102,7 @@ def test_a_plan_over_its_budget_is_published_by_force_and_marked(machine: Machin
     directory = tmp_path / "bundle"
     write_bundle(directory)
     write_wrong_reference(directory, error=2)
-    rebuild(directory, PlanOptions(), force=True)
+    rebuild_plan(directory, PlanOptions(), force=True)
     info = read_bundle(directory).info
     assert not info.parity_passed and any("published by force" in note for note in info.notes)
 
@@ -123,10 +123,10 @@ def test_a_plan_is_held_to_the_truth_that_the_bundle_carries(machine: MachineFac
             with pytest.raises(
                 ParityError, match=r"batch \d+: .* dB lost against the truth, the budget is at most 0\.1 dB"
             ):
-                rebuild(directory, PlanOptions())
+                rebuild_plan(directory, PlanOptions())
             assert contents(directory) == before
         else:
-            rebuild(directory, PlanOptions())
+            rebuild_plan(directory, PlanOptions())
             assert read_bundle(directory).info.parity[-1]["loss_db"] < 0
 
 
@@ -136,7 +136,7 @@ def test_the_plan_is_judged_by_the_budget_of_the_bundle(machine: MachineFactory,
     write_bundle(directory)
     write_wrong_reference(directory, error=2)
     write_info(directory, replace(read_bundle(directory).info, budget={"max_levels": 3.0}))
-    rebuild(directory, PlanOptions())
+    rebuild_plan(directory, PlanOptions())
     assert read_bundle(directory).info.parity_passed
 
 
@@ -147,7 +147,7 @@ def test_a_bundle_whose_graph_was_changed_is_refused_untouched(machine: MachineF
     (directory / ONNX_NAME).write_bytes((directory / ONNX_NAME).read_bytes() + b"\0")
     before = contents(directory)
     with pytest.raises(InputError, match=r"model.onnx: its SHA-256 is not the one in bundle.json"):
-        rebuild(directory, PlanOptions())
+        rebuild_plan(directory, PlanOptions())
     assert contents(directory) == before and not gpu.tensorrt.builds
 
 
@@ -163,14 +163,14 @@ def test_reference_faces_that_cannot_be_read_are_named(machine: MachineFactory, 
     (directory / REFERENCE_NAME).write_bytes(content)
     write_info(directory, read_bundle(directory).info)
     with pytest.raises(InputError, match=r"reference.npz: not the reference faces of this bundle"):
-        rebuild(directory, PlanOptions())
+        rebuild_plan(directory, PlanOptions())
     assert PLAN_NAME not in contents(directory) and not gpu.tensorrt.builds, "known before minutes are spent"
 
 
 def test_a_machine_without_a_gpu_says_so_in_one_sentence(no_driver: None, tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle")
     with pytest.raises(MissingError) as caught:
-        rebuild(tmp_path / "bundle", PlanOptions())
+        rebuild_plan(tmp_path / "bundle", PlanOptions())
     assert str(caught.value) == why_no_plan() == "this machine has no NVIDIA driver (libcuda.so.1 is not found)"
 
 
