@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fsr_deploy._util.console import warn
 from fsr_deploy.bundle.info import REFERENCE_NAME, TRUTH_NAME
+from fsr_deploy.exporting.rewrite.sameness import copied
 from fsr_deploy.images.codec import read_frame
 from fsr_deploy.images.listing import list_frames
 from fsr_deploy.images.resize import Face, lr_face, resize
@@ -30,11 +31,12 @@ SEED = 2025  # of the procedural faces; any but those that networks are trained 
 class Eager:
     """A trained network in FP32, run by PyTorch, with the preprocessing of its training: PIL's bicubic.
 
-    ``run`` takes and gives what an engine does, so that in-graph preprocessing is part of what is compared.
+    ``run`` takes and gives what an engine does, so that in-graph preprocessing is part of what is compared. It runs a
+    copy: the network that is given stays where and as it is.
     """
 
     def __init__(self, network: nn.Module, scale: int, device: str = "cpu") -> None:
-        self.network = network.eval().to(device)
+        self.network = copied(network).eval().to(device)
         self.scale = scale
         self.device = device
 
