@@ -27,7 +27,7 @@ from fsr_deploy.bundle.info import (
 )
 from fsr_deploy.bundle.publish import staged_directory
 from fsr_deploy.errors import MissingError, UsageError
-from fsr_deploy.exporting.graph.onnx_writer import INPUT, OUTPUT
+from fsr_deploy.exporting.graph.trace import INPUT, OUTPUT
 from fsr_deploy.exporting.graph.write import write_graph
 from fsr_deploy.exporting.int8.mixed import to_mixed
 from fsr_deploy.exporting.int8.quantise import to_int8

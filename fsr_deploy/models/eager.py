@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fsr_deploy.images.resize import Face, resize
+from fsr_deploy.models.sameness import copied
 from fsr_deploy.models.tensors import to_faces, to_tensor
 
 CHUNK = 8
@@ -20,11 +21,12 @@ class Eager:
     """A trained network in FP32, run by PyTorch, with the preprocessing of its training.
 
     It takes LR faces ``upsampling`` times as large, by bicubic, or 1: as they are. ``run`` takes and gives what an
-    engine does, so that in-graph preprocessing is part of what is compared.
+    engine does, so that in-graph preprocessing is part of what is compared. It runs a copy: the network that is given
+    stays where and as it is.
     """
 
     def __init__(self, network: nn.Module, upsampling: int, device: str | torch.device = "cpu") -> None:
-        self.network = network.eval().to(device)
+        self.network = copied(network).eval().to(device)
         self.upsampling = upsampling
         self.device = device
 

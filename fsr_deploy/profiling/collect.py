@@ -151,8 +151,7 @@ def _ratios(series: Sequence[Series]) -> Iterator[EngineRatio]:
     """Yield the ratio of every two engines at every batch size that both ran."""
     for base, other in combinations(series, 2):
         if base.batch == other.batch:
-            times = paired_ratio([s for part in other.passes for s in part], [s for part in base.passes for s in part])
-            yield EngineRatio(other.engine, base.engine, base.batch, times)
+            yield EngineRatio(other.engine, base.engine, base.batch, paired_ratio(other.passes, base.passes))
 
 
 def _warnings(load: Load, series: Sequence[Series]) -> Iterator[str]:

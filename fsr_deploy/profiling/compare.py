@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
+from typing import Literal
 
 from fsr_deploy.errors import InputError
 from fsr_deploy.profiling.layers.attribution import FEWEST_PEERS, LayerProfile, ModuleTime
 from fsr_deploy.profiling.machine import Machine
 from fsr_deploy.profiling.record import EngineProfile, Profile
-from fsr_deploy.profiling.statistics import Estimate, change
+from fsr_deploy.profiling.statistics import Estimate, change, excess
 
 LEAST = 1.01  # a smaller change is nobody's concern, however sure
 SMALLEST = 0.002  # share of the time from which a module is compared; each figure more makes all less sure
-Figure = tuple[str, Estimate, Estimate, float]  # what it is, old and new in milliseconds, how the machine may differ
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """What is compared: old and new in milliseconds, how the machine changed, how such figures scatter between runs."""
+
+    engine: str
+    what: str
+    old: Estimate
+    new: Estimate
+    drift: float = 1.0
+    scatter: float = 0.0
+
+    def change(self, looks: int) -> Change:
+        times = change(self.old, self.new, self.drift, looks, self.scatter)
+        return Change(self.engine, self.what, self.old.value, self.new.value, times)
 
 
 @dataclass(frozen=True)
@@ -46,23 +63,25 @@ class Change:
 def compare(old: Profile, new: Profile) -> list[Change]:
     """Return the change of every figure that both profiles have; engines are matched by name.
 
-    Latencies, kinds of modules and modules are a family each, whose intervals hold together. Where the modules are
-    enough to tell how much slower the whole engine was under the profiler, each is judged beside the others: new times
-    are divided by that factor, and what slows down all modules is left to the latencies to show. Raises InputError
-    where the profiles share nothing.
+    All intervals hold together with 95 %: latencies, kinds of modules and modules share what may go wrong evenly, and
+    so do the figures of each. Where the modules are enough to tell how much slower the whole engine was under the
+    profiler, each is judged beside the others: new times are divided by that factor, what slows down all modules is
+    left to the latencies to show, and a module has to stand out from how the others' changes scatter. Raises InputError
+    where the profiles share nothing, or one of them is too old.
     """
+    if not (old.yardstick.passes and new.yardstick.passes):
+        raise InputError("an older fsr-deploy measured one of the profiles and kept too little of it; measure again")
     drift = _drift(old, new)
     known = {engine.name: engine for engine in old.engines}
     pairs = [(known[engine.name], engine) for engine in new.engines if engine.name in known]
-    changes = []
-    for shared in (_latencies, _kinds, _modules):
-        family = [(now.name, *figure) for was, now in pairs for figure in shared(was, now, drift)]
-        for engine, what, before, after, doubt in family:
-            times = change(before, after, doubt, looks=len(family))
-            changes.append(Change(engine, what, before.value, after.value, times))
-    if not changes:
+    families = [
+        [figure for was, now in pairs for figure in figures(was, now, drift)]
+        for figures in (_latencies, partial(_layers, "kinds"), partial(_layers, "modules"))
+    ]
+    families = [family for family in families if family]
+    if not families:
         raise InputError(f"the profiles share no engine and batch size; the old one has: {', '.join(known)}")
-    return changes
+    return [figure.change(len(family) * len(families)) for family in families for figure in family]
 
 
 def differences(old: Profile, new: Profile) -> Iterator[str]:
@@ -88,40 +107,52 @@ def _names(machine: Machine) -> str:
 
 
 def _drift(old: Profile, new: Profile) -> float:
-    """Return by what factor the machine may have been faster or slower in the other run.
+    """Return by what factor the machine may have been slower in the new run.
 
     The yardstick tells how fast its cores were. An engine that wants all of them suffers more from other processes:
     by the square of what they leave, as measured with one core of two taken.
     """
-    yardstick = new.yardstick.value / old.yardstick.value
-    left = (1 - (old.load.others or 0.0)) / max(1 - (new.load.others or 0.0), 0.01)
-    return max(yardstick, 1 / yardstick) * max(left, 1 / left) ** 2
+    left = max(1 - (old.load.others or 0.0), 0.01) / max(1 - (new.load.others or 0.0), 0.01)
+    return new.yardstick.value / old.yardstick.value * left**2
 
 
-def _latencies(old: EngineProfile, new: EngineProfile, drift: float) -> Iterator[Figure]:
+def _latencies(old: EngineProfile, new: EngineProfile, drift: float) -> Iterator[_Figure]:
     for one in new.batches:
         if before := old.at(one.batch):
-            yield f"batch {one.batch}", before.latency.p50, one.latency.p50, drift
+            yield _Figure(new.name, f"batch {one.batch}", before.latency.p50, one.latency.p50, drift)
 
 
-def _kinds(old: EngineProfile, new: EngineProfile, drift: float) -> Iterator[Figure]:
-    if layers := _layers(old, new):
-        for before, after in _shared(layers[0].kinds, layers[1].kinds):
-            name = f"all {after.kind} (batch {layers[1].batch})"
-            yield name, *_beside_others(before, after, _factor(*layers), drift)
+def _layers(
+    family: Literal["kinds", "modules"], old: EngineProfile, new: EngineProfile, drift: float
+) -> Iterator[_Figure]:
+    """Yield the kinds of modules or the modules, each beside the others where both runs tell how these were."""
+    if old.layers is None or new.layers is None or old.layers.batch != new.layers.batch:
+        return
+    others = _others(old.layers, new.layers)
+    for before, after in _shared(getattr(old.layers, family), getattr(new.layers, family)):
+        name = f"all {after.kind}" if family == "kinds" else f"{after.kind} {after.module}".strip()
+        what = f"{name} (batch {new.layers.batch})"
+        if others and before.beside_others and after.beside_others:
+            factor, scatter = others
+            yield _Figure(new.name, what, before.beside_others, after.beside_others.times(1 / factor), 1.0, scatter)
+        else:
+            yield _Figure(new.name, what, before.time, after.time, drift)
 
 
-def _modules(old: EngineProfile, new: EngineProfile, drift: float) -> Iterator[Figure]:
-    if layers := _layers(old, new):
-        for before, after in _shared(layers[0].modules, layers[1].modules):
-            name = f"{after.kind} {after.module}".strip()
-            yield f"{name} (batch {layers[1].batch})", *_beside_others(before, after, _factor(*layers), drift)
+def _others(old: LayerProfile, new: LayerProfile) -> tuple[float, float] | None:
+    """Return how many times as long the modules took in the new run, in the median, and how these ratios scatter.
 
-
-def _layers(old: EngineProfile, new: EngineProfile) -> tuple[LayerProfile, LayerProfile] | None:
-    if old.layers and new.layers and old.layers.batch == new.layers.batch:
-        return old.layers, new.layers
-    return None
+    Modules suffer differently from other processes and from where a process finds its memory, and kinds of modules do
+    too. None where there are too few modules.
+    """
+    modules, kinds = (
+        [(a.beside_others, b.beside_others) for a, b in shared if a.beside_others and b.beside_others]
+        for shared in (_shared(old.modules, new.modules), _shared(old.kinds, new.kinds))
+    )
+    if len(modules) < FEWEST_PEERS:
+        return None
+    factor = median(after.value / before.value for before, after in modules)
+    return factor, max(excess(pairs) for pairs in (modules, kinds) if len(pairs) >= FEWEST_PEERS)
 
 
 def _shared(old: Iterable[ModuleTime], new: Iterable[ModuleTime]) -> Iterator[tuple[ModuleTime, ModuleTime]]:
@@ -131,19 +162,3 @@ def _shared(old: Iterable[ModuleTime], new: Iterable[ModuleTime]) -> Iterator[tu
         before = known.get((entry.kind, entry.module))
         if before and max(before.share, entry.share) >= SMALLEST:
             yield before, entry
-
-
-def _factor(old: LayerProfile, new: LayerProfile) -> float | None:
-    """Return how many times as long the modules took in the new run, in the median; None where they are too few."""
-    pairs = [(a.beside_others, b.beside_others) for a, b in _shared(old.modules, new.modules)]
-    ratios = [after.value / before.value for before, after in pairs if before and after]
-    return median(ratios) if len(ratios) >= FEWEST_PEERS else None
-
-
-def _beside_others(
-    old: ModuleTime, new: ModuleTime, factor: float | None, drift: float
-) -> tuple[Estimate, Estimate, float]:
-    before, after = old.beside_others, new.beside_others
-    if factor is None or before is None or after is None:
-        return old.time, new.time, drift
-    return before, Estimate(after.value / factor, after.low / factor, after.high / factor), 1.0

@@ -1,19 +1,20 @@
 """Figures with intervals, made for a machine that drifts and is disturbed.
 
 A run of the profiler visits every engine and batch size in several *passes* spread over the whole run; within a pass
-all engines take turns, once per *round*. From that follow two kinds of interval, both at 95 %:
+all engines take turns, once per *round*. A pass is one observation, its median: what disturbs a few rounds is gone from
+it, and successive passes are seconds to minutes apart. All intervals are at 95 % and come from the ranks of these eight
+observations, so that they hold whatever their distribution is, as long as any order of the passes is as likely as
+another:
 
-- of a latency (``typical``): where the median of another, equally long run is expected. With K passes, s the standard
-  deviation of their medians in log time and t Student's quantile for K - 1 degrees of freedom, it is
-  median * exp(+- t s sqrt(2 / K)), this run's error and the other's, and no narrower than the range of the passes'
-  medians and a quarter of it on either side: a machine that is slow for a while has no normal distribution, and of 8
-  passes that know two states another run may see one only. The passes are seconds to minutes apart, so
-  they hold the machine's drift. Drift slower than a whole run cannot show: ``change``, which compares two runs, adds
-  what a yardstick, fixed work timed in both, and the load by others say of the machine.
+- of a latency (``typical``): where the median of another, equally long run is expected: between the smallest and the
+  largest of the passes' medians.
 - of a ratio of two engines in one run (``paired_ratio``): the rounds pair the engines, so drift and disturbances that
-  last longer than a round cancel. The ratio is the median over the rounds; its interval the percentiles of a circular
-  block bootstrap (blocks of n^(1/3) successive rounds, so that correlated rounds stay together), widened for few
-  blocks as Student's t is against the normal distribution.
+  last longer than a round cancel. Hodges and Lehmann's estimate with the interval of Wilcoxon's signed ranks.
+- of a change between two runs (``change``): the same with the ranks of Mann and Whitney, of the passes of one run among
+  those of the other.
+
+Drift slower than a whole run cannot show in its passes. A yardstick, fixed work timed in both runs, and the load by
+others say what became of the machine, and ``change`` allows for it.
 """
 
 from __future__ import annotations
@@ -21,24 +22,32 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
 PASSES = 8
-RESAMPLES = 1000
 P99_SAMPLES = 100
-BEYOND_RANGE = 0.25  # of the range of the passes' medians: another run lies outside the range itself too often
+ERROR = 0.05  # how often an interval does not hold its figure
 
 Passes = Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured figure and the bounds of its interval."""
+    """A measured figure and the bounds of its interval; ``passes`` are the medians that it was taken from."""
 
     value: float
     low: float
     high: float
+    passes: tuple[float, ...] = ()
+
+    def times(self, factor: float) -> Estimate:
+        """Return the figure in another unit."""
+        passes = tuple(factor * one for one in self.passes)
+        return Estimate(factor * self.value, factor * self.low, factor * self.high, passes)
 
 
 @dataclass(frozen=True)
@@ -66,55 +75,81 @@ def latency(passes: Passes) -> Latency:
 
 
 def typical(passes: Passes) -> Estimate:
-    """Return the median of all samples and the bounds in which another run's median is expected, in their unit."""
+    """Return the median of all samples and the bounds in which another run's median is expected, in their unit.
+
+    With eight passes each, a run's median lies outside the range of another's in about 4 % of all cases.
+    """
+    medians = tuple(float(np.median(part)) for part in passes)
     median = np.median(np.concatenate([np.asarray(part, float) for part in passes])).item()
-    medians = np.array([np.median(part) for part in passes])
-    spread = np.log(medians).std(ddof=1).item()
-    reach = math.exp(student_t(0.975) * spread * math.sqrt(2 / len(passes)))
-    low, high = medians.min().item(), medians.max().item()
-    beyond = (high / low) ** BEYOND_RANGE
-    return Estimate(median, min(median / reach, low / beyond), max(median * reach, high * beyond))
+    return Estimate(median, min(medians), max(medians), medians)
 
 
-def change(old: Estimate, new: Estimate, drift: float = 1.0, looks: int = 1) -> Estimate:
+def change(old: Estimate, new: Estimate, drift: float = 1.0, looks: int = 1, scatter: float = 0.0) -> Estimate:
     """Return new / old for figures of two runs; its interval holds the errors of both.
 
-    ``drift`` is by what factor the machine itself was faster or slower in the other run: no change smaller than that
-    can be blamed on an engine, so the interval is widened by it. ``looks`` is how many figures are compared at once:
-    the interval is widened so that all of them hold with 95 % (Bonferroni).
+    ``drift`` is by what factor the machine itself may have been slower in the new run. An engine may have followed it
+    or not, so the interval reaches from the one to the other. ``looks`` is how many figures are compared at once: the
+    interval is widened so that all of them hold with 95 % (Bonferroni), as far as eight passes can: the widest, that
+    of the extreme ratios, is passed by once in 6435, which is enough for 321 figures. ``scatter`` is by how much, as a
+    standard deviation in log time, figures like these differ from run to run beyond what passes show (``excess``).
+    Raises ValueError for figures without passes.
     """
-    ratio = new.value / old.value
-    wider = student_t(1 - 0.025 / looks) / student_t(0.975)
-    below = math.hypot(math.log(new.value / new.low), math.log(old.high / old.value))
-    above = math.hypot(math.log(new.high / new.value), math.log(old.value / old.low))
-    drift = max(drift, 1 / drift)
-    return Estimate(ratio, ratio * math.exp(-below * wider) / drift, ratio * math.exp(above * wider) * drift)
+    if not old.passes or not new.passes:
+        raise ValueError("a figure without passes cannot be compared")
+    ratios = np.subtract.outer(np.log(new.passes), np.log(old.passes))
+    value, low, high = _by_ranks(ratios, _rank_sums(len(new.passes), len(old.passes)), ERROR / looks)
+    doubt = scatter * NormalDist().inv_cdf(1 - ERROR / looks / 2)
+    low, high = math.exp(low - doubt), math.exp(high + doubt)
+    return Estimate(math.exp(value), low / max(drift, 1.0), high / min(drift, 1.0))
 
 
-def student_t(probability: float) -> float:
-    """Return Student's quantile for PASSES - 1 = 7 degrees of freedom, by bisection of its distribution function.
+def excess(pairs: Sequence[tuple[Estimate, Estimate]]) -> float:
+    """Return by how much the changes of many figures (old, new) differ from each other beyond their passes' noise.
 
-    With theta = arctan(t / sqrt(7)), P(T < t) = 1/2 + (theta + sin theta cos theta (1 + 2/3 cos^2 + 8/15 cos^4)) / pi.
+    As a standard deviation in log time, from the median deviation, so that a few figures that did change count little;
+    of few figures, only what cannot well be chance.
     """
-    low, high = 0.0, 1000.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        theta = math.atan(middle / math.sqrt(PASSES - 1))
-        square = math.cos(theta) ** 2
-        odd = math.sin(theta) * math.cos(theta) * (1 + square * 2 / 3 + square * square * 8 / 15)
-        low, high = (middle, high) if 0.5 + (theta + odd) / math.pi < probability else (low, middle)
-    return high
+    old, new = (np.log([one.passes for one in side]) for side in zip(*pairs, strict=True))
+    changes = new.mean(axis=1) - old.mean(axis=1)
+    noise = np.median((old.var(axis=1, ddof=1) + new.var(axis=1, ddof=1)) / old.shape[1])
+    spread = np.median(np.abs(changes - np.median(changes))) / NormalDist().inv_cdf(0.75)
+    return math.sqrt(max(0.0, float(spread**2 - noise * (1 + 3 / math.sqrt(len(pairs))))))
 
 
-def paired_ratio(samples: Sequence[float], base: Sequence[float]) -> Estimate:
-    """Return the median over the rounds of samples / base, both in order of time."""
-    logs = np.log(np.asarray(samples, float) / np.asarray(base, float))
-    count = logs.size
-    length = round(count ** (1 / 3))
-    blocks = -(-count // length)
-    starts = np.random.default_rng(0).integers(count, size=(RESAMPLES, blocks, 1))
-    picks = (starts + np.arange(length)).reshape(RESAMPLES, -1)[:, :count] % count
-    centre = np.median(logs).item()
-    low, high = np.percentile(np.median(logs[picks], axis=1), (2.5, 97.5)) - centre
-    wider = 1 + 1.2 / (blocks - 1)
-    return Estimate(math.exp(centre), math.exp(centre + low * wider), math.exp(centre + high * wider))
+def paired_ratio(samples: Passes, base: Passes) -> Estimate:
+    """Return how many times as long as ``base`` the samples are; the i-th of both were taken in the same round."""
+    ratios = [np.median(np.log(np.divide(ours, theirs))) for ours, theirs in zip(samples, base, strict=True)]
+    means = np.add.outer(ratios, ratios)[np.triu_indices(len(ratios))] / 2
+    value, low, high = _by_ranks(means, _signed_ranks(len(ratios)), ERROR)
+    return Estimate(math.exp(value), math.exp(low), math.exp(high))
+
+
+def _by_ranks(values: NDArray[np.float64], counts: Sequence[int], error: float) -> tuple[float, float, float]:
+    """Return the median of the values and the two, as far from either end, that a figure lies beyond with ``error``.
+
+    ``counts`` says in how many of all equally likely cases 0, 1, 2 ... values lie on one side of the figure.
+    """
+    ordered = np.sort(values, axis=None)
+    cut = sum(2 * case <= error * sum(counts) for case in accumulate(counts))
+    end = min(max(cut - 1, 0), (len(ordered) - 1) // 2)
+    return float(np.median(ordered)), float(ordered[end]), float(ordered[-1 - end])
+
+
+def _rank_sums(first: int, second: int) -> list[int]:
+    """Return in how many orders of two samples so many pairs are the wrong way round (Mann and Whitney's U)."""
+    ways = [[1] + [0] * (first * second) for _ in range(second + 1)]
+    for _ in range(first):
+        for other in range(1, second + 1):
+            before, without = ways[other], ways[other - 1]
+            # The largest of all is of the first sample, above all of the second, or of the second.
+            ways[other] = [(before[u - other] if u >= other else 0) + without[u] for u in range(first * second + 1)]
+    return ways[second]
+
+
+def _signed_ranks(count: int) -> list[int]:
+    """Return for how many choices of signs the ranks of the negative ones sum to 0, 1, 2 ... (Wilcoxon)."""
+    ways = [1]
+    for rank in range(1, count + 1):
+        longer = ways + [0] * rank
+        ways = [n + (longer[i - rank] if i >= rank else 0) for i, n in enumerate(longer)]
+    return ways

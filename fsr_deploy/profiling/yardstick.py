@@ -53,7 +53,7 @@ class Yardstick:
 
 
 def ceilings(clock: Clock) -> Ceilings:
-    """Measure both ceilings, each as the best of a few runs on all cores; about 0.2 s.
+    """Measure both ceilings, each as the best of a few runs on all cores that this process may use; about 0.2 s.
 
     The matrix product is NumPy's, as fast as the BLAS it comes with.
     """

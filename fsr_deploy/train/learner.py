@@ -34,7 +34,11 @@ class Learner:
         return y
 
     def update(self, loss: Tensor, lr_factor: float) -> None:
-        """Take one step down a loss; raises DivergedError, on all processes, where it is not finite on one."""
+        """Take one step down a loss; raises DivergedError, on all processes, where it is not finite on one.
+
+        With FP16's scaler, gradients that are not finite mean that their scale is too large: it leaves the step out and
+        takes a smaller one.
+        """
         mean = float(torch.as_tensor(self.fabric.all_reduce(loss.detach())))
         if not math.isfinite(mean):
             raise DivergedError(f"the loss of the {self.name} is {mean}")
@@ -43,8 +47,14 @@ class Learner:
         self.stepper.zero_grad()
         self.fabric.backward(loss)
         if self.clip:
-            self.fabric.clip_gradients(self.wrapped, self.stepper, max_norm=self.clip)
+            self._clip()
         self.stepper.step()
+
+    def _clip(self) -> None:
+        norm = self.fabric.clip_gradients(self.wrapped, self.stepper, max_norm=self.clip, error_if_nonfinite=False)
+        scaled = getattr(self.fabric.strategy.precision, "scaler", None) is not None
+        if not scaled and norm is not None and not torch.isfinite(norm):
+            raise DivergedError(f"the gradients of the {self.name} are no longer finite")
 
     def state(self) -> dict[str, Any]:
         """Return weights and optimiser; raises DivergedError where a weight is not finite."""

@@ -29,11 +29,8 @@ def score(sr: Sequence[Face], hr: Sequence[Face]) -> Score:
 
 
 def upscale(network: nn.Module, lr: Sequence[Face], size: int, device: torch.device) -> list[Face]:
-    """Bring LR faces to ``size`` by a network, in evaluation mode on ``device``; it goes on training afterwards."""
-    training = network.training
-    sr = Eager(network, size // len(lr[0]), device).upscale(lr)
-    network.train(training)
-    return sr
+    """Bring LR faces to ``size`` by a network, in evaluation mode on ``device``; a copy of it runs."""
+    return Eager(network, size // len(lr[0]), device).upscale(lr)
 
 
 def sample_grid(hr: Sequence[Face], sr: Sequence[Face], lr_size: int) -> Face:

@@ -24,6 +24,7 @@ from fsr_deploy.synthetic import write_faces
 from tests.exporting.int8.test_mixed import Attentive
 from tests.exporting.int8.test_quantise import Chain
 from tests.fakes.machine import MachineFactory
+from tests.networks import register
 
 OPTIONS = ("--int8", "--fp16", "--lr-size", "4", "--batch", "1,2,2", "--calib-images", "4")
 
@@ -149,6 +150,14 @@ def test_8_6_builds_the_other_bundle_with_the_island_held_to_fp32_and_refuses_th
     assert pinned == {"", "bicubic", "network.attention.matrix"}
     with pytest.raises(InputError, match="export it again with --opset 17"):
         rebuild(typed[0], PlanOptions())
+
+
+def test_a_network_without_a_convolution_for_int8_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch)
+    result = export("pixel", *OPTIONS[:1], *OPTIONS[2:])
+    assert result.exit_code == 4
+    message = "nothing of this network goes to INT8, export it without --int8 (network.body.0: "
+    assert message in result.stderr and RIM in result.stderr
 
 
 def test_opset_18_is_refused_with_what_to_do() -> None:

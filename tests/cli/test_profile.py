@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from fsr_deploy.cli.profile import main
 from fsr_deploy.profiling.record import read_profile, to_json
-from fsr_deploy.profiling.statistics import Estimate
+from fsr_deploy.profiling.statistics import PASSES, Estimate, typical
 from tests.engines import write_onnx
 from tests.fakes.plans import write_bundle
 
@@ -95,12 +95,17 @@ def slower(report: Path, tmp_path: Path) -> Path:
     first = profile.engines[0]
     old = first.batches[1]
     p50 = old.latency.p50
-    ten = replace(old.latency, p50=Estimate(10 * p50.value, 9.99 * p50.value, 10.01 * p50.value))
+    ten = replace(old.latency, p50=_exactly(10 * p50.value))
     engine = replace(first, batches=[first.batches[0], replace(old, latency=ten)])
     path = tmp_path / "slower.json"
     quiet = replace(profile, engines=[engine, profile.engines[1]])
     path.write_text(to_json(quiet))
     return path
+
+
+def _exactly(value: float) -> Estimate:
+    """Return a figure as a machine without noise would measure it."""
+    return typical([[value * (1 + 1e-4 * i)] for i in range(PASSES)])
 
 
 def test_a_regression_is_named_and_ends_with_5(report: Path, slower: Path, tmp_path: Path) -> None:
@@ -119,7 +124,7 @@ def _quiet(report: Path) -> Any:
 
     def exact(one: Any) -> Any:
         value = one.latency.p50.value
-        return replace(one, latency=replace(one.latency, p50=Estimate(value, 0.999 * value, 1.001 * value)))
+        return replace(one, latency=replace(one.latency, p50=_exactly(value)))
 
     engines = [replace(engine, batches=[exact(one) for one in engine.batches]) for engine in profile.engines]
     return replace(profile, engines=engines)

@@ -1,5 +1,6 @@
 """Real ONNX engines, and plans on the stand-in GPU, as the profiler opens and looks into them."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from fsr_deploy.errors import InputError
 from fsr_deploy.profiling import cold as starting
 from fsr_deploy.profiling import machine as facts_of_machine
 from fsr_deploy.profiling import subjects as opening
+from fsr_deploy.profiling import yardstick as measures_of_machine
 from fsr_deploy.profiling.cold import ColdStart, cold_start
 from fsr_deploy.profiling.layers.attribution import LayerProfile
 from fsr_deploy.profiling.machine import LoadMeter
@@ -189,3 +191,12 @@ def test_ceilings_are_figures_of_this_century() -> None:
 
 def test_a_disturbed_ceiling_gives_way_to_the_higher_one() -> None:
     assert higher(Ceilings(90.0, 21.0), Ceilings(180.0, 20.0)) == Ceilings(180.0, 21.0)
+
+
+def test_only_the_cores_that_this_process_may_use_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container the machine has more; 32 MiB for each of them can be more than the container may have."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 1 << 20)
+    monkeypatch.setattr(measures_of_machine, "usable_cores", lambda: 1)
+    monkeypatch.setattr(facts_of_machine, "usable_cores", lambda: 1)
+    assert ceilings(MonotonicClock()).gbytes < 1000
+    assert this_machine().cores == 1

@@ -92,7 +92,26 @@ def _macs(node: NodeProto, inputs: list[_Value], outputs: list[_Value]) -> int:
         return math.prod(inputs[0].shape) * math.prod(inputs[1].shape[1:])
     if node.op_type == "MatMul":
         return math.prod(outputs[0].shape) * inputs[0].shape[-1]
+    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    if node.op_type == "Gemm":
+        return math.prod(outputs[0].shape) * inputs[0].shape[0 if attributes.get("transA") else 1]
+    if node.op_type == "Einsum":
+        return _einsum_macs(attributes["equation"].decode(), [value.shape for value in inputs])
     return 0
+
+
+def _einsum_macs(equation: str, shapes: list[tuple[int, ...]]) -> int:
+    """Return a product's multiply-accumulates: one for each combination of its indices and each factor after the first.
+
+    Several factors at once may take fewer, in an order that the engine chooses.
+    """
+    sizes: dict[str, int] = {}
+    for term, sides in zip(equation.replace(" ", "").partition("->")[0].split(","), shapes, strict=True):
+        first, dots, last = term.partition("...")
+        names = [*first, *(f"...{i}" for i in range(len(first) + len(last) - len(sides), 0)), *last] if dots else term
+        for name, size in zip(names, sides, strict=True):
+            sizes[name] = max(sizes.get(name, 1), size)
+    return (len(shapes) - 1) * math.prod(sizes.values())
 
 
 def _values(model: ModelProto) -> dict[str, _Value]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import copy
-import logging
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,10 +17,10 @@ from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.graph import opset17
 from fsr_deploy.exporting.graph.deployable import Deployable
 from fsr_deploy.exporting.graph.operator_rules import faults
+from fsr_deploy.exporting.graph.trace import trace
 from fsr_deploy.exporting.options import BF16_OPSET, EXPORT_OPSET, check_opset
 from fsr_deploy.exporting.rewrite.rewrites import Target
 
-INPUT, OUTPUT, BATCH = "lr", "sr", "N"
 SCOPES = "pkg.torch.onnx.name_scopes"
 NO_MODULE = "_empty_nn_module_stack"  # the exporter's word for what it adds itself
 
@@ -51,7 +49,10 @@ def export_onnx(
     check_opset(opset, precision)
     if precision == "bf16":
         opset = BF16_OPSET
-    model = _trace(deployable, lr_size * upsampling, lr_size, max(opset, EXPORT_OPSET))
+    side = lr_size * upsampling
+    uint8 = isinstance(deployable, Deployable)
+    example = torch.zeros((2, lr_size, lr_size, 3), dtype=torch.uint8) if uint8 else torch.zeros((2, 3, side, side))
+    model = trace(deployable, example, max(opset, EXPORT_OPSET))
     _ask_for_shapes_after_the_cast(model)
     _name_nodes(model)
     _name_tensors(model)
@@ -105,36 +106,6 @@ def module_of_node(node_name: str) -> str:
     return node_name.rpartition("/")[0]
 
 
-def _trace(deployable: nn.Module, side: int, lr_size: int, opset: int) -> ModelProto:
-    """Export at batch 2 with a symbolic batch, and make sure that it stayed symbolic."""
-    if isinstance(deployable, Deployable):
-        example = torch.zeros((2, lr_size, lr_size, 3), dtype=torch.uint8)
-    else:
-        example = torch.zeros((2, 3, side, side))
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            deployable,
-            (example,),
-            dynamo=True,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim(BATCH, min=1)},),
-            opset_version=opset,
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    for value in (*model.graph.input, *model.graph.output):
-        dimensions = value.type.tensor_type.shape.dim
-        if dimensions[0].dim_param != BATCH or not all(d.dim_value for d in dimensions[1:]):
-            raise AssertionError(
-                f"{value.name} has no symbolic batch: {[d.dim_param or d.dim_value for d in dimensions]}"
-            )
-    return model
-
-
 def _ask_for_shapes_after_the_cast(model: ModelProto) -> None:
     """Let a network that asks for its batch size ask the float tensor: TensorRT takes nothing but a Cast on uint8."""
     first = model.graph.input[0]
@@ -158,7 +129,7 @@ def _name_nodes(model: ModelProto) -> None:
         if module is None:
             module = next((module_from[name] for name in node.input if name in module_from), "")
         node.name = f"{module}/{node.op_type}_{index}"
-        module_from.update(dict.fromkeys(node.output, module))
+        module_from.update(dict.fromkeys(filter(None, node.output), module))
 
 
 def _name_tensors(model: ModelProto) -> None:
@@ -166,10 +137,11 @@ def _name_tensors(model: ModelProto) -> None:
     names = {value.name: value.name for value in model.graph.output}
     for node in model.graph.node:
         for position, output in enumerate(node.output):
-            names.setdefault(output, f"{node.name}:{position}" if position else node.name)
+            if output:  # an optional output that is left out has no name, as an optional input has none
+                names.setdefault(output, f"{node.name}:{position}" if position else node.name)
     for node in model.graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names[name] for name in node.output]
+        node.output[:] = [names.get(name, name) for name in node.output]
     for value in model.graph.value_info:
         value.name = names.get(value.name, value.name)
 

@@ -49,7 +49,8 @@ class Histogram:
             self.limit *= 2
         if self.limit > 0:
             sample = magnitudes[:: 1 + len(magnitudes) // SAMPLES]
-            bins = np.minimum(sample * np.float32(BINS / self.limit), BINS - 1).astype(np.int64)
+            shares = sample.astype(np.float64) / self.limit  # in float32 a denormal limit has no reciprocal
+            bins = np.minimum(shares * BINS, BINS - 1).astype(np.int64)
             self.counts += np.bincount(bins, minlength=BINS)
 
 

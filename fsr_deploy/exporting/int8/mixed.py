@@ -23,7 +23,7 @@ from fsr_deploy.exporting.graph.sessions import run_graph
 from fsr_deploy.exporting.graph.write import write_graph
 from fsr_deploy.exporting.int8.qdq import insert
 from fsr_deploy.exporting.int8.quantise import prepare_int8, write_within_budget
-from fsr_deploy.exporting.int8.scheme import Scheme
+from fsr_deploy.exporting.int8.scheme import Scheme, nothing_in_int8
 from fsr_deploy.exporting.int8.sites import Site
 from fsr_deploy.exporting.options import UNTYPED_OPSET, ExportOptions, fp16_part, in_precision
 from fsr_deploy.exporting.precision.blocks import fp32_modules
@@ -133,4 +133,6 @@ def to_mixed(
         scheme: Scheme = untyped_scheme(found.scheme, fp32_modules(kept, options.io))
     else:
         scheme = typed_scheme(found.scheme, onnx.load(path))
+    if not scheme.blocks:
+        raise nothing_in_int8({name: entry["reason"] for name, entry in kept.items()})
     return write_within_budget(options, replace(found, scheme=scheme, precision=MIXED, islands=kept), path)

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from fsr_deploy.exporting.int8.sites import INT8_MAX, Site
-from fsr_deploy.exporting.int8.weights import scales_in, to_floats, to_integers, weight_scales, with_spare
+from fsr_deploy.exporting.int8.sites import Site
+from fsr_deploy.exporting.int8.weights import scales_in, scales_of, to_floats, to_integers, weight_scales, with_spare
 
 # ONNX Runtime's direct INT8 convolution gives results of a multiple of 4 channels, with AVX2 of 8 (MLAS, convsym.cpp).
 # Others take a way of copies and a matrix product: 28 channels from 28, 7x7, took 1.9 times as long as 32.
@@ -139,7 +139,7 @@ class _Writer:
         pairs of one tensor, and then finds none of their convolutions any more. For TensorRT pairs stay equal, so that
         one rounding can serve all readers.
         """
-        scale = np.float32(self.ranges[tensor] / INT8_MAX or 1.0)
+        scale = scales_of(np.float64(self.ranges[tensor]))
         if self.results:
             for _ in range(self.readers[tensor]):
                 scale = np.nextafter(scale, np.float32(np.inf))

@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from fsr_deploy._util.log import progress, say, warn
 from fsr_deploy.bundle.layers import ModuleTable
+from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.graph.sessions import run_graph
 from fsr_deploy.exporting.int8 import ranges as cache
 from fsr_deploy.exporting.int8.calibration import observe
@@ -68,7 +69,8 @@ def make_scheme(
     """Choose the convolutions and measure their ranges.
 
     ``timed`` for a CPU, those that measure faster here; for a GPU, which cannot be measured here, every dense
-    convolution outside attention and norms but the first and the last, rounded at its input only.
+    convolution outside attention and norms but the first and the last, rounded at its input only. Raises InputError
+    where none is left.
     """
     sites, reasons = find_sites(model, float_modules)
     if timed:
@@ -78,9 +80,17 @@ def make_scheme(
     narrow = sum(site.weight_levels < INT8_MAX for site in sites)
     of_them = f" ({narrow} with weights of 7 bits, which this CPU computes faster)" if narrow else ""
     say(f"    {len(sites)} convolutions in INT8{of_them}, {len(reasons)} in float")
+    if not sites:
+        raise nothing_in_int8(reasons)
     groups = group([site.module for site in sites], table)
     blocks = {block: [site for site in sites if site.module in members] for block, members in groups.items()}
     return Scheme(model, blocks, find_ranges(model, sites, faces, calibrator), reasons, timed)
+
+
+def nothing_in_int8(reasons: dict[str, str]) -> InputError:
+    """Return the error for a network without a convolution for INT8; ``reasons`` are those of its modules."""
+    first = "; ".join(f"{module}: {reason}" for module, reason in list(reasons.items())[:3]) or "it has no convolution"
+    return InputError(f"nothing of this network goes to INT8, export it without --int8 ({first})")
 
 
 def find_ranges(model: ModelProto, sites: Sequence[Site], faces: Faces, calibrator: str) -> dict[str, float]:

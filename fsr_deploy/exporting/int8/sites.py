@@ -134,8 +134,8 @@ class Wiring:
         self.producer: dict[str, NodeProto] = {}
         self.readers: dict[str, list[NodeProto]] = defaultdict(list)
         for node in model.graph.node:
-            self.producer.update(dict.fromkeys(node.output, node))
-            for name in node.input:
+            self.producer.update(dict.fromkeys(filter(None, node.output), node))
+            for name in filter(None, node.input):
                 self.readers[name].append(node)
 
     def activations(self, node: NodeProto) -> list[str]:

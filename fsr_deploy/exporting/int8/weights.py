@@ -11,12 +11,20 @@ from fsr_deploy.exporting.int8.sites import INT8_MAX
 
 
 def weight_scales(weights: NDArray[np.float32], levels: int = INT8_MAX) -> NDArray[np.float32]:
-    """Return the scale of each output channel, (cout,), of weights (cout, cin, h, w); 1 for a channel of zeros.
+    """Return the scale of each output channel, (cout,), of weights (cout, cin, h, w).
 
     The largest weight of a channel becomes ``levels``.
     """
-    largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
-    return np.where(largest > 0, largest / levels, 1.0).astype(np.float32)
+    return scales_of(np.abs(weights).reshape(len(weights), -1).max(axis=1), levels)
+
+
+def scales_of(largest: NDArray[np.floating[Any]], levels: int = INT8_MAX) -> NDArray[np.float32]:
+    """Return the scales with which the largest magnitudes become ``levels``; 1 where they are zero or nearly so.
+
+    Engines divide by a scale and take one below the smallest normal float for 0.
+    """
+    scales = largest / levels
+    return np.where(scales >= np.finfo(np.float32).tiny, scales, 1.0).astype(np.float32)
 
 
 def scales_in(scales: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[np.floating[Any]]:

@@ -8,14 +8,15 @@ sums of a residual trunk then stay in FP32, and what they add up does not.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from fsr_deploy.errors import UsageError
+from fsr_deploy.models.sameness import copied
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 ASKED = "kept on request"
@@ -35,15 +36,19 @@ def cast(
     if precision not in DTYPES:
         raise UsageError(f"no precision is called {precision!r}; there are {', '.join(DTYPES)}")
     kept = precision_map(network, precision, keep, blocks)
-    network = copy.deepcopy(network)
+    network = copied(network)
     if precision == "fp32":
         return network
-    for name, module in network.named_modules():
-        inside = DTYPES[_precision_at(name, kept, precision)]
+
+    def types(name: str) -> tuple[torch.dtype, torch.dtype]:
+        """Return what a module computes in, and what is around it."""
         outside = DTYPES[_precision_at(_outer(name), kept, precision)] if name else torch.float32
-        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
-            if tensor.is_floating_point():
-                tensor.data = tensor.data.to(inside)
+        return DTYPES[_precision_at(name, kept, precision)], outside
+
+    _part(network, types)
+    for name, module in network.named_modules():
+        inside, outside = types(name)
+        _convert(module, inside)
         if inside != outside:
             _bracket(module, inside, outside)
     return network
@@ -59,7 +64,7 @@ def precision_map(
     where ``keep`` names no module.
     """
     reasons = dict(keep) if isinstance(keep, Mapping) else dict.fromkeys(keep, ASKED)
-    modules = dict(network.named_modules())
+    modules = dict(network.named_modules(remove_duplicate=False))
     if unknown := sorted(set(reasons) - set(modules)):
         raise UsageError(f"the network has no module called {', '.join(unknown)}")
     if precision == "fp32":
@@ -86,15 +91,37 @@ def _outer(name: str) -> str:
     return name.rpartition(".")[0]
 
 
+def _part(network: nn.Module, types: Callable[[str], tuple[torch.dtype, torch.dtype]]) -> None:
+    """Give modules that stand in several places a copy for each, where one of them computes in several precisions."""
+    places = list(network.named_modules(remove_duplicate=False))
+    first = {module: name for name, module in reversed(places)}
+    if all(types(first[module]) == types(name) for name, module in places):
+        return
+    for name, module in places:
+        if first[module] != name and network.get_submodule(name) is module:  # otherwise it is inside one parted before
+            network.set_submodule(name, copied(module))
+
+
+def _convert(module: nn.Module, dtype: torch.dtype) -> None:
+    """Hold a module's own weights and buffers in ``dtype``; those that it shares with another one stay as they are."""
+    for name, weight in module._parameters.items():
+        if weight is not None and weight.is_floating_point():
+            module._parameters[name] = nn.Parameter(weight.detach().to(dtype), weight.requires_grad)
+    for name, buffer in module._buffers.items():
+        if buffer is not None and buffer.is_floating_point():
+            module._buffers[name] = buffer.to(dtype)
+
+
 def _bracket(module: nn.Module, inside: torch.dtype, outside: torch.dtype) -> None:
     """Make a module cast what it is given to ``inside`` and what it returns to ``outside``."""
-    module.register_forward_pre_hook(lambda _, inputs: _cast_all(inputs, inside))
+
+    def enter(_: nn.Module, inputs: Any, keywords: Any) -> tuple[Any, Any]:
+        return _cast_all(inputs, inside), _cast_all(keywords, inside)
+
+    module.register_forward_pre_hook(enter, with_kwargs=True)
     module.register_forward_hook(lambda _, inputs, outputs: _cast_all(outputs, outside))
 
 
 def _cast_all(values: Any, dtype: torch.dtype) -> Any:
-    if isinstance(values, Tensor):
-        return values.to(dtype) if values.is_floating_point() else values
-    if isinstance(values, tuple | list):
-        return type(values)(_cast_all(value, dtype) for value in values)
-    return values
+    """Return values with each float tensor in them, however deep, cast to ``dtype``."""
+    return tree_map_only(Tensor, lambda value: value.to(dtype) if value.is_floating_point() else value, values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +22,9 @@ SECONDS = (
     8.0  # after this long a batch size gets no further turns than MIN_TURNS, so that a slow machine is not kept busy
 )
 
+LEAST = 0.01  # a smaller difference is nobody's concern
+CHANCE = 0.05  # how often equal engines may look as different
+
 Run = Callable[[NDArray[Any]], NDArray[Any]]
 
 
@@ -29,7 +33,7 @@ class SpeedUp:
     """A batch size: median milliseconds of one batch by engine and by eager, over some turns of each.
 
     ``speedup`` is the median of the turns' ratios, eager to engine, which a machine that is busy for one turn does not
-    move; ``slowest`` and ``fastest`` are the least and the greatest of them.
+    move; ``slowest`` and ``fastest`` are the least and the greatest of them. The engine was faster in ``won`` turns.
     """
 
     batch: int
@@ -39,6 +43,13 @@ class SpeedUp:
     slowest: float
     fastest: float
     turns: int
+    won: int = 0
+
+    @property
+    def slower(self) -> bool:
+        """Whether the engine is slower than eager beyond the noise of the turns: a sign test of them."""
+        chance = sum(math.comb(self.turns, won) for won in range(self.won + 1)) / 2**self.turns
+        return self.speedup < 1 - LEAST and (self.won == 0 or chance <= CHANCE)
 
     def __str__(self) -> str:
         times = f"engine {self.engine_ms:.1f} ms, eager {self.eager_ms:.1f} ms"
@@ -55,8 +66,8 @@ def measure(engine: Run, eager: Run, inputs: NDArray[Any], batches: Iterable[int
 
 
 def slower_note(timings: Iterable[SpeedUp], precision: str, device: str) -> str | None:
-    """Return a sentence where the engine is slower than eager at some batch, None where it is not."""
-    slow = ", ".join(f"{timing.speedup:.2f}x at batch {timing.batch}" for timing in timings if timing.speedup < 1)
+    """Return a sentence where the engine is slower than eager at some batch, None where that cannot be told."""
+    slow = ", ".join(f"{timing.speedup:.2f}x at batch {timing.batch}" for timing in timings if timing.slower)
     if not slow:
         return None
     if device == "cpu" and precision in ("fp16", "bf16", MIXED):
@@ -73,7 +84,8 @@ def _measure(engine: Run, eager: Run, batch: NDArray[Any]) -> SpeedUp:
         turns.append((milliseconds(engine, batch), milliseconds(eager, batch)))
     engine_ms, eager_ms = (statistics.median(times) for times in zip(*turns, strict=True))
     ratios = sorted(theirs / ours for ours, theirs in turns)
-    return SpeedUp(len(batch), engine_ms, eager_ms, statistics.median(ratios), ratios[0], ratios[-1], len(turns))
+    won = sum(ratio >= 1 for ratio in ratios)
+    return SpeedUp(len(batch), engine_ms, eager_ms, statistics.median(ratios), ratios[0], ratios[-1], len(turns), won)
 
 
 def milliseconds(run: Run, batch: NDArray[Any]) -> float:

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fsr_deploy import __version__
 from fsr_deploy.bundle.info import LR_RECIPE, BundleInfo, TensorInfo
-from fsr_deploy.exporting.graph.onnx_writer import BATCH, INPUT, OUTPUT
+from fsr_deploy.exporting.graph.trace import BATCH, INPUT, OUTPUT
 from fsr_deploy.exporting.options import ExportOptions
 from fsr_deploy.exporting.precision.cast import PrecisionMap
 from fsr_deploy.exporting.proof.parity import Row, forced_notes

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from fsr_deploy.exporting.rewrite.convolutions import convolution
 from fsr_deploy.models.aminet import SA
+from fsr_deploy.models.sameness import computes_as
 
 FLOOR = 1e-12  # F.normalize's eps
 
@@ -83,4 +84,4 @@ class ChannelAttention(nn.Module):
 
 def channel_attention(module: nn.Module) -> nn.Module | None:
     """Replace SA by ChannelAttention."""
-    return ChannelAttention(module) if isinstance(module, SA) else None
+    return ChannelAttention(module) if isinstance(module, SA) and computes_as(module, SA) else None

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fsr_deploy.exporting.rewrite.convolutions import BLOCK, merge_kernels, pointwise
 from fsr_deploy.models.aminet import RDFE, SKAF, AttentionUnit, LayerNorm, channel_max, channel_mean
+from fsr_deploy.models.sameness import computes_as
 
 
 class BlockedLayerNorm(nn.Module):
@@ -40,7 +41,7 @@ class BlockedLayerNorm(nn.Module):
 
 def layer_norm(module: nn.Module) -> nn.Module | None:
     """Replace LayerNorm by BlockedLayerNorm."""
-    return BlockedLayerNorm(module) if isinstance(module, LayerNorm) else None
+    return BlockedLayerNorm(module) if isinstance(module, LayerNorm) and computes_as(module, LayerNorm) else None
 
 
 class SumOfPointwise(nn.Module):
@@ -81,7 +82,9 @@ class BlockedRDFE(nn.Module):
 
 def rdfe(module: nn.Module) -> nn.Module | None:
     """Replace RDFE by BlockedRDFE where it has its attention unit."""
-    return BlockedRDFE(module) if isinstance(module, RDFE) and isinstance(module.unit, AttentionUnit) else None
+    if not isinstance(module, RDFE) or not computes_as(module, RDFE) or not isinstance(module.unit, AttentionUnit):
+        return None
+    return BlockedRDFE(module)
 
 
 class BlockedSKAF(nn.Module):
@@ -118,6 +121,10 @@ def _pool(parts: Sequence[Tensor], largest: bool) -> Tensor:
 
 def skaf(module: nn.Module) -> nn.Module | None:
     """Replace SKAF by BlockedSKAF where its pools are the channels' mean and maximum."""
-    if not isinstance(module, SKAF) or not set(module.pools) <= {channel_mean, channel_max}:
+    if (
+        not isinstance(module, SKAF)
+        or not computes_as(module, SKAF)
+        or not set(module.pools) <= {channel_mean, channel_max}
+    ):
         return None
     return BlockedSKAF(module)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsr_deploy.exporting.rewrite.convolutions import convolution, is_chain
+from fsr_deploy.exporting.rewrite.convolutions import convolution, is_chain, layers_of
 from fsr_deploy.models.aminet import Hourglass
+from fsr_deploy.models.sameness import computes_as
 
 
 class Phases(nn.Module):
@@ -49,7 +50,7 @@ class Phases(nn.Module):
 
 def phases_of_transposed(module: nn.Module) -> nn.Module | None:
     """Replace a transposed 4x4 convolution of stride 2 and padding 1 by Phases."""
-    if not isinstance(module, nn.ConvTranspose2d):
+    if not isinstance(module, nn.ConvTranspose2d) or not computes_as(module, nn.ConvTranspose2d):
         return None
     geometry = (module.kernel_size, module.stride, module.padding, module.output_padding, module.groups)
     if geometry != ((4, 4), (2, 2), (1, 1), (0, 0), 1):
@@ -59,7 +60,7 @@ def phases_of_transposed(module: nn.Module) -> nn.Module | None:
 
 def phases_of_enlarged(module: nn.Module) -> nn.Module | None:
     """Replace a Sequential of nearest enlargement x2, a 3x3 convolution and leaky ReLUs by Phases."""
-    layers = list(module.children()) if is_chain(module) else []
+    layers = layers_of(module) if is_chain(module) else []
     match layers:
         case [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d() as layer, *others] if _same_size(layer):
             return enlarged(layer, *others) if all(isinstance(other, nn.LeakyReLU) for other in others) else None
@@ -99,16 +100,18 @@ class PhasedHourglass(Hourglass):
 
 
 def _grown(block: nn.Sequential) -> Phases:
-    layer, *others = block.children()
+    layer, *others = layers_of(block)
     assert isinstance(layer, nn.Conv2d)
     return enlarged(layer, *others)
 
 
 def hourglass(module: nn.Module) -> nn.Module | None:
     """Replace Hourglass by PhasedHourglass."""
-    return PhasedHourglass(module) if type(module) is Hourglass else None
+    return PhasedHourglass(module) if isinstance(module, Hourglass) and computes_as(module, Hourglass) else None
 
 
 def _same_size(layer: nn.Conv2d) -> bool:
+    if not computes_as(layer, nn.Conv2d):
+        return False
     geometry = (layer.kernel_size, layer.stride, layer.padding, layer.groups)
     return geometry == ((3, 3), (1, 1), (1, 1), 1) and layer.padding_mode in ("zeros", "reflect")

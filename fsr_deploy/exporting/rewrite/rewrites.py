@@ -6,18 +6,20 @@ reason and the targets where it is the default. benchmarks/rewrites.py times eac
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.rewrite.attention import Apart, Together, channel_attention
 from fsr_deploy.exporting.rewrite.convolutions import fold_batch_norm, one_slope
 from fsr_deploy.exporting.rewrite.ort_blocked import layer_norm, rdfe, skaf
 from fsr_deploy.exporting.rewrite.polyphase import hourglass, phases_of_enlarged, phases_of_transposed
 from fsr_deploy.models.pyramid_attention import PA
+from fsr_deploy.models.sameness import copied, is_hooked, plain_weights
 
 Target = Literal["onnxruntime", "tensorrt"]  # bundle.TARGETS
 ONNXRUNTIME: frozenset[Target] = frozenset({"onnxruntime"})
@@ -48,6 +50,7 @@ def shift_attention(module: nn.Module) -> nn.Module | None:
 
 
 REWRITES: tuple[Rewrite, ...] = (
+    Rewrite("plain_weights", "weights that are computed from others would be so in every run", plain_weights, BOTH),
     Rewrite(
         "batch_norm",
         "a batch norm after a convolution is part of its weights, before any rounding of them to half precision",
@@ -79,17 +82,41 @@ REWRITES: tuple[Rewrite, ...] = (
 
 
 def rewrite(network: nn.Module, target: Target, rewrites: Sequence[Rewrite] = REWRITES) -> nn.Module:
-    """Return a copy of a network in eval mode with the target's rewrites applied, in order, to each of its modules."""
-    network = copy.deepcopy(network).eval()
+    """Return a copy of a network in eval mode with the target's rewrites applied, in order, to each of its modules.
+
+    Raises InputError for a network whose faces depend on each other.
+    """
+    network = copied(network).eval()
+    _refuse_batch_statistics(network)
     for step in rewrites:
         if target in step.targets:
-            network = _apply(network, step)
+            network = _apply(network, step, {})
     return network
 
 
-def _apply(module: nn.Module, step: Rewrite) -> nn.Module:
-    """Apply a rewrite to the modules inside a module, then to itself."""
-    for name, child in module.named_children():
-        module.set_submodule(name, _apply(child, step))
+def _apply(module: nn.Module, step: Rewrite, done: dict[nn.Module, nn.Module]) -> nn.Module:
+    """Apply a rewrite to the modules inside a module, then to itself; ``done`` are those that were met before.
+
+    A module with a hook is not replaced, and a replacement keeps what the module says of its precision.
+    """
+    if module in done:
+        return done[module]
+    for name, child in module._modules.items():
+        if child is not None:
+            module._modules[name] = _apply(child, step, done)
     replacement = step.apply(module)
-    return module if replacement is None else replacement.eval()
+    if replacement is None or (replacement is not module and is_hooked(module)):
+        replacement = module
+    if replacement is not module and (reason := getattr(module, "fp32_reason", None)):
+        replacement.fp32_reason = reason
+    done[module] = replacement.eval()
+    return done[module]
+
+
+def _refuse_batch_statistics(network: nn.Module) -> None:
+    for name, module in network.named_modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            raise InputError(
+                f"module {name}: a batch norm without running statistics makes each face depend on the others of its "
+                "batch; train it with track_running_stats, or take an instance norm"
+            )

@@ -41,8 +41,9 @@ class ModuleTime:
 
     ``share`` is of the whole run. ``gflops`` (two per multiply-accumulate) and ``gbytes`` per second follow from the
     costs of the exported graph; None where it has none. Kernel fusion moves fewer bytes than counted here.
-    ``beside_others`` is the time after each run's times were divided by how much slower than usual its modules were in
-    the median: what disturbs all modules alike is gone from it. None where there are too few modules.
+    ``beside_others`` is the time after each run's times were divided by how much slower than usual its other modules
+    were in the median: what disturbs all modules alike is gone from it. None where there are too few other modules, and
+    for the time between kernels, which is disturbed in other ways.
     """
 
     module: str
@@ -105,7 +106,6 @@ def layer_profile(passes: Sequence[Sequence[KernelRun]], table: ModuleTable, bat
     for module in by_module:
         by_kind[table.kind(module)].append(module)
     total = np.array([run.seconds for run in runs])
-    slowness = _slowness(by_module)
 
     def milliseconds(seconds: Times) -> Estimate:
         parts = np.split(np.maximum(1e3 * seconds, RESOLUTION_MS), ends)
@@ -115,6 +115,7 @@ def layer_profile(passes: Sequence[Sequence[KernelRun]], table: ModuleTable, bat
         times = np.sum([by_module[member] for member in members], axis=0)
         operations, moved = table.costs(members, batch)
         seconds = float(np.median(times))
+        slowness = None if kind == BETWEEN else _slowness(by_module, members)
         return ModuleTime(
             module=module,
             kind=kind,
@@ -144,9 +145,13 @@ def _by_module(runs: Sequence[KernelRun], table: ModuleTable) -> dict[str, Times
     return {module: values for module, values in times.items() if np.median(values) > 0}
 
 
-def _slowness(by_module: dict[str, Times]) -> Times | None:
-    """Return by what factor each run's modules were slower than usual, in the median over the modules."""
-    peers = [times / np.median(times) for module, times in by_module.items() if module != BETWEEN]
+def _slowness(by_module: dict[str, Times], members: Sequence[str]) -> Times | None:
+    """Return by what factor each run's modules, except the members, were slower than usual, in the median over them.
+
+    A module that were its own peer would be the median now and then, and seem to take exactly its usual time.
+    """
+    others = (times for module, times in by_module.items() if module not in (BETWEEN, *members))
+    peers = [times / np.median(times) for times in others]
     if len(peers) < FEWEST_PEERS:
         return None
     return np.maximum(np.median(peers, axis=0), np.finfo(float).tiny)

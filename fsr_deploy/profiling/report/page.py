@@ -17,7 +17,8 @@ METHOD = (
     "its result has been read and found to be the right one. Engines were warmed up until five runs in a row, or of "
     "slow engines two that took half a second, were no more than 2 % faster than the fastest before, then took turns "
     f"in random order, in {PASSES} passes over all batch sizes. Intervals hold 95 %: of a median, where that of "
-    "another run is expected; of a ratio, paired by round, by block bootstrap. A p99 is given from 100 samples on."
+    "another run is expected, the range of the passes; of a ratio, paired by round, by signed ranks over the passes. A "
+    "p99 is given from 100 samples on."
 )
 LAYERS_LEAD = (
     "ONNX Runtime's or TensorRT's own profile, kernels summed by the module that they compute, without the modules "

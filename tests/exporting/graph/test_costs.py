@@ -1,8 +1,10 @@
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from fsr_deploy._util.json_records import decode, read_json
@@ -101,3 +103,39 @@ def test_the_table_is_read_back_as_it_was_written(exported: tuple[Path, Deployab
     table = decode(ModuleTable, read_json(tmp_path / "layers.json"), "")
     assert table == module_table(onnx.load(exported[0]), exported[1], exported[1].network)
     assert isinstance(table.modules["network.block"], ModuleCost)
+
+
+def product(operation: str, shapes: list[tuple[int, ...]], result: tuple[int, ...], **attributes: object) -> ModelProto:
+    """Return a graph of one product of constants and, as its last factor or summand, its input."""
+    names = [f"x{i}" for i in range(len(shapes))]
+    *constants, entry, output = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in zip((*names, "y"), (*shapes, result), strict=True)
+    )
+    node = helper.make_node(operation, names, ["y"], name=f"/{operation}_0", **attributes)
+    zeros = [
+        numpy_helper.from_array(np.zeros(shape, np.float32), constant.name)
+        for shape, constant in zip(shapes, constants, strict=False)
+    ]
+    graph = helper.make_graph([node], "g", [entry], [output], zeros)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+@pytest.mark.parametrize(
+    ("graph", "macs"),
+    [
+        (product("Gemm", [(1, 5), (5, 7), (1, 7)], (1, 7)), 5 * 7),
+        (product("Gemm", [(1, 5), (7, 5), (1, 7)], (1, 7), transB=1), 5 * 7),
+        (product("Gemm", [(5, 1), (5, 7), (1, 7)], (1, 7), transA=1), 5 * 7),
+        (product("Einsum", [(1, 4, 6), (1, 6, 9)], (1, 4, 9), equation="bij,bjk->bik"), 4 * 6 * 9),
+        (
+            product("Einsum", [(1, 2, 4, 6), (1, 2, 5, 6)], (1, 2, 4, 5), equation="...id, ...jd -> ...ij"),
+            2 * 4 * 6 * 5,
+        ),
+        (product("Einsum", [(1, 4, 6), (1, 6)], (1, 4), equation="b...d,bd->b..."), 4 * 6),
+        (product("Einsum", [(1, 4, 6)], (1, 6, 4), equation="bij->bji"), 0),
+    ],
+    ids=["Gemm", "the second transposed", "the first transposed", "product", "batches", "dots inside", "transpose"],
+)
+def test_every_kind_of_matrix_product_is_counted(graph: ModelProto, macs: int) -> None:
+    assert module_table(graph, nn.Identity(), Network()).modules[""].macs == macs

@@ -132,3 +132,23 @@ def test_an_engine_slower_than_eager_is_said(precision: str, device: str, note: 
     slow, fast = SpeedUp(1, 2, 1, 0.5, 0.4, 0.6, 9), SpeedUp(8, 1, 2, 2.0, 1.9, 2.1, 9)
     assert (slower_note([slow, fast], precision, device) or "").startswith(note)
     assert slower_note([fast], precision, device) is None
+
+
+@pytest.mark.parametrize(
+    ("speedup", "turns", "won", "slower"),
+    [
+        (0.999, 9, 0, False),  # a thousandth, however sure
+        (0.97, 9, 0, True),
+        (0.97, 9, 1, True),  # one turn of nine was disturbed
+        (0.97, 9, 2, False),  # as two in nine are by chance
+        (0.97, 3, 0, True),
+        (0.97, 3, 1, False),
+        (1.3, 9, 9, False),
+    ],
+)
+def test_an_engine_is_called_slower_only_where_its_turns_tell(
+    speedup: float, turns: int, won: int, slower: bool
+) -> None:
+    timing = SpeedUp(1, 10.0, 10.0 * speedup, speedup, 0.9 * speedup, 1.1 * speedup, turns, won)
+    assert timing.slower == slower
+    assert (slower_note([timing], "fp32", "cpu") is not None) == slower

@@ -1,0 +1,140 @@
+"""From a module to ONNX by PyTorch's exporter, for any batch; and which module stands in the way where that fails."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from onnx import ModelProto
+from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import is_concrete_int
+from torch.onnx import OnnxExporterError
+
+from fsr_deploy.errors import InputError
+
+INPUT, OUTPUT, BATCH = "lr", "sr", "N"
+ADVICE = "see 'Adding a network' in docs/models.md"
+
+
+def trace(deployable: nn.Module, example: Tensor, opset: int) -> ModelProto:
+    """Export a module, traced with a batch of two, for any batch.
+
+    Raises InputError that names the module whose code fixes the batch size or cannot be traced.
+    """
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                deployable,
+                (example,),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=_any_batch(),
+                opset_version=opset,
+                verbose=False,
+            )
+    except OnnxExporterError as error:
+        raise InputError(_obstacle(deployable, example) or f"{_first_line(error)}; {ADVICE}") from error
+    assert program is not None
+    model = program.model_proto
+    for value in (*model.graph.input, *model.graph.output):
+        dimensions = value.type.tensor_type.shape.dim
+        if dimensions[0].dim_param != BATCH or not all(d.dim_value for d in dimensions[1:]):
+            sizes = [d.dim_param or d.dim_value for d in dimensions]
+            raise InputError(
+                _obstacle(deployable, example)
+                or f"the network gives {value.name} of {sizes}, not of any batch; {ADVICE}"
+            )
+    return model
+
+
+def _any_batch() -> tuple[dict[int, Any]]:
+    return ({0: torch.export.Dim(BATCH, min=1)},)
+
+
+def _obstacle(deployable: nn.Module, example: Tensor) -> str | None:
+    """Trace a module once more and watch it: the sentence about what stops it, None where nothing is found."""
+    watch = _Watch(deployable)
+    try:
+        with _quiet(), watch.hooked():
+            torch.export.export(deployable, (example,), dynamic_shapes=_any_batch(), strict=False)
+    except Exception as error:  # whatever the network's own code raises
+        if watch.fixing is None and watch.running:
+            return f"{watch.name(watch.running[-1])}: cannot be traced: {_first_line(error)}; {ADVICE}"
+    if watch.fixing is None:
+        return None
+    return (
+        f"{watch.name(watch.fixing)}: its code fixes the batch size, by a loop over the batch or by a shape with "
+        f"numbers in it; {ADVICE}"
+    )
+
+
+class _Watch:
+    """Which module runs during a trace, and in which one the batch size becomes a number."""
+
+    def __init__(self, root: nn.Module) -> None:
+        self.root = root
+        self.running: list[nn.Module] = []
+        self.fixing: nn.Module | None = None
+        self._batch: Any = None
+
+    def name(self, module: nn.Module) -> str:
+        """Return a module's path and class."""
+        path = next(path for path, inner in self.root.named_modules() if inner is module)
+        return f"module {path or '(the network itself)'} ({type(module).__name__})"
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Watch while the block runs."""
+        handles = [
+            handle
+            for module in self.root.modules()
+            for handle in (
+                module.register_forward_pre_hook(self._enter, prepend=True),
+                module.register_forward_hook(self._leave),
+            )
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if not self.running:
+            self._batch = inputs[0].shape[0]
+        self._look()
+        self.running.append(module)
+
+    def _leave(self, module: nn.Module, inputs: tuple[Any, ...], outputs: Any) -> None:
+        self._look()
+        self.running.pop()
+
+    def _look(self) -> None:
+        if self.fixing is None and self.running and is_concrete_int(self._batch):
+            self.fixing = self.running[-1]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's own talk back, for the block only."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def _first_line(error: BaseException) -> str:
+    """Return the first line of an error, or of the innermost one that it was raised from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
