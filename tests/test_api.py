@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import fsr_deploy as fsr
@@ -168,18 +169,42 @@ def test_wrong_options_of_a_run_get_the_same_sentence_too(upscaler: fsr.Upscaler
         assert (result.exit_code, result.stderr) == (2, f"error: {caught.value}\n")
 
 
-def test_messages_go_to_the_logger_and_not_to_the_terminal(
-    bundle: fsr.Bundle, caplog: pytest.LogCaptureFixture, tmp_path: Path
-) -> None:
+def test_messages_go_to_the_logger_and_warnings_are_warnings(bundle: fsr.Bundle, tmp_path: Path) -> None:
+    told: list[tuple[int, str]] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append((record.levelno, record.getMessage()))  # type: ignore[method-assign]
     logger = logging.getLogger("fsr_deploy")
-    logger.addHandler(caplog.handler)
+    logger.addHandler(handler)
     try:
         fsr.export("api.pixel", batches=1, lr_size=LR, output=tmp_path / "again")
     finally:
-        logger.removeHandler(caplog.handler)
-    levels = {record.levelname for record in caplog.records if record.name == "fsr_deploy"}
-    assert levels == {"INFO", "WARNING"}
-    assert any("untrained weights" in record.getMessage() for record in caplog.records if record.levelno > 20)
+        logger.removeHandler(handler)
+    assert {level for level, _ in told} == {logging.INFO, logging.WARNING}
+    assert any("untrained weights" in message for level, message in told if level == logging.WARNING)
+
+
+class Shuffle(nn.Module):
+    """Takes the LR face itself, and makes it twice as large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+@pytest.mark.parametrize("io", ["uint8", "float"])
+def test_a_network_may_take_the_lr_face_itself(io: str, tmp_path: Path) -> None:
+    if "api.shuffle" not in fsr.models.names("api.*"):
+        fsr.register(fsr.ModelRecord("api.shuffle", build=Shuffle, scale=2, input="lr"))
+    bundle = fsr.export("api.shuffle", batches=(1, 2, 4), lr_size=6, io=io, output=tmp_path / io)
+    assert bundle.info.parity_passed
+    sides = {"uint8": ((6, 6, 3), (12, 12, 3)), "float": ((3, 6, 6), (3, 12, 12))}[io]
+    assert (bundle.info.inputs[0].shape[1:], bundle.info.outputs[0].shape[1:]) == sides
+    if io == "uint8":
+        with fsr.load(bundle, device="cpu") as upscaler:
+            assert upscaler(np.zeros((6, 6, 3), np.uint8)).shape == (12, 12, 3)
 
 
 def test_every_public_name_is_there_and_documented() -> None:
