@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from fsr_deploy.errors import UsageError
-from fsr_deploy.exporting.rewrite.sameness import copied
+from fsr_deploy.models.sameness import copied
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 ASKED = "kept on request"

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from fsr_deploy._util.console import warn
 from fsr_deploy.bundle.info import REFERENCE_NAME, TRUTH_NAME
-from fsr_deploy.exporting.rewrite.sameness import copied
 from fsr_deploy.images.codec import read_frame
 from fsr_deploy.images.listing import list_frames
 from fsr_deploy.images.resize import Face, lr_face, resize
+from fsr_deploy.models.sameness import copied
 from fsr_deploy.models.tensors import to_faces, to_tensor
 from fsr_deploy.synthetic import faces
 

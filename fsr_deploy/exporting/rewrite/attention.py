@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from fsr_deploy.exporting.rewrite.convolutions import convolution
-from fsr_deploy.exporting.rewrite.sameness import computes_as
 from fsr_deploy.models.aminet import SA
+from fsr_deploy.models.sameness import computes_as
 
 FLOOR = 1e-12  # F.normalize's eps
 

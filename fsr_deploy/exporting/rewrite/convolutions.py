@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fsr_deploy.exporting.rewrite.sameness import computes_as
+from fsr_deploy.models.sameness import computes_as
 
 BLOCK = 16
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from fsr_deploy.exporting.rewrite.convolutions import BLOCK, merge_kernels, pointwise
-from fsr_deploy.exporting.rewrite.sameness import computes_as
 from fsr_deploy.models.aminet import RDFE, SKAF, AttentionUnit, LayerNorm, channel_max, channel_mean
+from fsr_deploy.models.sameness import computes_as
 
 
 class BlockedLayerNorm(nn.Module):

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fsr_deploy.exporting.rewrite.convolutions import convolution, is_chain, layers_of
-from fsr_deploy.exporting.rewrite.sameness import computes_as
 from fsr_deploy.models.aminet import Hourglass
+from fsr_deploy.models.sameness import computes_as
 
 
 class Phases(nn.Module):

@@ -18,8 +18,8 @@ from fsr_deploy.exporting.rewrite.attention import Apart, Together, channel_atte
 from fsr_deploy.exporting.rewrite.convolutions import fold_batch_norm, one_slope
 from fsr_deploy.exporting.rewrite.ort_blocked import layer_norm, rdfe, skaf
 from fsr_deploy.exporting.rewrite.polyphase import hourglass, phases_of_enlarged, phases_of_transposed
-from fsr_deploy.exporting.rewrite.sameness import copied, is_hooked, plain_weights
 from fsr_deploy.models.pyramid_attention import PA
+from fsr_deploy.models.sameness import copied, is_hooked, plain_weights
 
 Target = Literal["onnxruntime", "tensorrt"]  # bundle.TARGETS
 ONNXRUNTIME: frozenset[Target] = frozenset({"onnxruntime"})
