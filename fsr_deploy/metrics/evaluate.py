@@ -135,10 +135,17 @@ def open_systems(
     for a MODEL without --checkpoint and for systems that take LR faces of different sizes or of another than
     ``lr_size``, MissingError where nothing can be run.
     """
-    engines, left_out = _open_engines([path for name in names for path in _engine_files(Path(name))], device, trust)
+    models = [name for name in names if checkpoint is not None and name in registry.names()]
+    if checkpoint is not None and not models:
+        raise UsageError(f"--checkpoint {checkpoint} is the weights of a MODEL; name the model too")
+    files = {name: [] if name in models else _engine_files(Path(name)) for name in names}  # a folder may have its name
+    engines, left_out = _open_engines([path for paths in files.values() for path in paths], device, trust)
     side = engines[0].lr_size if engines else None
-    networks = [name for name in names if not _engine_files(Path(name))]
-    eager = [_open_eager(name, checkpoint, lr_size, side, device, key) for name in networks]
+    eager = [
+        _open_eager(name, checkpoint if name in models else None, lr_size, side, device, key)
+        for name, paths in files.items()
+        if not paths
+    ]
     if key is not None and not eager:
         raise UsageError("--key names an entry of a checkpoint; name one to measure too")
     systems = [*eager, *engines]

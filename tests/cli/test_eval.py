@@ -107,6 +107,12 @@ def test_a_model_with_a_checkpoint_takes_the_options_that_the_checkpoint_tells()
     assert {**by_file, "system": ""} == {**by_name, "system": ""}
 
 
+def test_a_folder_that_is_called_like_a_model_does_not_take_the_place_of_its_checkpoint():
+    write_bundle(Path("pixel"))
+    table = scores("pixel", "--checkpoint", "pixel.safetensors", "--data", "faces:1")
+    assert [row["system"] for row in table["rows"]] == ["bicubic", "pixel (eager fp32 on cpu)"]
+
+
 def test_the_average_of_a_checkpoint_is_measured_unless_another_entry_is_asked_for():
     raw = {name: tensor + 0.1 for name, tensor in weights().items()}
     torch.save({"epoch": 3, "state_dict": raw, "state_dict_ema": weights()}, "timm.pth.tar")
@@ -126,6 +132,7 @@ def test_the_average_of_a_checkpoint_is_measured_unless_another_entry_is_asked_f
         (("none.safetensors", "--data", "faces:1"), 4, "none.safetensors: no such file"),
         (("pixel.safetensors", "--key", "ema", "--data", "faces:1"), 2, "its weights lie in no entry; leave --key out"),
         (("small.onnx", "--key", "ema", "--data", "faces:1"), 2, "--key names an entry of a checkpoint; name one"),
+        (("small.onnx", "--checkpoint", "w.pth", "--data", "faces:1"), 2, "is the weights of a MODEL; name the model"),
         (("none.onnx", "--data", "faces:1"), 4, "none.onnx"),
         (("pixel.safetensors", "--data", "nowhere"), 4, "nowhere: no such folder"),
         (("pixel.safetensors", "small.onnx", "--data", "faces:1", "--lr-size", "16"), 2, "one table needs one size"),
