@@ -89,6 +89,12 @@ def _no_double(node: NodeProto, graph: _Graph) -> str | None:
     return "in FP64" if any(graph.types.get(name) == TensorProto.DOUBLE for name in node.output) else None
 
 
+def _no_transposed_bf16(node: NodeProto, graph: _Graph) -> str | None:
+    if graph.types.get(node.input[0]) == TensorProto.BFLOAT16:
+        return "in BF16, which TensorRT does not build; give its module a fp32_reason, or use nn.ConvTranspose2d"
+    return None
+
+
 def _nearest_only(node: NodeProto, graph: _Graph) -> str | None:
     given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     defaults = {
@@ -129,6 +135,7 @@ def _symmetric(node: NodeProto, graph: _Graph) -> str | None:
 
 _Rule = Callable[[NodeProto, _Graph], str | None]
 _RULES: dict[str, tuple[_Rule, ...]] = {
+    "ConvTranspose": (_no_transposed_bf16,),
     "Resize": (_nearest_only,),
     "MaxPool": (_no_indices,),
     "TopK": (_sorted_few,),
