@@ -195,6 +195,14 @@ def _psnr(faces: NDArray[np.float64], truth: NDArray[np.uint8]) -> float:
     return float(np.mean(10 * np.log10(255.0**2 / np.maximum(errors, 255.0**2 / 10**9.9))))
 
 
+def as_faces(batch: Array) -> NDArray[np.uint8]:
+    """Return an engine's output as (N, H, W, 3) uint8 RGB; floats, (N, 3, H, W) in [-1, 1], are rounded and clipped."""
+    if batch.dtype == np.uint8:
+        return batch
+    levels = np.nan_to_num((batch.astype(np.float32) + 1) * np.float32(127.5))
+    return np.ascontiguousarray(np.moveaxis(np.clip(np.round(levels), 0, 255).astype(np.uint8), 1, -1))
+
+
 def _levels(batch: Array) -> NDArray[np.float64]:
     """Return SR faces as (N, H, W, 3) in levels; only a float batch can leave [0, 255]."""
     if batch.dtype == np.uint8:

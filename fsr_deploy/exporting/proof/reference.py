@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from fsr_deploy._util.console import warn
 from fsr_deploy.bundle.info import REFERENCE_NAME, TRUTH_NAME
+from fsr_deploy.exporting.proof.parity import as_faces
 from fsr_deploy.images.codec import read_frame
 from fsr_deploy.images.listing import list_frames
 from fsr_deploy.images.resize import Face, lr_face, resize
 from fsr_deploy.models.sameness import copied
-from fsr_deploy.models.tensors import to_faces, to_tensor
+from fsr_deploy.models.tensors import to_tensor
 from fsr_deploy.synthetic import faces
 
 MAX_FACES = 32
@@ -64,12 +65,6 @@ class Reference:
     outputs: NDArray[Any]
     truth: NDArray[np.uint8] | None = None
 
-    @property
-    def upsampled(self) -> NDArray[np.uint8]:
-        """The LR faces by PIL's bicubic at the SR faces' size, (K, H, W, 3) uint8 RGB."""
-        side = self.outputs.shape[2]
-        return np.stack([resize(face, (side, side)) for face in self.lr])
-
     def save(self, directory: Path, input_name: str, output_name: str) -> None:
         """Write the first faces for whoever proves a plan on another machine, under the graph's tensor names."""
         carried: dict[str, Any] = {input_name: self.inputs[:CARRIED_FACES], output_name: self.outputs[:CARRIED_FACES]}
@@ -111,13 +106,6 @@ def true_faces(count: int, size: int) -> NDArray[np.uint8]:
 def network_input(lr: NDArray[np.uint8], scale: int) -> Tensor:
     """Return what the network takes: (N, h, w, 3) uint8 by PIL's bicubic to (N, 3, H, W) float32 in [-1, 1]."""
     return torch.stack([to_tensor(resize(face, (len(face) * scale, len(face) * scale))) for face in lr])
-
-
-def as_faces(batch: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return an engine's output as (N, H, W, 3) uint8 RGB; floats, (N, 3, H, W) in [-1, 1], are rounded and clipped."""
-    if batch.dtype == np.uint8:
-        return batch
-    return np.ascontiguousarray(to_faces(torch.from_numpy(batch)).permute(0, 2, 3, 1).numpy())
 
 
 def pictures_of(folder: Path) -> list[Path]:
