@@ -15,16 +15,7 @@ from numpy.typing import NDArray
 
 from fsr_deploy._util import log
 from fsr_deploy._util.log import ProgressCallback, reporting, say, to_callback, warn
-from fsr_deploy.bundle.info import (
-    MIXED,
-    ONNX_NAME,
-    PICTURE_NAME,
-    PLAN_NAME,
-    REPORT_NAME,
-    Bundle,
-    BundleInfo,
-    write_info,
-)
+from fsr_deploy.bundle.info import MIXED, ONNX_NAME, PLAN_NAME, Bundle, BundleInfo, write_info
 from fsr_deploy.bundle.publish import staged_directory
 from fsr_deploy.errors import MissingError, UsageError
 from fsr_deploy.exporting.graph.trace import INPUT, OUTPUT
@@ -43,13 +34,12 @@ from fsr_deploy.exporting.proof.quality import Judge
 from fsr_deploy.exporting.proof.reference import MAX_FACES, Reference, lr_faces, make_reference, true_faces
 from fsr_deploy.exporting.proof.time_shares import add_shares, record_on_cpu
 from fsr_deploy.exporting.report.describe import describe
-from fsr_deploy.exporting.report.page import report_page
+from fsr_deploy.exporting.report.drawing import Shown, draw
 from fsr_deploy.exporting.rewrite.rewrites import Target
 from fsr_deploy.exporting.tensorrt.plan import add_plan, why_no_plan
-from fsr_deploy.images.codec import encode_frame
-from fsr_deploy.images.face_table import MAX_ROWS, parity_picture
-from fsr_deploy.models.eager import Eager, as_faces
+from fsr_deploy.models.eager import Eager
 from fsr_deploy.models.source import Source, load_source
+from fsr_deploy.runtime.machine import machine
 from fsr_deploy.runtime.session import OutOfMemory
 
 
@@ -99,14 +89,15 @@ def run_export(options: ExportOptions) -> Bundle:
         )
         if builds_plan:
             step("build and prove the TensorRT plan")
-            info = add_plan(directory, info, options.plan, force=options.force)
+            info, _ = add_plan(directory, info, options.plan, force=options.force)
             engines = [open_plan(directory / PLAN_NAME, info, options.plan.device)]
         for note in info.notes:
             warn(note)
         step("time the engine against eager")
-        info = replace(info, latency=time_both(options, source, graph_target, engines[0], reference))
+        info = replace(info, latency=time_both(options, source, info, engines[0], reference))
         step("draw, describe and publish")
-        draw(directory, destination.name, info, engines[-1], reference)
+        shown = Shown(reference.inputs, reference.outputs, reference.lr)
+        draw(directory, destination.name, info, engines[-1].name, shown, shown.by(engines[-1].run, _largest(info)))
         info = write_info(directory, info)
     step("done")
     return Bundle(destination, info)
@@ -204,7 +195,7 @@ def analyse(options: ExportOptions, reduced: Reduced, engine: Runner, target: Ta
 
 
 def time_both(
-    options: ExportOptions, source: Source, target: Target, engine: Runner, reference: Reference
+    options: ExportOptions, source: Source, info: BundleInfo, engine: Runner, reference: Reference
 ) -> dict[str, Any]:
     """Time the engine against eager on the same device, at batch min and opt, and say where it is slower.
 
@@ -214,41 +205,28 @@ def time_both(
         return {}
     device = engine.device if torch.cuda.is_available() else "cpu"
     eager = Eager(source.network, source.upsampling, device)
-    timings = measure(engine.run, eager.run, reference.inputs, options.batches[:2])
+    batches = {min(batch, _largest(info)) for batch in options.batches[:2]}
+    timings = measure(engine.run, eager.run, reference.inputs, batches)
     for timing in timings:
         say(f"    {timing}")
     note = slower_note(timings, options.precision, engine.device)
-    if note and target == "tensorrt" and engine.device == "cpu" and options.precision in ("fp32", "int8"):
+    if note and info.graph_target == "tensorrt" and engine.device == "cpu" and options.precision in ("fp32", "int8"):
         note += "; this graph is written for TensorRT, ONNX Runtime runs another form of it faster"
     if note:
         warn(note)
+    facts = machine()
     return {
         "engine": engine.name,
         "eager": f"PyTorch {torch.__version__} FP32 on {device}",
+        "machine": f"{facts.cpu}, {facts.cores} cores",
         "rows": [asdict(timing) for timing in timings],
         "note": note,
     }
 
 
-def draw(directory: Path, name: str, info: BundleInfo, engine: Runner, reference: Reference) -> None:
-    """Write parity.png and the report that shows it; ``name`` is what the bundle will be called.
-
-    ``engine`` is the plan, or else the strictest of those that were proven.
-    """
-    inputs, outputs = reference.inputs[:MAX_ROWS], as_faces(reference.outputs[:MAX_ROWS])
-    picture = parity_picture(
-        reference.lr, reference.upsampled, outputs, as_faces(engine.run(inputs)), _footer(info, engine)
-    )
-    content = encode_frame(picture, ".png")
-    (directory / PICTURE_NAME).write_bytes(content)
-    (directory / REPORT_NAME).write_text(report_page(info, name, content), encoding="utf-8")
-
-
-def _footer(info: BundleInfo, engine: Runner) -> str:
-    """Return the line under the picture."""
-    parts = [f"{info.model} {info.precision} on {engine.name}"]
-    parts += [] if info.trained else ["untrained weights"]
-    return ", ".join(parts + ([] if info.parity_passed else ["over its parity budget"]))
+def _largest(info: BundleInfo) -> int:
+    """Return the largest batch that the engine takes; a graph takes any."""
+    return max(batch for profile in info.plan.profiles for batch in profile) if info.plan else info.batches[2]
 
 
 def _stopwatch() -> Callable[[str], None]:

@@ -19,14 +19,15 @@ PAPER, INK, FAINT = (255, 255, 255), (24, 28, 36), (120, 126, 138)
 Faces = NDArray[np.uint8]
 
 
-def parity_picture(lr: Faces, bicubic: Faces, eager: Faces, engine: Faces, footer: str) -> RGB:
+def parity_picture(lr: Faces | None, bicubic: Faces, eager: Faces, engine: Faces, footer: str) -> RGB:
     """Draw up to four faces as rows of LR | bicubic | eager | engine | difference x 20; returns (H, W, 3) uint8 RGB.
 
-    ``lr`` is (N, h, w, 3), the others (N, H, W, 3) uint8 RGB; the difference is per channel, black where equal.
-    ``footer`` is the line under the picture: what a reader of the picture alone must know.
+    ``lr`` is (N, h, w, 3), None where the LR faces are not known, the others are (N, H, W, 3) uint8 RGB; the difference
+    is per channel, black where equal. ``footer`` is the line under the picture: what a reader of the picture alone must
+    know.
     """
-    columns = {
-        f"LR {lr.shape[2]}x{lr.shape[1]}": lr,
+    columns = {} if lr is None else {f"LR {lr.shape[2]}x{lr.shape[1]}": lr}
+    columns |= {
         "bicubic": bicubic,
         "eager FP32": eager,
         "engine": engine,

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fsr_deploy.images.levels import as_faces
 from fsr_deploy.images.resize import Face, resize
 from fsr_deploy.models.sameness import copied
-from fsr_deploy.models.tensors import to_faces, to_tensor
+from fsr_deploy.models.tensors import to_tensor
 
 CHUNK = 8
 
@@ -53,10 +54,3 @@ def network_input(lr: NDArray[np.uint8], upsampling: int) -> Tensor:
     (N, 3, H, W) float32 RGB in [-1, 1].
     """
     return torch.stack([to_tensor(resize(face, (upsampling * len(face), upsampling * len(face[0])))) for face in lr])
-
-
-def as_faces(batch: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return an engine's output as (N, H, W, 3) uint8 RGB; floats, (N, 3, H, W) in [-1, 1], are rounded and clipped."""
-    if batch.dtype == np.uint8:
-        return batch
-    return np.ascontiguousarray(to_faces(torch.from_numpy(batch)).permute(0, 2, 3, 1).numpy())

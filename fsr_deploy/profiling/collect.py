@@ -9,13 +9,13 @@ from itertools import combinations
 
 from fsr_deploy.profiling.layers.attribution import LayerWatch
 from fsr_deploy.profiling.layers.gpu_stages import StageWatch
-from fsr_deploy.profiling.machine import Load, LoadMeter, machine
 from fsr_deploy.profiling.record import BatchProfile, EngineProfile, EngineRatio, Profile
 from fsr_deploy.profiling.rounds import Progress, Schedule, Series, duration, measure, no_progress
 from fsr_deploy.profiling.statistics import PASSES, latency, paired_ratio, typical
 from fsr_deploy.profiling.subjects import Subject
 from fsr_deploy.profiling.timing import Clock, MonotonicClock
 from fsr_deploy.profiling.yardstick import Yardstick, ceilings, higher
+from fsr_deploy.runtime.machine import Load, LoadMeter, machine
 
 YARDSTICK_CALLS = 3  # at every visit
 BUSY = 0.1  # share of the CPU taken by others that is worth a note

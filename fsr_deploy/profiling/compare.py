@@ -10,9 +10,9 @@ from typing import Literal
 
 from fsr_deploy.errors import InputError
 from fsr_deploy.profiling.layers.attribution import FEWEST_PEERS, LayerProfile, ModuleTime
-from fsr_deploy.profiling.machine import Machine
 from fsr_deploy.profiling.record import EngineProfile, Profile
 from fsr_deploy.profiling.statistics import Estimate, change, excess
+from fsr_deploy.runtime.machine import Machine
 
 LEAST = 1.01  # a smaller change is nobody's concern, however sure
 SMALLEST = 0.002  # share of the time from which a module is compared; each figure more makes all less sure

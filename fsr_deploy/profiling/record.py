@@ -10,10 +10,10 @@ from fsr_deploy.errors import InputError
 from fsr_deploy.profiling.cold import ColdStart
 from fsr_deploy.profiling.layers.attribution import LayerProfile
 from fsr_deploy.profiling.layers.gpu_stages import Stages
-from fsr_deploy.profiling.machine import Load, Machine
 from fsr_deploy.profiling.statistics import Estimate, Latency
 from fsr_deploy.profiling.timing import WarmUp
 from fsr_deploy.profiling.yardstick import Ceilings
+from fsr_deploy.runtime.machine import Load, Machine
 
 SCHEMA_VERSION = 1
 

@@ -36,6 +36,7 @@ def describe(precision: str = "fp32", batches: Range = (1, 4, 8)) -> BundleInfo:
         inputs=(TensorInfo("lr", "uint8", ("N", LR_SIZE, LR_SIZE, 3)),),
         outputs=(TensorInfo("sr", "uint8", ("N", 32, 32, 3)),),
         trained=True,
+        graph_target="tensorrt",
     )
 
 

@@ -15,13 +15,13 @@ from fsr_deploy.profiling import collect as collecting
 from fsr_deploy.profiling.collect import Request, collect
 from fsr_deploy.profiling.compare import Change, compare
 from fsr_deploy.profiling.layers.attribution import BETWEEN, LayerWatch, ModuleTime
-from fsr_deploy.profiling.machine import Load
 from fsr_deploy.profiling.record import ParityFigures, Profile, read_profile, to_json
 from fsr_deploy.profiling.report.page import focus, html, markdown
 from fsr_deploy.profiling.statistics import Estimate
 from fsr_deploy.profiling.subjects import Subject
 from fsr_deploy.profiling.timing import Clock
 from fsr_deploy.profiling.yardstick import Ceilings
+from fsr_deploy.runtime.machine import Load
 from tests.profiling.test_layers import TABLE, SimulatedRecorder
 from tests.runtime.machines import NoisyMachine, SimulatedClock, SimulatedEngine
 

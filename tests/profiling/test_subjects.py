@@ -10,18 +10,18 @@ import pytest
 from fsr_deploy.bundle.info import write_info
 from fsr_deploy.errors import InputError
 from fsr_deploy.profiling import cold as starting
-from fsr_deploy.profiling import machine as facts_of_machine
 from fsr_deploy.profiling import subjects as opening
 from fsr_deploy.profiling import yardstick as measures_of_machine
 from fsr_deploy.profiling.cold import ColdStart, cold_start
 from fsr_deploy.profiling.layers.attribution import LayerProfile
-from fsr_deploy.profiling.machine import LoadMeter
-from fsr_deploy.profiling.machine import machine as this_machine
 from fsr_deploy.profiling.statistics import PASSES
 from fsr_deploy.profiling.subjects import Subject, open_subjects
 from fsr_deploy.profiling.timing import MonotonicClock
 from fsr_deploy.profiling.yardstick import Ceilings, Yardstick, ceilings, higher
+from fsr_deploy.runtime import machine as facts_of_machine
 from fsr_deploy.runtime.cuda import api as cuda
+from fsr_deploy.runtime.machine import LoadMeter
+from fsr_deploy.runtime.machine import machine as this_machine
 from tests.engines import write_onnx
 from tests.fakes.machine import MachineFactory
 from tests.fakes.plans import write_bundle, write_plan

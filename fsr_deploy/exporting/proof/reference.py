@@ -15,7 +15,7 @@ from fsr_deploy._util.log import warn
 from fsr_deploy.bundle.info import REFERENCE_NAME, TRUTH_NAME
 from fsr_deploy.images.codec import read_frame
 from fsr_deploy.images.listing import list_frames
-from fsr_deploy.images.resize import Face, lr_face, resize
+from fsr_deploy.images.resize import Face, lr_face
 from fsr_deploy.models.eager import Eager, network_input
 from fsr_deploy.synthetic import faces
 
@@ -36,12 +36,6 @@ class Reference:
     inputs: NDArray[Any]
     outputs: NDArray[Any]
     truth: NDArray[np.uint8] | None = None
-
-    @property
-    def upsampled(self) -> NDArray[np.uint8]:
-        """The LR faces by PIL's bicubic at the SR faces' size, (K, H, W, 3) uint8 RGB."""
-        side = self.outputs.shape[2]
-        return np.stack([resize(face, (side, side)) for face in self.lr])
 
     def save(self, directory: Path, input_name: str, output_name: str) -> None:
         """Write the first faces for whoever proves a plan on another machine, under the graph's tensor names."""

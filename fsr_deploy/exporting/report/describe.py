@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 
-from fsr_deploy import __version__
 from fsr_deploy.bundle.info import LR_RECIPE, BundleInfo, TensorInfo
 from fsr_deploy.exporting.graph.trace import BATCH, INPUT, OUTPUT
 from fsr_deploy.exporting.options import ExportOptions
 from fsr_deploy.exporting.precision.cast import PrecisionMap
-from fsr_deploy.exporting.proof.parity import Row, forced_notes
+from fsr_deploy.exporting.proof.parity import Row
+from fsr_deploy.exporting.proof.verdict import judged
+from fsr_deploy.exporting.report.versions import versions
 from fsr_deploy.exporting.rewrite.rewrites import Target
 from fsr_deploy.models import registry
 from fsr_deploy.models.source import Source
-
-PACKAGES = (
-    "torch",
-    "onnx",
-    "onnxscript",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "numpy",
-    "opencv-python-headless",
-    "pillow",
-)
 
 
 def describe(
     options: ExportOptions, source: Source, graph_target: Target, kept: PrecisionMap, rows: Sequence[Row]
 ) -> BundleInfo:
     """Return what is known; an engine over its budget, here by force, gets a note for whoever runs it."""
-    notes = forced_notes(rows, options.budget)
     small, large = source.lr_size, source.lr_size * source.scale
     taken = source.lr_size * source.upsampling
-    return BundleInfo(
+    info = BundleInfo(
         model=source.name,
         precision=options.precision,
         scale=source.scale,
@@ -52,24 +39,12 @@ def describe(
         checkpoint_entry=source.checkpoint_entry,
         precision_map=kept,
         parity=[row.as_dict() for row in rows],
-        parity_passed=not notes,
         budget=asdict(options.budget),
         versions=versions(),
-        notes=notes,
         lr_recipe=LR_RECIPE,
         resizable=registry.made_for(source.name, source.options) is None,
     )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what took part in an export, where it is installed, and the system's name."""
-    found = {"fsr-deploy": __version__, "python": platform.python_version(), "system": platform.platform()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return judged(info)
 
 
 def _tensor(name: str, io: str, uint8_side: int, float_side: int) -> TensorInfo:

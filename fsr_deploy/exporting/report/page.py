@@ -10,6 +10,7 @@ from typing import Any
 from fsr_deploy._util.html_page import Cell, document, notes, pairs, section, table, tiles
 from fsr_deploy.bundle.info import MIXED, BundleInfo
 from fsr_deploy.exporting.precision.search import ITSELF
+from fsr_deploy.exporting.proof.verdict import PLAN, recorded_rows
 
 WRITTEN_FOR = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
 
@@ -41,14 +42,16 @@ def _badge(passed: bool) -> str:
 
 def _tiles(info: BundleInfo) -> str:
     """Return the figures that are looked for first: the worst of all rows, and the speed at the best batch."""
-    psnrs = [row["psnr_db"] for row in info.parity if row["psnr_db"] is not None]
+    parities = [row.parity for row in recorded_rows(info)]
+    psnrs = [parity.psnr_db for parity in parities if parity.psnr_db is not None]
     figures = [
         (f"{min(psnrs):.1f} dB" if psnrs else "equal", "PSNR against eager, worst face"),
-        (f"{max(row['max_error'] for row in info.parity):.0f} of 255", "largest error in levels"),
+        (f"{max((parity.max_error for parity in parities), default=0):.0f} of 255", "largest error in levels"),
     ]
     if turns := info.latency.get("rows"):
         figures.append((f"{turns[-1]['speedup']:.2f}x", f"as fast as eager, batch {turns[-1]['batch']}"))
-        figures.append((f"{1000 * turns[-1]['batch'] / turns[-1]['engine_ms']:.0f} faces/s", "engine, this machine"))
+        speed = f"{1000 * turns[-1]['batch'] / turns[-1]['engine_ms']:.0f} faces/s"
+        figures.append((speed, f"{info.latency['engine']}, on the machine of the export"))
     return tiles(figures)
 
 
@@ -69,7 +72,7 @@ def _budget(info: BundleInfo) -> str:
     text = f"Budget: {' and '.join(filter(None, parts)) or 'finite values'}. PSNR and SSIM are those of the worst face."
     if _knows_truth(info):
         text += " What is lost against the truth is the mean over the faces of the largest batch."
-    if any(", rounded to " in row["engine"] for row in info.parity):
+    if any(", rounded to " in row.engine for row in recorded_rows(info)):
         half = "fp16" if info.precision == MIXED else info.precision
         text += f" A CPU leaves roundings to {half} out that a GPU makes; the rounded rows have them all."
     return text
@@ -80,28 +83,36 @@ def _parity(info: BundleInfo) -> str:
     headers += ["Lost on the truth, dB"] if _knows_truth(info) else []
     rows = [
         (
-            row["engine"],
-            row["batch"],
-            "equal" if row["psnr_db"] is None else f"{row['psnr_db']:.2f}",
-            f"{row['ssim']:.5f}",
-            f"{row['max_error']:.2f}" if row["finite"] else "NaN or Inf",
-            f"{row['mean_error']:.4f}",
-            f"{100 * row['share_off']:.3f} %",
-            "" if row.get("loss_db") is None else f"{row['loss_db']:+.3f}",
+            row.engine,
+            row.batch,
+            "equal" if row.parity.psnr_db is None else f"{row.parity.psnr_db:.2f}",
+            f"{row.parity.ssim:.5f}",
+            f"{row.parity.max_error:.2f}" if row.parity.finite else "NaN or Inf",
+            f"{row.parity.mean_error:.4f}",
+            f"{100 * row.parity.share_off:.3f} %",
+            "" if row.parity.loss_db is None else f"{row.parity.loss_db:+.3f}",
         )[: len(headers)]
-        for row in info.parity
+        for row in recorded_rows(info)
     ]
     return table(headers, rows)
 
 
 def _knows_truth(info: BundleInfo) -> bool:
-    return any(row.get("loss_db") is not None for row in info.parity)
+    return any(row.parity.loss_db is not None for row in recorded_rows(info))
+
+
+def _plan_is_untimed(info: BundleInfo) -> bool:
+    """Tell whether the times are those of the graph, from before its plan was built on another machine."""
+    return info.plan is not None and not str(info.latency.get("engine", "")).startswith(PLAN)
 
 
 def _latency_lead(info: BundleInfo) -> str:
+    plan = " The plan has not been timed: fsr-profile does that." if _plan_is_untimed(info) else ""
     if not info.latency:
-        return "Not measured."
-    return f"{info.latency['engine']} against {info.latency['eager']}, LR faces in, SR faces out, in turns: medians."
+        return f"Not measured.{plan}"
+    engines = f"{info.latency['engine']} against {info.latency['eager']}"
+    where = info.latency.get("machine", "the machine of the export")
+    return f"{engines} on {where}, LR faces in, SR faces out, in turns: medians.{plan}"
 
 
 def _latency(info: BundleInfo) -> str:
@@ -131,7 +142,10 @@ def _precisions(info: BundleInfo) -> str:
         )
         for row in info.precisions
     ]
-    lead = "The same network on this machine: least time of several turns, and PSNR against eager in the worst face."
+    lead = (
+        "The same network on the machine of the export: least time of several turns, and PSNR against eager in the "
+        "worst face."
+    )
     return section("Precisions side by side", lead, table(("Precision", "Batch", "ms", "PSNR, dB"), rows))
 
 
@@ -141,7 +155,7 @@ def _analysis(info: BundleInfo) -> str:
         return ""
     lead = f"Each block alone in {info.precision}, the most damaging first; a longer bar is a larger error."
     if any(row["share"] is not None for row in info.analysis):
-        lead += " On the right its share of the engine's time on this machine, without that of the blocks inside it."
+        lead += " On the right its share of the engine's time where it was exported, without that of the blocks inside."
     errors = [0.0 if row["psnr_db"] is None else 10 ** (-row["psnr_db"] / 20) for row in info.analysis]
     largest = max(errors) or 1.0
     step, width = 20, 820

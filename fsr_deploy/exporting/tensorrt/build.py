@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsr_deploy._util.log import say
+from fsr_deploy._util.log import say, warn
 from fsr_deploy.bundle.engine_file import read_engine_file
 from fsr_deploy.bundle.info import PlanInfo
 from fsr_deploy.bundle.onnx_wire import Outline, read_outline
@@ -18,6 +18,7 @@ from fsr_deploy.exporting.tensorrt.progress import watch
 from fsr_deploy.exporting.tensorrt.timing_cache import attach, default_path, keep
 from fsr_deploy.runtime.cuda import api as cuda
 from fsr_deploy.runtime.cuda.driver import Gpu, find_driver, find_gpu
+from fsr_deploy.runtime.tensorrt.faults import faults_of
 from fsr_deploy.runtime.tensorrt.library import load, log, operation, ran_out_of_memory, said
 from fsr_deploy.runtime.tensorrt.preflight import this_platform
 
@@ -61,6 +62,9 @@ def build_plan(
     cache = options.timing_cache or default_path(trt.__version__, gpu)
     attach(config, cache)
     start = time.perf_counter()
+    known = faults_of(trt.__version__, precision)
+    for fault in known:
+        warn(f"TensorRT {trt.__version__} has a known fault: {fault}")
     say(f"building the plan of {path.name} for {gpu.name} ({gpu.sm}) with TensorRT {trt.__version__}")
     monitor = watch(trt, config)
     with operation():
@@ -69,7 +73,8 @@ def build_plan(
             raise KeyboardInterrupt
         if plan is None:
             kind = MissingError if ran_out_of_memory() else InputError
-            raise kind(f"{path.name}: TensorRT built no plan: {said()}")
+            reasons = [said(), *(f"TensorRT {trt.__version__} has a known fault: {fault}" for fault in known)]
+            raise kind(f"{path.name}: TensorRT built no plan: {'; '.join(reasons)}")
     keep(config, cache)
     return Built(bytes(plan), _plan_info(trt.__version__, gpu, profiles, options), time.perf_counter() - start)
 

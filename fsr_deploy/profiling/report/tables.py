@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fsr_deploy.profiling.layers.attribution import LayerProfile
-from fsr_deploy.profiling.machine import Machine
 from fsr_deploy.profiling.record import EngineProfile, Profile
 from fsr_deploy.profiling.report.svg import number
 from fsr_deploy.profiling.statistics import Estimate
+from fsr_deploy.runtime.machine import Machine
 
 MODULES = 15
 

@@ -6,15 +6,19 @@ import base64
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from fsr_deploy.bundle.info import BundleInfo
+from fsr_deploy.exporting.report.drawing import Shown, draw
 from fsr_deploy.exporting.report.page import report_page
-from fsr_deploy.images.codec import encode_frame
+from fsr_deploy.images.codec import encode_frame, read_frame
 from fsr_deploy.images.face_table import GAP, HEADER, MARGIN, amplified_difference, parity_picture
+from fsr_deploy.models.tensors import to_faces
 from tests.bundle.test_info import INFO as PLAIN
 
 ROW = {"engine": "ONNX Runtime", "batch": 8, "max_error": 1.0, "mean_error": 0.0288, "ssim": 0.99998, "finite": True}
@@ -140,6 +144,35 @@ def test_the_difference_is_twenty_times_the_error_and_does_not_wrap() -> None:
     eager = np.array([[[[10, 10, 200]]]], np.uint8)
     engine = np.array([[[[11, 8, 100]]]], np.uint8)
     assert amplified_difference(engine, eager).ravel().tolist() == [20, 40, 255]
+
+
+def test_where_only_floats_are_known_the_picture_has_no_column_for_the_lr_faces(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).uniform(-1.2, 1.2, (5, 3, 32, 32)).astype(np.float32)
+    shown = Shown(x, x + 0.1, None)
+    faces = shown.by(lambda batch: batch + 0.1, at_once=3)
+    draw(tmp_path, "bare", replace(INFO, io="float"), "an engine", shown, faces)
+    picture = read_frame(tmp_path / "parity.png")
+    assert picture.shape[1] == 2 * MARGIN + 4 * 224 + 3 * GAP
+    expected = to_faces(torch.from_numpy(x[:4] + np.float32(0.1))).permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(faces, expected)
+    assert "The bare network" in (tmp_path / "report.html").read_text()
+
+
+def test_times_from_before_the_plan_are_said_to_be_so() -> None:
+    before = Page(report_page(replace(INFO, plan=None), "bundle", PICTURE)).text
+    after = Page(report_page(INFO, "bundle", PICTURE)).text
+    assert "The plan has not been timed" in after and "The plan has not been timed" not in before
+    latency = {**INFO.latency, "engine": "TensorRT 11.1 (H200)", "machine": "EPYC, 2 cores"}
+    timed = Page(report_page(replace(INFO, latency=latency), "bundle", PICTURE)).text
+    assert "on EPYC, 2 cores" in timed and "The plan has not been timed" not in timed
+
+
+@pytest.mark.parametrize(
+    ("target", "advice"),
+    [("tensorrt", "fsr-export --rebuild bundle"), ("onnxruntime", "export the network again with --target tensorrt")],
+)
+def test_the_page_says_how_a_plan_comes_of_this_graph(target: str, advice: str) -> None:
+    assert advice in Page(report_page(replace(INFO, graph_target=target), "bundle", PICTURE)).text
 
 
 @pytest.mark.parametrize("hr", [32, 128, 256])
