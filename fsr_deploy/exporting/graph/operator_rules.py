@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from fsr_deploy.exporting.graph import opset17
-from fsr_deploy.exporting.graph.shapes import shape, tensor_types, tensors
+from fsr_deploy.exporting.graph.shapes import tensor_ranks, tensor_types
 
 _TAKEN = """
     Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Celu
@@ -61,8 +61,8 @@ def _facts(model: ModelProto) -> _Graph:
     graph = model.graph
     return _Graph(
         opset=next(entry.version for entry in model.opset_import if not entry.domain),
-        types=tensor_types(model),
-        ranks={v.name: len(shape(v)) for v in tensors(model) if v.type.tensor_type.HasField("shape")},
+        types=tensor_types(model, strict=False),
+        ranks=tensor_ranks(model),
         constants={tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer},
         rim=frozenset(value.name for value in (*graph.input, *graph.output)),
     )

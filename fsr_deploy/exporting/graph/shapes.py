@@ -5,9 +5,12 @@ from __future__ import annotations
 from onnx import ModelProto, ValueInfoProto, shape_inference
 
 
-def tensors(model: ModelProto) -> list[ValueInfoProto]:
-    """Return every tensor that nodes read or give, graph inputs and outputs included, constants left out."""
-    graph = shape_inference.infer_shapes(model, strict_mode=True).graph
+def tensors(model: ModelProto, *, strict: bool = True) -> list[ValueInfoProto]:
+    """Return every tensor that nodes read or give, graph inputs and outputs included, constants left out.
+
+    Without ``strict``, what cannot be inferred is left out too; otherwise that is an error.
+    """
+    graph = shape_inference.infer_shapes(model, strict_mode=strict).graph
     return [*graph.value_info, *graph.input, *graph.output]
 
 
@@ -32,7 +35,13 @@ def tensor_shapes(model: ModelProto) -> dict[str, list[int]]:
     return {value.name: shape(value) for value in tensors_of_one_face(model)}
 
 
-def tensor_types(model: ModelProto) -> dict[str, int]:
-    """Return the ONNX type of every tensor, constants included."""
+def tensor_types(model: ModelProto, *, strict: bool = True) -> dict[str, int]:
+    """Return the ONNX type of every tensor, constants included; ``strict`` is that of ``tensors``."""
     types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
-    return types | {value.name: value.type.tensor_type.elem_type for value in tensors(model)}
+    return types | {value.name: value.type.tensor_type.elem_type for value in tensors(model, strict=strict)}
+
+
+def tensor_ranks(model: ModelProto) -> dict[str, int]:
+    """Return the number of dimensions of each tensor whose shape can be inferred."""
+    known: list[ValueInfoProto] = tensors(model, strict=False)
+    return {value.name: len(shape(value)) for value in known if value.type.tensor_type.HasField("shape")}
