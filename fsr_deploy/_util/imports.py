@@ -19,7 +19,7 @@ from fsr_deploy.errors import MissingError
 
 ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 OPENCVS = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 REASON_LENGTH = 300
 
 
