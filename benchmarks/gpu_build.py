@@ -19,7 +19,7 @@ from benchmarks.gpu_common import keep, show
 from fsr_deploy.bundle.info import PLAN_NAME
 from fsr_deploy.errors import FsrError
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
-from fsr_deploy.exporting.tensorrt.plan import rebuild
+from fsr_deploy.exporting.tensorrt.plan import rebuild_plan
 
 PROFILES = "1,1,1;2,32,32;33,64,128"
 
@@ -52,7 +52,7 @@ def build(directory: Path, options: PlanOptions) -> dict[str, Any]:
     try:
         for _ in range(2):
             start = time.perf_counter()
-            info = rebuild(directory, fresh, force=True)
+            info = rebuild_plan(directory, fresh, force=True)
             seconds.append(time.perf_counter() - start)
     except FsrError as error:
         return {"bundle": directory.name, "failed": str(error)}

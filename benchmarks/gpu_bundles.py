@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from fsr_deploy.exporting.options import EXPORT_OPSET, ExportOptions
-from fsr_deploy.exporting.pipeline import export
+from fsr_deploy.exporting.pipeline import run_export
 
 MODELS = "aminet,aminet-s,mfspnet"
 BATCHES = (1, 32, 128)
@@ -30,7 +30,7 @@ def main(
     """Export bundles for the GPU benchmarks."""
     for model in models.split(","):
         for precision in precisions.split(","):
-            bundle = export(
+            bundle = run_export(
                 ExportOptions(
                     model=model,
                     precision=precision,

@@ -33,8 +33,9 @@ from fsr_deploy.exporting.int8.scheme import make_scheme, quantise
 from fsr_deploy.exporting.precision.cast import precision_map
 from fsr_deploy.exporting.proof.parity import BUDGETS
 from fsr_deploy.exporting.proof.quality import Judge
-from fsr_deploy.exporting.proof.reference import Eager, lr_faces, true_faces
-from fsr_deploy.exporting.source import load_source
+from fsr_deploy.exporting.proof.reference import lr_faces, true_faces
+from fsr_deploy.models.eager import Eager
+from fsr_deploy.models.source import load_source
 
 
 class Reader(CalibrationDataReader):
@@ -61,14 +62,16 @@ def main() -> None:
 
     source = load_source(arguments.model)
     size, scale = source.lr_size, source.scale
-    deployable, _ = prepare(source.network, lr_size=size, scale=scale, target="onnxruntime")
+    deployable, _ = prepare(source.network, lr_size=size, upsampling=source.upsampling, target="onnxruntime")
     lr, truth = lr_faces(None, arguments.faces, size, scale), true_faces(arguments.faces, size * scale)
-    eager = Eager(source.network, scale)
+    eager = Eager(source.network, source.upsampling)
     judge = Judge(lr, np.concatenate([eager.run(lr[i : i + 4]) for i in range(0, len(lr), 4)]), truth)
-    calibration = calibration_faces(None, arguments.calibration_faces, size, scale, "uint8")
+    calibration = calibration_faces(None, arguments.calibration_faces, size, scale, source.upsampling, "uint8")
     with tempfile.TemporaryDirectory() as folder:
         path, naive_path = Path(folder) / "fp32.onnx", Path(folder) / "naive.onnx"
-        export_onnx(deployable, path, lr_size=size, batches=(1, 8, 32), precision="fp32", opset=17, scale=scale)
+        export_onnx(
+            deployable, path, lr_size=size, batches=(1, 8, 32), precision="fp32", opset=17, upsampling=source.upsampling
+        )
         model = onnx.load(path)
         table = module_table(model, deployable, source.network)
         reasons = {name: kept["reason"] for name, kept in precision_map(deployable, "fp16").items()}

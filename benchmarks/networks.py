@@ -31,9 +31,10 @@ from benchmarks.rewrites import machine
 from fsr_deploy._util.files import write_file
 from fsr_deploy.bundle.info import ONNX_NAME, read_bundle
 from fsr_deploy.errors import ExitCode
-from fsr_deploy.exporting.proof.reference import lr_faces, network_input
+from fsr_deploy.exporting.proof.reference import lr_faces
 from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import Metadata, save_safetensors
+from fsr_deploy.models.eager import network_input
 from fsr_deploy.models.mfspnet import MFSPNet
 
 RESULT = Path(__file__).parent / "results" / "networks.json"

@@ -56,3 +56,9 @@ class ParityError(FsrError):
     """An engine that differs from the eager model by more than its budget."""
 
     exit_code = ExitCode.PARITY
+
+
+def refuse_unknown(option: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise UsageError where an option's value is not one of those known."""
+    if value not in known:
+        raise UsageError(f"{option} {value}: not one of {', '.join(known)}")

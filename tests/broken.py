@@ -28,7 +28,6 @@ WHOLE = {
     "onnxscript": "ir = 1",
     "safetensors": "safe_open = 1",
     "lightning_fabric": "Fabric = 1",
-    "torchmetrics": "Metric = 1",
 }
 
 

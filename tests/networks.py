@@ -50,7 +50,9 @@ def register(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register the networks for one test as "pixel", "coarse", "overflowing" and "sized"."""
     for builder in (Pixel, Coarse, Overflowing, Sized):
         name = builder.__name__.lower()
-        monkeypatch.setitem(registry._RECORDS, name, ModelRecord(name, builder, "for tests", "none"))
+        size_option = "lr_size" if builder is Sized else None
+        record = ModelRecord(name, builder, "for tests", "none", size_option=size_option)
+        monkeypatch.setitem(registry._RECORDS, name, record)
 
 
 def weights(**options: int) -> dict[str, Tensor]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fsr_deploy._util.console import warn
 from fsr_deploy._util.files import write_file
+from fsr_deploy._util.log import warn
 from fsr_deploy.errors import InputError
 
 VARIABLE = "FSR_CACHE"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import os
 import re
 import signal
@@ -17,9 +18,9 @@ from typing import Any
 from fsr_deploy._util.cores import bound_libraries
 from fsr_deploy._util.imports import import_fault
 from fsr_deploy._util.json_records import json_text
-from fsr_deploy.errors import ExitCode, FsrError, InputError, UsageError
+from fsr_deploy._util.log import LOGGER, PLAIN_PROGRESS_SECONDS, reporting, say
+from fsr_deploy.errors import ExitCode, FsrError, InputError
 
-PLAIN_PROGRESS_SECONDS = 5.0
 # Control characters, ends of lines, marks that turn text around, and the bytes of names that are no text. A line may
 # end before one that is indented: a list of our own, which no name can pass for a message of its own.
 _UNPRINTABLE = re.compile("[\0-\t\v-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]|\n(?!  )")
@@ -35,8 +36,17 @@ def _escaped(code: int) -> str:
     return f"\\x{byte:02x}" if byte < 0x100 else f"\\u{byte:04x}"
 
 
-def say(message: str) -> None:
-    """Print one line for a person; stderr, so that stdout stays machine-readable.
+class Terminal(logging.Handler):
+    """Prints what the library tells, a line each, on stderr, so that stdout stays machine-readable."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message, a warning marked as such."""
+        mark = "warning: " if record.levelno >= logging.WARNING else ""
+        _print_line(mark + record.getMessage())
+
+
+def _print_line(message: str) -> None:
+    """Print one line for a person.
 
     Where nobody listens (a closed stream, a full disk, a pipe without a reader) the message is lost and the work goes
     on.
@@ -52,9 +62,22 @@ def say(message: str) -> None:
             print(text.encode("ascii", "backslashreplace").decode(), file=sys.stderr, flush=True)
 
 
-def warn(message: str) -> None:
-    """Print one line that a person should not miss."""
-    say(f"warning: {message}")
+@contextmanager
+def on_terminal() -> Iterator[None]:
+    """Show the messages and the progress of the block as commands do."""
+    handler, level, propagate = Terminal(), LOGGER.level, LOGGER.propagate
+    if any(isinstance(other, Terminal) for other in LOGGER.handlers):  # a command within a command
+        handler.setLevel(logging.CRITICAL + 1)
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    try:
+        with reporting(terminal_progress):
+            yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
+        LOGGER.propagate = propagate
 
 
 def show(text: str) -> None:
@@ -89,7 +112,7 @@ def read_stdin() -> bytes:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def terminal_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show progress with rate and time left; yields ``advance(count)``.
 
     A bar on a terminal, a plain line every few seconds elsewhere.
@@ -141,12 +164,6 @@ def _plain_lines(what: str, total: int) -> Callable[[int], None]:
     return advance
 
 
-def refuse_unknown(option: str, value: str, known: tuple[str, ...]) -> None:
-    """Raise UsageError where an option's value is not one of those known."""
-    if value not in known:
-        raise UsageError(f"{option} {value}: not one of {', '.join(known)}")
-
-
 @contextmanager
 def finish_on_interrupt(message: str) -> Iterator[threading.Event]:
     """Yield an event that the first Ctrl-C sets, with a message, instead of ending the block; the second ends it.
@@ -192,26 +209,33 @@ def command(function: Callable[..., ExitCode | None]) -> Callable[[], None]:
     def guarded(*args: Any, **kwargs: Any) -> None:
         _open_streams()
         bound_libraries()
-        try:
-            code = function(*args, **kwargs) or ExitCode.DONE
-            with _to_stdout():
-                sys.stdout.flush()
-        except FsrError as error:
-            say(f"error: {error}")
-            code = error.exit_code
-        except Exception as error:
-            if (missing := import_fault(error)) is None:
-                raise
-            say(f"error: {missing}")
-            code = missing.exit_code
-        except KeyboardInterrupt:
-            code = ExitCode.INTERRUPTED
+        with on_terminal():
+            code = _run(function, *args, **kwargs)
         _drop_what_is_left()
         raise typer.Exit(int(code))
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(cls=Command)(guarded)
     return app
+
+
+def _run(function: Callable[..., ExitCode | None], *args: Any, **kwargs: Any) -> ExitCode:
+    """Run a command; an error that a user can act on becomes one line and its exit code."""
+    try:
+        code = function(*args, **kwargs) or ExitCode.DONE
+        with _to_stdout():
+            sys.stdout.flush()
+        return code
+    except FsrError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    except Exception as error:
+        if (missing := import_fault(error)) is None:
+            raise
+        say(f"error: {missing}")
+        return missing.exit_code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
 
 
 def _open_streams() -> None:

@@ -19,7 +19,7 @@ from fsr_deploy.errors import MissingError
 
 ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 OPENCVS = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 REASON_LENGTH = 300
 
 
@@ -71,7 +71,6 @@ LIBRARIES = {
     "onnxscript": _library("onnxscript", "onnxscript", "ir", "export"),
     "safetensors": _library("safetensors", "safetensors", "safe_open", "export"),
     "lightning_fabric": _library("lightning-fabric", "lightning-fabric", "Fabric", "train"),
-    "torchmetrics": _library("torchmetrics", "torchmetrics", "Metric", "train"),
 }
 _BY_PACKAGE = {module.partition(".")[0]: library for module, library in LIBRARIES.items()}
 

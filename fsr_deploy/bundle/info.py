@@ -7,6 +7,7 @@ which holds everything known about them: plain data, checked against the files' 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -122,6 +123,11 @@ class Bundle:
         if sha256(path) != self.info.files[name]:
             raise InputError(f"{path}: its SHA-256 is not the one in {INFO_NAME}; the file was changed or cut off")
         return path
+
+
+def place(engine: str | os.PathLike[str] | Bundle) -> Path:
+    """Return the path of what a user names: a bundle itself, or the path of a bundle or of one of its files."""
+    return engine.path if isinstance(engine, Bundle) else Path(engine)
 
 
 def sha256(path: Path) -> str:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fsr_deploy._util.console import command, print_json, say, show
+from fsr_deploy._util.console import command, print_json, show
+from fsr_deploy._util.log import say
 
 
 @command
@@ -41,13 +42,20 @@ def main(
     fsr-eval aminet --checkpoint aminet.pth --data Helen --weights weights
     fsr-eval best.safetensors bundle bundle/engine.plan --data faces:200 -o scores
     """
-    from fsr_deploy.datasets.faces import open_faces
-    from fsr_deploy.metrics.evaluate import open_systems, score_all
+    from fsr_deploy.metrics.evaluate import evaluate
 
-    opened, not_run = open_systems(systems, checkpoint, lr_size, device, trust, key)
-    faces = open_faces(data, "test", opened[0].size, layout, limit)
-    say(f"measuring {len(opened)} systems on {faces.name}")
-    table = score_all(opened, not_run, faces, weights, device)
+    table = evaluate(
+        systems,
+        data,
+        checkpoint=checkpoint,
+        key=key,
+        layout=layout,
+        limit=limit,
+        lr_size=lr_size,
+        weights=weights,
+        device=device,
+        trust=trust,
+    )
     if output is not None:
         table.write(output)
         say(f"written: {output / 'scores.md'} and scores.json")

@@ -3,122 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import typer
-
-from fsr_deploy._util.console import command, print_json, refuse_unknown, say
+from fsr_deploy._util.console import command, print_json, show
 from fsr_deploy._util.imports import load, one_onnxruntime
-from fsr_deploy.bundle.info import MAX_LR_SIZE, MIN_LR_SIZE
 from fsr_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from fsr_deploy.bundle.info import Bundle, Io
-    from fsr_deploy.exporting.options import ExportOptions
     from fsr_deploy.exporting.tensorrt.config import PlanOptions
+from fsr_deploy.cli import export_options as option
+from fsr_deploy.cli import plan_options as plan_option
+from fsr_deploy.exporting.report.next_steps import say_next
 
 
 @command
 def main(
-    model: Annotated[
-        str | None,
-        typer.Argument(metavar="MODEL|CHECKPOINT", help="A registered name, or a file that names its model."),
-    ] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="The model's weights: .safetensors, .pth, .pt, .ckpt, .bin.")
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The checkpoint's entry to take.", show_default="the average, if any"),
-    ] = None,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Compute in FP16 where that is harmless.")] = False,
-    bf16: Annotated[bool, typer.Option("--bf16", help="Compute in BF16 where that is harmless.")] = False,
-    int8: Annotated[
-        bool,
-        typer.Option(
-            "--int8", help="Convolutions in INT8 where that is harmless and faster; with --fp16 the rest in FP16."
-        ),
-    ] = False,
-    calib: Annotated[
-        Path | None, typer.Option(help="Folder of faces to calibrate INT8 on.", show_default="drawn ones")
-    ] = None,
-    calibrator: Annotated[str, typer.Option(help="Range of INT8: max, percentile or entropy.")] = "max",
-    calib_images: Annotated[int, typer.Option(min=1, help="How many faces to calibrate on.")] = 64,
-    repair: Annotated[
-        bool, typer.Option("--repair/--no-repair", help="Over budget: the fewest modules back to float, or exit 5.")
-    ] = True,
-    analyze: Annotated[
-        bool, typer.Option("--analyze", help="Rank the modules by what the precision does to each alone.")
-    ] = False,
-    faces: Annotated[
-        Path | None, typer.Option(help="Folder of faces to prove with.", show_default="drawn ones")
-    ] = None,
-    lr_size: Annotated[
-        int | None,
-        typer.Option(
-            min=MIN_LR_SIZE,
-            max=MAX_LR_SIZE,
-            help="Side of the LR faces in pixels.",
-            show_default="the network's, or 16",
-        ),
-    ] = None,
-    batch: Annotated[str, typer.Option(metavar="MIN,OPT,MAX", help="Batch sizes; one number fixes it.")] = "1,8,32",
-    target: Annotated[
-        str, typer.Option(help="What the graph is written for: onnxruntime, tensorrt; auto: for this machine.")
-    ] = "auto",
-    with_plan: Annotated[
-        bool | None,
-        typer.Option(
-            "--plan/--no-plan",
-            help="Build the plan of a graph for TensorRT here; --plan: or exit 3.",
-            show_default="where this machine can",
-        ),
-    ] = None,
-    io: Annotated[str, typer.Option(help="uint8: faces in and out; float: the bare network.")] = "uint8",
-    opset: Annotated[
-        int | None,
-        typer.Option(help="ONNX opset; TensorRT 8.6 reads 17.", show_default="17, --int8 --fp16 19, bf16 22"),
-    ] = None,
-    budget_db: Annotated[
-        float | None, typer.Option(help="Least PSNR against eager in dB.", show_default="fp16 50, bf16 and int8 40")
-    ] = None,
-    budget_levels: Annotated[
-        float | None, typer.Option(help="Largest error in 8-bit levels.", show_default="fp32 1")
-    ] = None,
-    budget_loss: Annotated[
-        float | None,
-        typer.Option(help="Most PSNR in dB lost against the truth, where it is known.", show_default="int8 0.1"),
-    ] = None,
-    rebuild: Annotated[
-        Path | None,
-        typer.Option("--rebuild", metavar="DIR", help="Build the plan of a bundle on this machine; needs no PyTorch."),
-    ] = None,
-    profile: Annotated[
-        list[str] | None,
-        typer.Option(metavar="MIN,OPT,MAX", help="A batch range of the plan; repeatable.", show_default="--batch"),
-    ] = None,
-    workspace: Annotated[
-        float | None, typer.Option(min=0.01, metavar="GIB", help="Scratch memory of the plan.", show_default="all")
-    ] = None,
-    level: Annotated[
-        int | None, typer.Option(min=0, max=5, help="Effort of the plan's build.", show_default="TensorRT's, 3")
-    ] = None,
-    hardware: Annotated[
-        str, typer.Option(help="GPUs the plan runs on: none (this one's kind), same-compute-capability, ampere-plus.")
-    ] = "none",
-    version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="The plan runs on later TensorRT versions too; with --trust.")
-    ] = False,
-    timing_cache: Annotated[
-        Path | None, typer.Option(help="Kernel timings of earlier builds.", show_default="in the user's cache")
-    ] = None,
-    device: Annotated[str, typer.Option(help="The GPU to build the plan for.")] = "cuda:0",
-    force: Annotated[bool, typer.Option("--force", help="Publish an engine over its budget, marked as such.")] = False,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The bundle's directory.", show_default="MODEL-PRECISION")
-    ] = None,
-    list_models: Annotated[bool, typer.Option("--list", help="List the registered models and stop.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print a summary to stdout.")] = False,
+    model: option.Model = None,
+    checkpoint: option.Checkpoint = None,
+    key: option.Key = None,
+    fp16: option.Fp16 = False,
+    bf16: option.Bf16 = False,
+    int8: option.Int8 = False,
+    calib: option.Calib = None,
+    calibrator: option.Calibrator = "max",
+    calib_images: option.CalibImages = 64,
+    repair: option.Repair = True,
+    analyze: option.Analyze = False,
+    faces: option.Faces = None,
+    lr_size: option.LrSize = None,
+    batch: option.Batch = "1,8,32",
+    target: option.Target = "auto",
+    with_plan: option.WithPlan = None,
+    io: option.Io = "uint8",
+    opset: option.Opset = None,
+    budget_db: option.BudgetDb = None,
+    budget_levels: option.BudgetLevels = None,
+    budget_loss: option.BudgetLoss = None,
+    rebuild: plan_option.Rebuild = None,
+    profile: plan_option.Profile = None,
+    workspace: plan_option.Workspace = None,
+    level: plan_option.Level = None,
+    hardware: plan_option.Hardware = "none",
+    version_compatible: plan_option.VersionCompatible = False,
+    timing_cache: plan_option.TimingCache = None,
+    device: plan_option.Device = "cuda:0",
+    force: option.Force = False,
+    output: option.Output = None,
+    list_models: option.ListModels = False,
+    json: option.Json = False,
 ) -> None:
     """Export MODEL as a bundle: its graph, proven against PyTorch, and the plan where TensorRT and a GPU are.
 
@@ -130,7 +63,9 @@ def main(
     if list_models:
         _list(json)
         return
-    plan = _plan_options(profile or [], workspace, level, hardware, version_compatible, timing_cache, device)
+    from fsr_deploy.exporting.tensorrt.config import plan_options
+
+    plan = plan_options(profile or [], workspace, level, hardware, version_compatible, timing_cache, device)
     if rebuild is not None:
         if model is not None:
             raise UsageError("--rebuild takes a bundle as it is; leave MODEL out")
@@ -141,10 +76,8 @@ def main(
     if model is None:
         raise UsageError("name a MODEL or a CHECKPOINT to export; --list shows the models")
     precision = _precision(fp16=fp16, bf16=bf16, int8=int8)
-    from fsr_deploy.exporting.options import Int8Options
-
     load("onnxruntime", one_onnxruntime("export"))  # known before minutes are spent
-    from fsr_deploy.exporting.options import ExportOptions
+    from fsr_deploy.exporting.options import ExportOptions, Int8Options
     from fsr_deploy.exporting.proof.parity import budget_for
     from fsr_deploy.exporting.tensorrt.config import batch_range
 
@@ -168,10 +101,10 @@ def main(
         force=force,
         output=output,
     )
-    from fsr_deploy.exporting.pipeline import export  # PyTorch takes seconds: wrong options are told before
+    from fsr_deploy.exporting.pipeline import run_export  # PyTorch takes seconds: wrong options are told before
 
-    bundle = export(options)
-    _say_next(bundle, options)
+    bundle = run_export(options)
+    say_next(bundle, options)
     if json:
         print_json(_summary(bundle))
 
@@ -187,38 +120,12 @@ def _precision(**flags: bool) -> str:
     return chosen[0] if chosen else "fp32"
 
 
-def _plan_options(
-    profiles: list[str],
-    workspace: float | None,
-    level: int | None,
-    hardware: str,
-    version_compatible: bool,
-    timing_cache: Path | None,
-    device: str,
-) -> PlanOptions:
-    from fsr_deploy.exporting.tensorrt.config import HARDWARE, PlanOptions, batch_range
-    from fsr_deploy.runtime.open import parse_device
-
-    refuse_unknown("--hardware", hardware, tuple(name.replace("_", "-") for name in HARDWARE))
-    if not parse_device(device).startswith("cuda:"):
-        raise UsageError(f"--device {device}: a plan is built for a GPU; name cuda:0, cuda:1 ...")
-    return PlanOptions(
-        profiles=tuple(batch_range("--profile", text) for text in profiles),
-        workspace_gib=workspace,
-        level=level,
-        hardware=hardware.replace("-", "_"),
-        version_compatible=version_compatible,
-        timing_cache=timing_cache,
-        device=int(parse_device(device).removeprefix("cuda:")),
-    )
-
-
 def _rebuild(directory: Path, plan: PlanOptions, *, force: bool, json: bool) -> None:
     from fsr_deploy.bundle.info import Bundle
-    from fsr_deploy.exporting.tensorrt.plan import rebuild
+    from fsr_deploy.exporting.tensorrt.plan import rebuild_plan
 
-    bundle = Bundle(directory, rebuild(directory, plan, force=force))
-    _say_next(bundle)
+    bundle = Bundle(directory, rebuild_plan(directory, plan, force=force))
+    say_next(bundle)
     if json:
         print_json(_summary(bundle))
 
@@ -229,28 +136,8 @@ def _list(json: bool) -> None:
     records = [registry.find(name) for name in registry.names()]
     if json:
         print_json({record.name: {"description": record.description, "paper": record.paper} for record in records})
-        return
-    width = max(len(record.name) for record in records)
-    for record in records:
-        size = f"{record.params:6.2f} M {record.macs:6.2f} G" if record.params and record.macs else " " * 17
-        print(f"{record.name:<{width}}  {size}  {record.description}")
-
-
-def _say_next(bundle: Bundle, options: ExportOptions | None = None) -> None:
-    """Say what was written and what to do with it; ``options`` are those of an export, None of a rebuild."""
-    size = sum((bundle.path / name).stat().st_size for name in bundle.info.files)
-    say(f"wrote {bundle.path}: {', '.join(bundle.info.files)} ({size / 2**20:.1f} MiB)")
-    if options and bundle.info.plan is None:
-        if bundle.info.graph_target == "tensorrt":
-            from fsr_deploy.exporting.tensorrt.plan import why_no_plan
-
-            say(f"no TensorRT plan: {'--no-plan' if options.with_plan is False else why_no_plan(options.plan.device)}")
-            say(f"build it where the GPU is: fsr-export --rebuild {bundle.path}")
-        elif options.target == "auto":
-            say("the graph is written for ONNX Runtime; for a GPU with TensorRT export it with --target tensorrt")
-    runs_here = bundle.info.plan is not None or bundle.info.precision != "bf16"
-    if bundle.info.io == "uint8" and runs_here:
-        say(f"run it: fsr-run {bundle.path} FRAMES -o OUT")
+    else:
+        show("\n".join(registry.lines(records)))
 
 
 def _summary(bundle: Bundle) -> dict[str, Any]:

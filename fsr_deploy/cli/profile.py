@@ -9,26 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fsr_deploy._util.console import command, print_json, progress, refuse_unknown, say, show, warn
-from fsr_deploy._util.imports import import_fault
-from fsr_deploy.errors import ExitCode, MissingError, UsageError
+from fsr_deploy._util.console import command, print_json, show
+from fsr_deploy._util.log import say, warn
+from fsr_deploy.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from fsr_deploy.profiling.compare import Change
     from fsr_deploy.profiling.record import Profile
-    from fsr_deploy.profiling.subjects import Subject
-    from fsr_deploy.runtime.session import Session
 
-TORCH = ("eager", "channels-last", "compile")
-OTHERS = ("onnxruntime", "openvino")
+AGAINST = "eager, channels-last, compile, onnxruntime, openvino"
 
 
 @command
 def main(
     engines: Annotated[list[Path] | None, typer.Argument(help="Bundles, ONNX files, plans.")] = None,
-    against: Annotated[
-        str, typer.Option(metavar="NAME,...", help=f"Compare with: {', '.join((*TORCH, *OTHERS))}.")
-    ] = "",
+    against: Annotated[str, typer.Option(metavar="NAME,...", help=f"Compare with: {AGAINST}.")] = "",
     batches: Annotated[str, typer.Option(metavar="N,...", help="Batch sizes.")] = "1,2,4,8,16,32",
     seconds: Annotated[float, typer.Option(min=0.1, help="Time to measure per engine and batch size.")] = 5.0,
     layers: Annotated[bool, typer.Option("--layers", help="Time by module of the network too.")] = False,
@@ -59,16 +54,23 @@ def main(
         return _compare(*compare, json=json)
     if not engines:
         raise UsageError("name one or more ENGINES to measure, or two profiles to --compare")
-    profile = _measure(engines, _names(against), _sizes(batches), seconds, layers, budget_ms, device, trust)
-    _report(profile, output, json)
+    from fsr_deploy.profiling.profile import profile
+
+    _report(
+        profile(
+            engines,
+            against=[name.strip() for name in against.split(",") if name.strip()],
+            batches=_sizes(batches),
+            seconds=seconds,
+            layers=layers,
+            budget_ms=budget_ms,
+            device=device,
+            trust=trust,
+        ),
+        output,
+        json,
+    )
     return ExitCode.DONE
-
-
-def _names(against: str) -> list[str]:
-    names = [name.strip() for name in against.split(",") if name.strip()]
-    for name in names:
-        refuse_unknown("--against", name, (*TORCH, *OTHERS))
-    return list(dict.fromkeys(names))
 
 
 def _sizes(batches: str) -> list[int]:
@@ -77,69 +79,6 @@ def _sizes(batches: str) -> list[int]:
     if len(sizes) != len(parts) or 0 in sizes:
         raise UsageError(f"--batches {batches}: not numbers from 1 with commas, for example 1,8,32")
     return sizes
-
-
-def _measure(
-    engines: Sequence[Path],
-    against: Sequence[str],
-    batches: Sequence[int],
-    seconds: float,
-    layers: bool,
-    budget_ms: float | None,
-    device: str,
-    trust: bool,
-) -> Profile:
-    from fsr_deploy.profiling.collect import Request, collect
-    from fsr_deploy.profiling.subjects import open_subjects
-
-    say("starting each engine afresh, three times: cold start and memory")
-    subjects = open_subjects(engines, device, trust=trust)
-    subjects += [_baseline(name, engines[0], subjects[0]) for name in against]
-    for subject in subjects:
-        info = subject.session.info
-        say(f"{subject.name}: {info.engine}, device {info.device}, precision {info.precision}")
-    request = Request(batches, seconds, layers, budget_ms, say=say, warn=warn, progress=progress)
-    return collect(subjects, request)
-
-
-def _baseline(name: str, engine: Path, first: Subject) -> Subject:
-    """Open what the first engine is compared with; raises MissingError where what it needs is not installed."""
-    from fsr_deploy.profiling.subjects import Subject
-
-    if name in TORCH:
-        return Subject(name, _open_torch(name, engine, first))
-    graph = _graph(name, engine)
-    if name == "openvino":
-        from fsr_deploy.runtime.backends.openvino import OpenVinoSession
-
-        return Subject(name, OpenVinoSession(graph))
-    from fsr_deploy.runtime.open import open_session
-
-    return Subject(name, open_session(graph, first.session.info.device))
-
-
-def _open_torch(name: str, engine: Path, first: Subject) -> Session:
-    from fsr_deploy.bundle.info import read_bundle
-
-    bundle = read_bundle(engine if engine.is_dir() else engine.parent).info
-    try:
-        from fsr_deploy.profiling.baselines import open_baseline
-    except Exception as error:
-        if (missing := import_fault(error)) is None:
-            raise
-        raise MissingError(f"--against {name} runs the network in PyTorch: {missing}") from error
-    if name == "compile":
-        say("compile: torch.compile makes its kernels, for each batch size anew; that can take minutes")
-    return open_baseline(bundle, name, first.session.info.device)
-
-
-def _graph(name: str, engine: Path) -> Path:
-    from fsr_deploy.bundle.info import ONNX_NAME
-
-    graph = engine if engine.suffix == ".onnx" else (engine if engine.is_dir() else engine.parent) / ONNX_NAME
-    if not graph.is_file():
-        raise UsageError(f"--against {name} runs the graph of {engine}, and there is no {graph}")
-    return graph
 
 
 def _report(profile: Profile, output: Path | None, json: bool) -> None:

@@ -4,68 +4,51 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from fsr_deploy._util.console import command, print_json, say
+from fsr_deploy._util.console import command, print_json
+from fsr_deploy._util.log import say
+from fsr_deploy.cli import recipe_options as recipe_option
+from fsr_deploy.cli import train_options as option
 from fsr_deploy.errors import UsageError
 
 
 @command
 def main(
-    model: Annotated[str, typer.Argument(help="A registered network, for example aminet.")],
-    data: Annotated[str, typer.Option(help="A folder of faces, or faces:COUNT for drawn ones.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run; made, or continued.")],
-    recipe: Annotated[
-        str | None, typer.Option(help="aminet, amigan or mfspnet.", show_default="the model's paper's")
-    ] = None,
-    val: Annotated[
-        str | None, typer.Option(help="Held-out faces, as --data.", show_default="held back from --data")
-    ] = None,
-    layout: Annotated[
-        str, typer.Option(help="auto, celeba, widerface, helen, scface, people (LFW, WebFace) or folder.")
-    ] = "auto",
-    limit: Annotated[int | None, typer.Option(min=1, help="Train on the first so many faces.")] = None,
-    val_limit: Annotated[int, typer.Option(min=1, help="Validate on the first so many faces.")] = 64,
-    checkpoint: Annotated[Path | None, typer.Option(help="Weights to begin from.")] = None,
-    key: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The checkpoint's entry to take.", show_default="the average, if any"),
-    ] = None,
-    vgg: Annotated[Path | None, typer.Option(help="VGG19's weights, for the perceptual loss.")] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE of the network, for example padding=zeros; repeatable.")
-    ] = None,
-    lr_size: Annotated[int, typer.Option(min=8, help="Side of the LR faces in pixels.")] = 16,
-    seed: Annotated[int, typer.Option(help="Decides weights, order and augmentation.")] = 0,
-    steps: Annotated[int | None, typer.Option(help="Updates of the weights.", show_default="the recipe's")] = None,
-    batch: Annotated[int | None, typer.Option(help="Over all processes.", show_default="the recipe's")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default="the recipe's")] = None,
-    discriminator_lr: Annotated[
-        float | None, typer.Option(help="Its learning rate.", show_default="the recipe's")
-    ] = None,
-    beta1: Annotated[float | None, typer.Option(help="Of Adam.", show_default="the recipe's")] = None,
-    beta2: Annotated[float | None, typer.Option(help="Of Adam.", show_default="the recipe's")] = None,
-    pixel: Annotated[float | None, typer.Option(help="Weight of L1.", show_default="the recipe's")] = None,
-    perceptual: Annotated[float | None, typer.Option(help="Weight of VGG19's.", show_default="the recipe's")] = None,
-    adversarial: Annotated[float | None, typer.Option(help="Weight of the GAN's.", show_default="the recipe's")] = None,
-    schedule: Annotated[str | None, typer.Option(help="constant or cosine.", show_default="the recipe's")] = None,
-    warmup: Annotated[int | None, typer.Option(help="Steps.", show_default="the recipe's")] = None,
-    augment: Annotated[
-        str | None, typer.Option(help="Of scale, mirror, rotate, with commas; or none.", show_default="the recipe's")
-    ] = None,
-    clip: Annotated[
-        float | None, typer.Option(help="Largest gradient norm, 0: any.", show_default="the recipe's")
-    ] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, fp16 or bf16.", show_default="the recipe's")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load faces, for each that trains.")] = 1,
-    validate_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 1000,
-    save_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 200,
-    log_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a summary to stdout.")] = False,
+    model: option.Model,
+    data: option.Data,
+    output: option.Output,
+    recipe: recipe_option.Recipe = None,
+    val: option.Val = None,
+    layout: option.Layout = "auto",
+    limit: option.Limit = None,
+    val_limit: option.ValLimit = 64,
+    checkpoint: option.Checkpoint = None,
+    key: option.Key = None,
+    vgg: option.Vgg = None,
+    option: option.Option = None,
+    lr_size: option.LrSize = 16,
+    seed: option.Seed = 0,
+    steps: recipe_option.Steps = None,
+    batch: recipe_option.Batch = None,
+    lr: recipe_option.Lr = None,
+    discriminator_lr: recipe_option.DiscriminatorLr = None,
+    beta1: recipe_option.Beta1 = None,
+    beta2: recipe_option.Beta2 = None,
+    pixel: recipe_option.Pixel = None,
+    perceptual: recipe_option.Perceptual = None,
+    adversarial: recipe_option.Adversarial = None,
+    schedule: recipe_option.Schedule = None,
+    warmup: recipe_option.Warmup = None,
+    augment: recipe_option.Augment = None,
+    clip: recipe_option.Clip = None,
+    precision: recipe_option.Precision = None,
+    device: option.Device = "auto",
+    workers: option.Workers = 1,
+    validate_every: option.ValidateEvery = 1000,
+    save_every: option.SaveEvery = 200,
+    log_every: option.LogEvery = 20,
+    as_json: option.AsJson = False,
 ) -> None:
     """Train MODEL; the same command again continues a run that was stopped or killed, exactly.
 

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from fsr_deploy._util.console import warn
+from fsr_deploy._util.log import warn
 from fsr_deploy.datasets.layouts import FaceFile, find_faces, refuse_unknown_layout
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.images.codec import frame_header, read_frame, read_picture

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
-from fsr_deploy._util.console import refuse_unknown
 from fsr_deploy.bundle.info import IO_KINDS, MIXED, PRECISIONS, TARGETS, Io
-from fsr_deploy.errors import UsageError
+from fsr_deploy.errors import UsageError, refuse_unknown
 from fsr_deploy.exporting.proof.parity import BUDGETS, Budget
 from fsr_deploy.exporting.tensorrt.config import PlanOptions, batch_range
 
@@ -46,15 +45,15 @@ OF_THE_PRECISION = cast(Budget, None)  # none is given; an ExportOptions always 
 class ExportOptions:
     """What to export and how; the command's options, one to one.
 
-    ``model`` is a registered name or a checkpoint, ``batches`` are (min, opt, max). ``lr_size`` None is the size that
-    the network is made for, or 16; ``opset`` None that of DEFAULT_OPSETS. ``target`` is what the graph is written for,
-    one of bundle.TARGETS, or "auto": TensorRT where this machine can build a plan and for half precision, which is
-    worth its name on a GPU only, ONNX Runtime elsewhere. ``with_plan`` builds a plan of a graph for TensorRT, or does
-    not; None builds it where this machine can. ``faces`` is a folder to prove with, None for drawn faces. ``plan`` is
-    how a plan is built, ``int8`` how INT8 is calibrated. ``repair`` returns the fewest modules to float where the
-    precision is over its budget; without, such an export is refused. ``analyze`` ranks the modules by what the
-    precision does to each. ``key`` is the checkpoint's entry to take, None an average of the weights where there is
-    one. ``budget`` None is that of the precision, parity.BUDGETS.
+    ``model`` is a registered name or a checkpoint, ``batches`` are (min, opt, max), or one number. ``lr_size`` None
+    is the size that the network is made for, or 16; ``opset`` None that of DEFAULT_OPSETS. ``target`` is what the
+    graph is written for, one of bundle.TARGETS, or "auto": TensorRT where this machine can build a plan and for half
+    precision, which is worth its name on a GPU only, ONNX Runtime elsewhere. ``with_plan`` builds a plan of a graph
+    for TensorRT, or does not; None builds it where this machine can. ``faces`` is a folder to prove with, None for
+    drawn faces. ``plan`` is how a plan is built, ``int8`` how INT8 is calibrated. ``repair`` returns the fewest
+    modules to float where the precision is over its budget; without, such an export is refused. ``analyze`` ranks the
+    modules by what the precision does to each. ``key`` is the checkpoint's entry to take, None an average of the
+    weights where there is one. ``budget`` None is that of the precision, parity.BUDGETS.
 
     Raises UsageError for values that do not exist or contradict each other, as the command does.
     """
@@ -81,8 +80,11 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UsageError(f"no precision is called {self.precision!r}; there are {', '.join(PRECISIONS)}")
+        batches = (self.batches,) if isinstance(self.batches, int) else self.batches
+        paths = {name: getattr(self, name) for name in ("checkpoint", "faces", "output")}
         settled = {
-            "batches": batch_range("--batch", ",".join(map(str, self.batches))),
+            **{name: Path(path) for name, path in paths.items() if path is not None},
+            "batches": batch_range("--batch", ",".join(map(str, batches))),
             "target": OLD_TARGETS.get(self.target, self.target),
             "budget": self.budget or BUDGETS[self.precision],
         }

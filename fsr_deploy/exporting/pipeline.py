@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fsr_deploy._util.console import progress, say, warn
+from fsr_deploy._util import log
+from fsr_deploy._util.log import ProgressCallback, reporting, say, to_callback, warn
 from fsr_deploy.bundle.info import MIXED, ONNX_NAME, PLAN_NAME, Bundle, BundleInfo, write_info
 from fsr_deploy.bundle.publish import staged_directory
-from fsr_deploy.errors import MissingError
+from fsr_deploy.errors import MissingError, UsageError
 from fsr_deploy.exporting.graph.trace import INPUT, OUTPUT
 from fsr_deploy.exporting.graph.write import write_graph
 from fsr_deploy.exporting.int8.mixed import to_mixed
@@ -29,18 +31,33 @@ from fsr_deploy.exporting.proof.engines import Runner, open_engines, open_plan
 from fsr_deploy.exporting.proof.latency import measure, slower_note
 from fsr_deploy.exporting.proof.parity import Row, gate, prove, shortfalls
 from fsr_deploy.exporting.proof.quality import Judge
-from fsr_deploy.exporting.proof.reference import MAX_FACES, Eager, Reference, lr_faces, make_reference, true_faces
+from fsr_deploy.exporting.proof.reference import MAX_FACES, Reference, lr_faces, make_reference, true_faces
 from fsr_deploy.exporting.proof.time_shares import add_shares, record_on_cpu
 from fsr_deploy.exporting.report.describe import describe
 from fsr_deploy.exporting.report.drawing import Shown, draw
 from fsr_deploy.exporting.rewrite.rewrites import Target
-from fsr_deploy.exporting.source import Source, load_source
 from fsr_deploy.exporting.tensorrt.plan import add_plan, why_no_plan
+from fsr_deploy.models.eager import Eager
+from fsr_deploy.models.source import Source, load_source
 from fsr_deploy.runtime.machine import machine
 from fsr_deploy.runtime.session import OutOfMemory
 
 
-def export(options: ExportOptions) -> Bundle:
+def export(model: str | os.PathLike[str], *, progress: ProgressCallback | None = None, **options: Any) -> Bundle:
+    """Export a network: its graph, proven against PyTorch, and the plan where one is built; ``run_export`` with names.
+
+    ``model`` is a registered name or a checkpoint, ``options`` are the other fields of ExportOptions. ``progress`` is
+    called with what is counted, how many are done and how many there are. Raises what ExportOptions and ``run_export``
+    raise.
+    """
+    unknown = sorted(set(options) - {field.name for field in fields(ExportOptions)})
+    if unknown:
+        raise UsageError(f"export has no option {unknown[0]!r}; see ExportOptions for those there are")
+    with reporting(to_callback(progress) if progress else None):
+        return run_export(ExportOptions(str(model), **options))
+
+
+def run_export(options: ExportOptions) -> Bundle:
     """Export a network and publish the bundle, whole or not at all.
 
     Raises UsageError, InputError and MissingError for what cannot be exported, and ParityError, with nothing published,
@@ -139,8 +156,8 @@ def run_eager(options: ExportOptions, source: Source, faces: NDArray[np.uint8]) 
     """Run the network as it was trained over LR faces, (N, h, w, 3) uint8 RGB."""
     knows_truth = source.trained and options.faces is None
     truth = true_faces(len(faces), source.lr_size * source.scale) if knows_truth else None
-    with progress("eager", len(faces)) as advance:
-        return make_reference(Eager(source.network, source.scale), faces, options.io, advance, truth)
+    with log.progress("eager", len(faces)) as advance:
+        return make_reference(Eager(source.network, source.upsampling), faces, options.io, advance, truth)
 
 
 def compare_engines(
@@ -157,7 +174,7 @@ def compare_engines(
 
 def _compare(options: ExportOptions, engine: Runner, reference: Reference) -> list[Row]:
     try:
-        with progress("engine", sum(set(options.batches))) as advance:
+        with log.progress("engine", sum(set(options.batches))) as advance:
             faces = (reference.inputs, reference.outputs)
             rows = prove(engine.run, engine.name, faces, options.batches, advance, reference.truth)
     except OutOfMemory as error:
@@ -187,7 +204,7 @@ def time_both(
     if engine.emulated:
         return {}
     device = engine.device if torch.cuda.is_available() else "cpu"
-    eager = Eager(source.network, source.scale, device)
+    eager = Eager(source.network, source.upsampling, device)
     batches = {min(batch, _largest(info)) for batch in options.batches[:2]}
     timings = measure(engine.run, eager.run, reference.inputs, batches)
     for timing in timings:

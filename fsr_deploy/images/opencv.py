@@ -6,12 +6,12 @@ import os
 from typing import Any
 
 MAX_PIXELS = 1 << 27
-# The second wall behind imageheader.py: what a header hides from us, OpenCV refuses. It reads this once, as it loads.
+# The second wall behind header.py: what a header hides from us, OpenCV refuses. It reads this once, as it loads.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
 
 import cv2  # noqa: E402
 
-# A damaged file is reported by the error raised in images.py, with its name; OpenCV's own lines have none.
+# A damaged file is reported by the error raised in codec.py, with its name; OpenCV's own lines have none.
 _set_log_level: Any = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # moved in OpenCV 5
 _set_log_level(0)
 

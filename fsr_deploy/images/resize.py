@@ -7,6 +7,7 @@ Bundles call this bundle.LR_RECIPE; another way of making LR faces needs another
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 Face = NDArray[np.uint8]
 Shape = tuple[int, int]
 Fit = Literal["crop", "stretch"]
+FITS = ("crop", "stretch")
 
 
 def lr_face(frame: Face, shape: Shape, fit: Fit = "crop") -> Face:
@@ -47,3 +49,13 @@ def cropped_shape(frame: tuple[int, ...], shape: Shape) -> Shape:
     if width * shape[0] > height * shape[1]:
         return height, max(1, round(height * shape[1] / shape[0]))
     return max(1, round(width * shape[0] / shape[1])), width
+
+
+def shrink(faces: Sequence[Face], lr_size: int) -> list[Face]:
+    """Return the LR faces of square HR faces."""
+    return [lr_face(face, (lr_size, lr_size)) for face in faces]
+
+
+def bicubic(lr: Sequence[Face], size: int) -> list[Face]:
+    """Bring LR faces to ``size`` by bicubic: what every network is measured against."""
+    return [resize(face, (size, size)) for face in lr]

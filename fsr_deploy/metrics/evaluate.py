@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,26 +11,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from fsr_deploy._util.console import progress
+from fsr_deploy._util import log
 from fsr_deploy._util.files import write_file
 from fsr_deploy._util.json_records import json_text
-from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, read_bundle
-from fsr_deploy.datasets.faces import FaceSource
+from fsr_deploy._util.log import ProgressCallback, reporting, say, to_callback
+from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, Bundle, place, read_bundle
+from fsr_deploy.datasets.faces import FaceSource, open_faces
 from fsr_deploy.errors import InputError, MissingError, UsageError
-from fsr_deploy.images.resize import Face
+from fsr_deploy.images.resize import Face, bicubic, shrink
 from fsr_deploy.metrics.measures import find_measures
 from fsr_deploy.models import registry
-from fsr_deploy.models.checkpoints import Metadata, load_into, load_model, read_metadata
+from fsr_deploy.models.eager import Eager
+from fsr_deploy.models.source import load_source
 from fsr_deploy.models.weight_files import may_be_checkpoint
 from fsr_deploy.runtime.open import open_session, parse_device
 from fsr_deploy.runtime.session import Session
-from fsr_deploy.train.validation import bicubic, shrink, upscale
 
 BATCH = 8
 CHUNK = 64  # faces in memory at a time
-LR_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,36 @@ class ScoreTable:
             write_file(folder / name, text.encode())
 
 
+def evaluate(
+    systems: Sequence[str | os.PathLike[str] | Bundle],
+    data: str | os.PathLike[str],
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    key: str | None = None,
+    layout: str = "auto",
+    limit: int | None = None,
+    lr_size: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    trust: bool = False,
+    progress: ProgressCallback | None = None,
+) -> ScoreTable:
+    """Score networks and engines on held-out faces, in one table with bicubic.
+
+    ``systems`` are bundles, ONNX files, plans, checkpoints, or a registered name whose weights are in ``checkpoint``.
+    ``data`` is a folder of faces, or "faces:COUNT" for drawn ones; ``layout`` says how a data set lies on disk, and
+    ``limit`` takes its first faces. ``weights`` is a folder with the weights of LPIPS, FID and so on. ``progress`` is
+    called with what is counted, how many are done and how many there are. Raises what ``open_systems`` raises, and
+    InputError for faces that cannot be read.
+    """
+    path = Path(checkpoint) if checkpoint else None
+    with reporting(to_callback(progress) if progress else None):
+        opened, not_run = open_systems([str(place(name)) for name in systems], path, lr_size, device, trust, key)
+        faces = open_faces(str(data), "test", opened[0].size, layout, limit)
+        say(f"measuring {len(opened)} systems on {faces.name}")
+        return score_all(opened, not_run, faces, Path(weights) if weights else None, device)
+
+
 def open_systems(
     names: Sequence[str],
     checkpoint: Path | None,
@@ -110,8 +140,12 @@ def open_systems(
         raise UsageError(f"--checkpoint {checkpoint} is the weights of a MODEL; name the model too")
     files = {name: [] if name in models else _engine_files(Path(name)) for name in names}  # a folder may have its name
     engines, left_out = _open_engines([path for paths in files.values() for path in paths], device, trust)
-    wanted = lr_size or (engines[0].lr_size if engines else None)
-    eager = [_open_eager(name, checkpoint, wanted, device, key) for name, paths in files.items() if not paths]
+    side = engines[0].lr_size if engines else None
+    eager = [
+        _open_eager(name, checkpoint if name in models else None, lr_size, side, device, key)
+        for name, paths in files.items()
+        if not paths
+    ]
     if key is not None and not eager:
         raise UsageError("--key names an entry of a checkpoint; name one to measure too")
     systems = [*eager, *engines]
@@ -137,7 +171,7 @@ def score_all(
     reference = System("bicubic", lr_size, size, partial(bicubic, size=size))
     systems = [reference, *systems]
     tallies = {system.name: [measure.start() for measure in measures] for system in systems}
-    with progress("measuring", len(faces)) as advance:
+    with log.progress("measuring", len(faces)) as advance:
         for start in range(0, len(faces), CHUNK):
             hr = [faces.read(index) for index in range(start, min(start + CHUNK, len(faces)))]
             lr = shrink(hr, lr_size)
@@ -199,29 +233,17 @@ def _engine_system(path: Path, session: Session) -> System:
     return System(name, info.lr_shape[0], info.sr_shape[0], run)
 
 
-def _open_eager(name: str, checkpoint: Path | None, lr_size: int | None, device: str, key: str | None) -> System:
-    network, metadata = _load_eager(name, checkpoint, lr_size, key)
-    lr_size = registry.made_for(metadata.model, metadata.options) or lr_size or metadata.lr_size or LR_SIZE
-    place = torch_device(device)
-    network.to(place)
-    size = lr_size * registry.find(metadata.model).scale
-    return System(f"{name} (eager fp32 on {place})", lr_size, size, lambda lr: upscale(network, lr, size, place))
-
-
-def _load_eager(name: str, checkpoint: Path | None, lr_size: int | None, key: str | None) -> tuple[nn.Module, Metadata]:
-    """Load a checkpoint, or a registered model with the weights and, where the file tells them, the options of one."""
-    path = Path(name)
-    if name not in registry.names() and may_be_checkpoint(path):
-        return load_model(path, key)
-    if path.is_file():
+def _open_eager(
+    name: str, checkpoint: Path | None, asked: int | None, engines: int | None, device: str, key: str | None
+) -> System:
+    """Open a network for LR faces of the size ``asked`` for, or else of the ``engines``' where it takes any size."""
+    registered = name in registry.names()
+    if not registered and Path(name).is_file() and not may_be_checkpoint(Path(name)):
         raise InputError(f"{name}: neither an engine nor a checkpoint; expected a bundle, .onnx, .plan or .safetensors")
-    registry.find(name)
-    if checkpoint is None:
+    source = load_source(name, checkpoint, asked or (engines if registered else None), key)
+    if not source.trained:
         raise UsageError(f"{name}: name its weights with --checkpoint FILE; untrained ones measure nothing")
-    known = read_metadata(checkpoint)
-    if known is not None and known.model == name:
-        return load_model(checkpoint, key)
-    options = registry.size_options(name, lr_size or LR_SIZE)
-    network = registry.build(name, **options)
-    load_into(network, checkpoint, name, key)
-    return network, Metadata(name, dict(options))
+    side = registry.made_for(source.name, source.options) or asked or engines or source.lr_size
+    place = torch_device(device)
+    eager = Eager(source.network, source.upsampling, place)
+    return System(f"{name} (eager fp32 on {place})", side, side * source.scale, eager.upscale)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from fsr_deploy.errors import MissingError
 from fsr_deploy.images.resize import Face
-from fsr_deploy.metrics.pixel import Measure, to_batch
+from fsr_deploy.metrics.pixel import Measure
+from fsr_deploy.models.tensors import to_batch
 
 INCEPTION = "pt_inception-2015-12-05-6726825d.pth"
 FILES = (INCEPTION,)

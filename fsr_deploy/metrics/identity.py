@@ -20,6 +20,7 @@ from fsr_deploy.errors import InputError
 from fsr_deploy.images.opencv import cv2
 from fsr_deploy.images.resize import Face
 from fsr_deploy.metrics.pixel import Mean, Measure
+from fsr_deploy.runtime.backends.onnxruntime import session_options
 
 EMBEDDING = "w600k_r50.onnx"  # InsightFace's ArcFace; any other under this name that takes the same input
 FILES = (EMBEDDING,)
@@ -35,7 +36,7 @@ def load_identity(folder: Path, device: torch.device) -> Measure:
     path = folder / EMBEDDING
     graph = read_engine_file(path).content
     try:
-        session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(graph, session_options(onnxruntime), providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
     except Exception as error:  # ONNX Runtime raises classes of its own, without a common base
         raise InputError(f"{path}: cannot be loaded: {error}") from error

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fsr_deploy.images.resize import Face
-from fsr_deploy.metrics.pixel import Mean, Measure, to_batch
+from fsr_deploy.metrics.pixel import Mean, Measure
 from fsr_deploy.models.checkpoints import load_weights
+from fsr_deploy.models.tensors import to_batch
 from fsr_deploy.models.weight_search import Wanted
 
 ALEXNET = "alexnet-owt-7be5be79.pth"  # torchvision's

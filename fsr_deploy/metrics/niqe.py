@@ -17,7 +17,7 @@ from PIL import Image
 from fsr_deploy.errors import InputError
 from fsr_deploy.images.opencv import cv2
 from fsr_deploy.images.resize import Face
-from fsr_deploy.metrics.pixel import Measure, luma, to_batch
+from fsr_deploy.metrics.pixel import Measure, luma
 
 STATISTICS = "niqe_pris_params.npz"  # as BasicSR ships them: mu_pris_param and cov_pris_param
 FILES = (STATISTICS,)
@@ -47,9 +47,7 @@ class _Pool:
 
     def add(self, sr: Sequence[Face], hr: Sequence[Face]) -> None:
         """Take in SR faces; the HR faces are not looked at."""
-        self._patches = np.concatenate(
-            [self._patches, *(patch_features(luma(to_batch(face)).numpy()[0, 0]) for face in sr)]
-        )
+        self._patches = np.concatenate([self._patches, *(patch_features(luma(face)) for face in sr)])
 
     def value(self) -> float:
         """Return the distance of the Gaussians."""

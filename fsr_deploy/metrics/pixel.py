@@ -1,20 +1,25 @@
-"""Closeness of SR faces to HR faces, as the papers measure it: on Y (MATLAB's BT.601, 8 bit) and on RGB, labelled.
+"""Closeness of pictures pixel by pixel: PSNR, SSIM and VIF in NumPy, for the proof of engines and for evaluation.
 
-What needs weights or a package of its own has a file of its own: lpips.py, fid.py, niqe.py, identity.py.
+The papers measure on Y (MATLAB's BT.601, 8 bit) and some on RGB; each measure here says which. What needs weights or a
+package of its own has a file of its own: lpips.py, fid.py, niqe.py, identity.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from numpy.typing import NDArray
 
+from fsr_deploy.images.opencv import cv2
 from fsr_deploy.images.resize import Face
+
+Array = NDArray[Any]
+PEAK = 255.0
+SSIM_SIDE, SSIM_SIGMA = 11, 1.5
+VIF_SCALES, VIF_NOISE, VIF_LEAST = 4, 2.0, 1e-10
 
 
 class Tally(Protocol):
@@ -56,7 +61,7 @@ class Measure:
     name: str
     higher_is_better: bool
     start: Callable[[], Tally]
-    smallest: int = 11
+    smallest: int = SSIM_SIDE
     fewest: int = 1
     enough: int = 1
 
@@ -78,62 +83,77 @@ def basic_measures() -> list[Measure]:
     ]
 
 
-def luma(faces: Tensor) -> Tensor:
-    """Return MATLAB's rgb2ycbcr Y, (N, 1, H, W) float64 whole numbers in [16, 235], of (N, 3, H, W) uint8 RGB."""
-    weights = torch.tensor((65.481, 128.553, 24.966), dtype=torch.float64, device=faces.device).view(1, 3, 1, 1)
-    return ((faces.double() * weights).sum(1, keepdim=True) / 255 + 16).round()
+def luma(face: Face) -> NDArray[np.float64]:
+    """Return MATLAB's rgb2ycbcr Y, (H, W) whole numbers in [16, 235], of an (H, W, 3) uint8 RGB face."""
+    return np.round(face @ np.array((65.481, 128.553, 24.966)) / 255 + 16)
 
 
-def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Return the PSNR in dB of each image, (N,), of two (N, C, H, W) in [0, 255]; infinite where they are equal."""
-    return 10 * torch.log10(255**2 / (a.double() - b.double()).square().mean((1, 2, 3)))
+def psnr(one: Array, other: Array) -> float:
+    """Return the PSNR in dB of two pictures of one shape, in levels of [0, 255]; infinite where they are equal."""
+    error = float(np.square(one.astype(np.float64) - other).mean())
+    return float(10 * np.log10(PEAK**2 / error)) if error else float("inf")
 
 
-def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Return the SSIM of each image, (N,), of two (N, C, H, W) in [0, 255], at least 11x11.
+def ssim(one: Array, other: Array) -> float:
+    """Return the SSIM of two pictures, (H, W) or (H, W, C) in levels of [0, 255], at least 11x11.
 
     Wang et al. 2004: Gaussian window of 11x11, sigma 1.5, the mean of the positions where it fits, and of channels.
-    (torchmetrics also averages over positions where it does not fit, and differs by some hundredths.)
     """
-    axis = torch.arange(-5, 6, dtype=torch.float64, device=a.device)
-    bell = torch.exp(-axis.square() / (2 * 1.5**2))
-    bell = bell / bell.sum()
-
-    def blur(x: Tensor) -> Tensor:
-        return F.conv2d(F.conv2d(x, bell.view(1, 1, 1, -1)), bell.view(1, 1, -1, 1))
-
-    x, y = (image.double().flatten(0, 1)[:, None] for image in (a, b))
-    mean_x, mean_y = blur(x), blur(y)
-    variance_x, variance_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
-    covariance = blur(x * y) - mean_x * mean_y
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
+    x, y = one.astype(np.float64), other.astype(np.float64)
+    mean_x, mean_y = (_blurred(image, SSIM_SIDE, SSIM_SIGMA) for image in (x, y))
+    var_x, var_y = (
+        _blurred(image * image, SSIM_SIDE, SSIM_SIGMA) - mean**2 for image, mean in ((x, mean_x), (y, mean_y))
+    )
+    covariance = _blurred(x * y, SSIM_SIDE, SSIM_SIGMA) - mean_x * mean_y
     values = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    values = values / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))
-    return values.mean((1, 2, 3)).view(a.shape[:2]).mean(1)
+    return float((values / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))).mean())
 
 
-def vif(a: Tensor, b: Tensor) -> Tensor:
-    """Return the visual information fidelity of each image, (N,), of two (N, 1, H, W) in [0, 255], at least 41x41.
+def vif(picture: Array, reference: Array) -> float:
+    """Return the visual information fidelity of a picture, (H, W) in levels of [0, 255], at least 41x41.
 
-    Sheikh and Bovik 2006, in the pixel domain, noise variance 2; ``b`` is the reference.
+    Sheikh and Bovik 2006, in the pixel domain: at each of four scales, how much of the reference's information is left
+    behind a gain and noise that explain the picture. 1 where the two are equal.
     """
-    from torchmetrics.functional.image import visual_information_fidelity
+    x, y = reference.astype(np.float64), picture.astype(np.float64)
+    kept = held = 0.0
+    for scale in range(VIF_SCALES):
+        side = 2 ** (VIF_SCALES - scale) + 1
+        if scale:
+            x, y = (_blurred(image, side, side / 5)[::2, ::2] for image in (x, y))
+        mean_x, mean_y = _blurred(x, side, side / 5), _blurred(y, side, side / 5)
+        var_x = np.maximum(_blurred(x * x, side, side / 5) - mean_x**2, 0)
+        var_y = np.maximum(_blurred(y * y, side, side / 5) - mean_y**2, 0)
+        covariance = _blurred(x * y, side, side / 5) - mean_x * mean_y
+        gain, noise = _channel(var_x, var_y, covariance)
+        var_x = np.where(var_x < VIF_LEAST, 0, var_x)
+        kept += float(np.log10(1 + gain**2 * var_x / (noise + VIF_NOISE)).sum())
+        held += float(np.log10(1 + var_x / VIF_NOISE).sum())
+    return kept / held if held else 1.0
 
-    pairs = zip(a.double().split(1), b.double().split(1), strict=True)
-    return torch.stack([visual_information_fidelity(x, y) for x, y in pairs])
+
+def _channel(var_x: Array, var_y: Array, covariance: Array) -> tuple[Array, Array]:
+    """Return the gain and the variance of the noise that turn the reference's patches into the picture's."""
+    gain = covariance / (var_x + VIF_LEAST)
+    noise = var_y - gain * covariance
+    flat = var_x < VIF_LEAST
+    gain, noise = np.where(flat, 0, gain), np.where(flat, var_y, noise)
+    still = var_y < VIF_LEAST
+    gain, noise = np.where(still, 0, gain), np.where(still, 0, noise)
+    noise = np.where(gain < 0, var_y, noise)
+    return np.maximum(gain, 0), np.maximum(noise, VIF_LEAST)
 
 
-def to_batch(face: Face) -> Tensor:
-    """Return a face as (1, 3, H, W) uint8."""
-    return torch.from_numpy(np.array(face)).permute(2, 0, 1)[None]
+def _blurred(image: NDArray[np.float64], side: int, sigma: float) -> Array:
+    """Return the means of a picture under a Gaussian window, at the positions where the window fits."""
+    half = side // 2
+    return np.asarray(cv2.GaussianBlur(image, (side, side), sigma))[half:-half, half:-half]
 
 
-def _same(faces: Tensor) -> Tensor:
-    return faces
+def _same(face: Face) -> Array:
+    return face
 
 
-def _mean(measure: Callable[[Tensor, Tensor], Tensor], view: Callable[[Tensor], Tensor]) -> Callable[[], Tally]:
-    def of_face(sr: Face, hr: Face) -> float:
-        return float(measure(view(to_batch(sr)), view(to_batch(hr))))
-
-    return lambda: Mean(of_face)
+def _mean(measure: Callable[[Array, Array], float], view: Callable[[Face], Array]) -> Callable[[], Tally]:
+    return lambda: Mean(lambda sr, hr: measure(view(sr), view(hr)))

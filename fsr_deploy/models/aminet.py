@@ -316,7 +316,7 @@ def _double(x: Tensor, like: Tensor) -> Tensor:
 register(
     ModelRecord(
         name="aminet",
-        builder=AMINet,
+        build=AMINet,
         description="attention-guided multiscale interaction network",
         paper=PAPER,
         options={"channels": 28},
@@ -330,7 +330,7 @@ register(
 register(
     ModelRecord(
         name="aminet-s",
-        builder=AMINet,
+        build=AMINet,
         description="AMINet with 20 instead of 28 channels",
         paper=PAPER,
         options={"channels": 20},
@@ -344,7 +344,7 @@ register(
 register(
     ModelRecord(
         name="aminet-tiny",
-        builder=AMINet,
+        build=AMINet,
         description="AMINet with 8 channels and narrow hourglasses, for demonstrations; not in the paper",
         paper=PAPER,
         options={"channels": 8, "mid": 16},
@@ -356,7 +356,7 @@ register(
 register(
     ModelRecord(
         name="amigan",
-        builder=AMINet,
+        build=AMINet,
         description="AMINet as the generator of adversarial training, eqs 17-22",
         paper=PAPER,
         options={"channels": 28},

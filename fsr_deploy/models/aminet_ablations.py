@@ -153,7 +153,7 @@ for tag, difference, builder, params, macs, published in ABLATIONS:
     register(
         ModelRecord(
             name=f"aminet.{tag}",
-            builder=builder,
+            build=builder,
             description=difference,
             paper=PAPER,
             options={"channels": 28},
@@ -163,4 +163,8 @@ for tag, difference, builder, params, macs, published in ABLATIONS:
             counting="thop",
         )
     )
-register(ModelRecord("sparnet.edff", SPARNetEDFF, "SPARNet with AMINet's EDFF", PAPER, {}, 11.36, 9.09))
+register(
+    ModelRecord(
+        "sparnet.edff", SPARNetEDFF, "SPARNet with AMINet's EDFF", PAPER, {}, 11.36, 9.09, size_option="lr_size"
+    )
+)

@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from fsr_deploy._util.console import say
 from fsr_deploy._util.files import write_file
 from fsr_deploy._util.json_records import decode, json_text
+from fsr_deploy._util.log import say
 from fsr_deploy.errors import FsrError, InputError
 from fsr_deploy.models import registry
 from fsr_deploy.models.weight_files import is_safetensors, read_tensors

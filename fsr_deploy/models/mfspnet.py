@@ -292,12 +292,13 @@ def _register(name: str, description: str, parts: str, params: float, macs: floa
     register(
         ModelRecord(
             name=name,
-            builder=MFSPNet,
+            build=MFSPNet,
             description=description,
             paper=PAPER if parts else SPARNET_PAPER,
             options={part: part in parts.split() for part in ("esem", "pa", "fem")},
             params=params,
             macs=macs,
+            size_option="lr_size",
         )
     )
 

@@ -25,3 +25,8 @@ def to_tensor(face: Face) -> Tensor:
 def to_faces(batch: Tensor) -> Tensor:
     """Turn (N, 3, H, W) floats in [-1, 1] into (N, 3, H, W) uint8 RGB, rounded and clipped."""
     return ((batch.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_batch(face: Face) -> Tensor:
+    """Return an (H, W, 3) uint8 face as (1, 3, H, W) uint8."""
+    return torch.from_numpy(np.array(face)).permute(2, 0, 1)[None]

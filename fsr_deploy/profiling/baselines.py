@@ -44,7 +44,7 @@ class TorchSession:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network = registry.build(bundle.model, **bundle.options)
-        module = Deployable(network, bundle.lr_size, bundle.scale).eval().to(device)
+        module = Deployable(network, bundle.lr_size, registry.find(bundle.model).upsampling).eval().to(device)
         self._run = WAYS[way](module)
         self.info = EngineInfo(
             engine=f"PyTorch {torch.__version__} {way}",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fsr_deploy._util.console import warn
 from fsr_deploy._util.files import is_folder, status
+from fsr_deploy._util.log import warn
 from fsr_deploy.bundle.engine_file import read_engine_file
 from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, read_bundle
 from fsr_deploy.errors import InputError, MissingError, UsageError

@@ -17,9 +17,10 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from fsr_deploy._util.console import progress, say
+from fsr_deploy._util.log import progress, say
 from fsr_deploy.datasets.faces import StepSampler, TrainingPairs, open_faces
 from fsr_deploy.errors import InputError, MissingError, UsageError
+from fsr_deploy.images.resize import bicubic, shrink
 from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import Metadata, load_into, save_safetensors
 from fsr_deploy.train.learner import DivergedError, Learner
@@ -27,7 +28,7 @@ from fsr_deploy.train.objective import Objective
 from fsr_deploy.train.recipes import PRECISIONS, Recipe
 from fsr_deploy.train.run_folder import BEST, LAST, RunFolder
 from fsr_deploy.train.sync_norm import synchronise
-from fsr_deploy.train.validation import Score, bicubic, sample_grid, score, shrink, upscale
+from fsr_deploy.train.validation import Score, sample_grid, score, upscale
 from fsr_deploy.train.vgg import WANTED, VGG19Features, load_vgg19
 
 SAMPLES = 6  # faces in the picture that each validation writes

@@ -11,9 +11,7 @@ from torch import nn
 
 from fsr_deploy.images.resize import Face, lr_face, resize
 from fsr_deploy.metrics.pixel import basic_measures
-from fsr_deploy.models.tensors import to_faces, to_tensor
-
-BATCH = 8
+from fsr_deploy.models.eager import Eager
 
 
 @dataclass(frozen=True)
@@ -30,27 +28,9 @@ def score(sr: Sequence[Face], hr: Sequence[Face]) -> Score:
     return Score(*(measure.compute(sr, hr) for measure in on_y))
 
 
-def shrink(faces: Sequence[Face], lr_size: int) -> list[Face]:
-    """Return the LR faces of square HR faces."""
-    return [lr_face(face, (lr_size, lr_size)) for face in faces]
-
-
-def bicubic(lr: Sequence[Face], size: int) -> list[Face]:
-    """Bring LR faces to ``size`` by bicubic: what every network is measured against."""
-    return [resize(face, (size, size)) for face in lr]
-
-
-@torch.inference_mode()
 def upscale(network: nn.Module, lr: Sequence[Face], size: int, device: torch.device) -> list[Face]:
-    """Bring LR faces to ``size`` by a network, in evaluation mode on ``device``."""
-    training = network.training
-    network.eval()
-    sr: list[Face] = []
-    for start in range(0, len(lr), BATCH):
-        x = torch.stack([to_tensor(face) for face in bicubic(lr[start : start + BATCH], size)])
-        sr += list(to_faces(network(x.to(device))).permute(0, 2, 3, 1).cpu().numpy())
-    network.train(training)
-    return sr
+    """Bring LR faces to ``size`` by a network, in evaluation mode on ``device``; a copy of it runs."""
+    return Eager(network, size // len(lr[0]), device).upscale(lr)
 
 
 def sample_grid(hr: Sequence[Face], sr: Sequence[Face], lr_size: int) -> Face:

@@ -73,9 +73,9 @@ import os
 from pathlib import Path
 import numpy as np
 import onnx
-from fsr_deploy.export import tensorrt_cache
-from fsr_deploy.export.int8 import cache
-from fsr_deploy.runtime.driver import Gpu
+from fsr_deploy.exporting.tensorrt import timing_cache as tensorrt_cache
+from fsr_deploy.exporting.int8 import ranges as cache
+from fsr_deploy.runtime.cuda.driver import Gpu
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 path = cache.cache_path(onnx.ModelProto(), ["x"], [("x", np.zeros(1))], "max")
 assert cache.load(path, ["x"]) is None

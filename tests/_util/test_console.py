@@ -11,19 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from fsr_deploy._util import console
-from fsr_deploy._util.console import (
-    command,
-    finish_on_interrupt,
-    print_json,
-    printable,
-    progress,
-    read_stdin,
-    refuse_unknown,
-    say,
-    show,
-    warn,
-)
-from fsr_deploy.errors import ExitCode, InputError, MissingError, ParityError, UsageError
+from fsr_deploy._util.console import command, finish_on_interrupt, print_json, printable, read_stdin, show
+from fsr_deploy._util.log import progress, say, warn
+from fsr_deploy.errors import ExitCode, InputError, MissingError, ParityError, UsageError, refuse_unknown
 
 
 @pytest.mark.parametrize(
@@ -187,7 +177,8 @@ def test_where_nobody_listens_nothing_is_said(monkeypatch: pytest.MonkeyPatch, s
 
 COMMAND = """
 import sys
-from fsr_deploy.console import command, print_json, say
+from fsr_deploy._util.console import command, print_json
+from fsr_deploy._util.log import say
 from fsr_deploy.errors import ExitCode
 
 @command

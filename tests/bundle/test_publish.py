@@ -20,8 +20,8 @@ from tests.bundle.test_info import INFO
 PUBLISH = """
 import os, signal, sys
 from pathlib import Path
-from fsr_deploy import staging
-from tests.test_staging import publish
+from fsr_deploy.bundle import publish as staging
+from tests.bundle.test_publish import publish
 
 def kill(*_):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -55,7 +55,7 @@ def without_root(folder: Path) -> Iterator[None]:
     if os.geteuid():
         yield
         return
-    for above in (folder, *folder.parents[:2]):
+    for above in (folder, *folder.parents[:3]):
         above.chmod(0o755)
     os.seteuid(65534)
     try:

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from fsr_deploy._util.import_trial import try_imports
 from fsr_deploy._util.imports import LIBRARIES, ONNXRUNTIMES
-from fsr_deploy.cli import doctor
 from fsr_deploy.cli.doctor import main
+from fsr_deploy.runtime import checkup
 from tests.broken import STATES, WHOLE, fsr, write
 from tests.fakes.machine import MachineFactory
 
@@ -20,7 +20,7 @@ from tests.fakes.machine import MachineFactory
 @pytest.fixture(autouse=True)
 def without_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the imports in another process out, which take seconds and see none of a test's stand-ins."""
-    monkeypatch.setattr(doctor, "try_imports", lambda modules: {})
+    monkeypatch.setattr(checkup, "try_imports", lambda modules: {})
 
 
 def findings(*arguments: str) -> Any:
@@ -47,7 +47,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, **versions: str | None) -> None:
             raise metadata.PackageNotFoundError(name)
         return chosen
 
-    monkeypatch.setattr(doctor.metadata, "version", version)
+    monkeypatch.setattr(checkup.metadata, "version", version)
 
 
 def test_a_machine_without_a_gpu_can_do_all_but_plans_and_pip_cannot_help(no_driver: None) -> None:
@@ -160,7 +160,7 @@ def test_an_import_that_ends_python_does_not_hide_what_comes_after_it(
 
 def test_cores_quota_and_cache_are_told(no_driver: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FSR_CACHE", "/some/where")
-    monkeypatch.setattr(doctor, "quota", lambda: 1.5)
+    monkeypatch.setattr(checkup, "quota", lambda: 1.5)
     found = findings()
     assert found["cores"]["quota"] == 1.5 and found["cores"]["physical"] >= 1
     assert "a quota of 1.5" in states(found)["processor"]

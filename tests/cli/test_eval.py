@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from fsr_deploy.bundle.info import write_info
 from fsr_deploy.cli.eval import main
 from fsr_deploy.datasets.faces import open_faces
+from fsr_deploy.images.resize import shrink
 from fsr_deploy.metrics import evaluate as scoring
 from fsr_deploy.metrics.evaluate import System, score_all
 from fsr_deploy.metrics.fid import _Distance
@@ -21,7 +22,6 @@ from fsr_deploy.metrics.pixel import Measure
 from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import Metadata, save_safetensors
 from fsr_deploy.synthetic import write_faces
-from fsr_deploy.train.validation import shrink
 from tests.engines import write_onnx
 from tests.fakes.plans import plan_info, write_bundle
 from tests.networks import register, weights
@@ -96,7 +96,7 @@ def test_a_network_made_for_one_size_is_measured_at_that_size():
     assert scores("sized.safetensors", "--data", "faces:1")["lr_size"] == 8
     result = evaluate("sized.safetensors", "--data", "faces:1", "--lr-size", "16")
     assert result.exit_code == 2
-    assert "--lr-size 16: one table needs one size of LR faces" in result.stderr
+    assert "made for LR faces of 8 pixels a side; leave --lr-size 16 out" in result.stderr
 
 
 def test_a_model_with_a_checkpoint_takes_the_options_that_the_checkpoint_tells():

@@ -20,10 +20,11 @@ from typer.testing import CliRunner
 from fsr_deploy.bundle.info import read_bundle, sha256
 from fsr_deploy.cli.export import main
 from fsr_deploy.cli.run import main as run_main
-from fsr_deploy.exporting.proof.reference import Eager, lr_faces
-from fsr_deploy.exporting.source import load_source
+from fsr_deploy.exporting.proof.reference import lr_faces
 from fsr_deploy.images.codec import read_frame
 from fsr_deploy.models.checkpoints import Metadata, save_safetensors
+from fsr_deploy.models.eager import Eager
+from fsr_deploy.models.source import load_source
 from fsr_deploy.runtime.open import open_session
 from fsr_deploy.synthetic import write_faces
 from tests.fakes.machine import MachineFactory

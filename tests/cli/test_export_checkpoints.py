@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from fsr_deploy.bundle.info import read_bundle
 from fsr_deploy.cli.export import main
-from fsr_deploy.exporting.proof.reference import Eager, lr_faces
+from fsr_deploy.exporting.proof.reference import lr_faces
+from fsr_deploy.models.eager import Eager
 from fsr_deploy.runtime.open import open_session
 from tests.networks import Pixel, register, weights
 

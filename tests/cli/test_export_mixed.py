@@ -16,7 +16,7 @@ from fsr_deploy.cli.run import main as run_main
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.int8.sites import RIM
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
-from fsr_deploy.exporting.tensorrt.plan import rebuild
+from fsr_deploy.exporting.tensorrt.plan import rebuild_plan
 from fsr_deploy.models import registry
 from fsr_deploy.models.registry import ModelRecord
 from fsr_deploy.runtime.backends import onnxruntime as runtime_onnx
@@ -133,23 +133,23 @@ def test_strongly_typed_tensorrt_builds_the_typed_bundle_and_refuses_the_other(
     machine: MachineFactory, typed: tuple[Path, Any], untyped: tuple[Path, Any], release: str
 ) -> None:
     gpu = machine(release)
-    assert rebuild(typed[0], PlanOptions()).plan is not None
+    assert rebuild_plan(typed[0], PlanOptions()).plan is not None
     assert not {flag.name for flag in gpu.tensorrt.builds[0][1]._flags}
     with pytest.raises(InputError, match="export it again without --opset 17"):
-        rebuild(untyped[0], PlanOptions())
+        rebuild_plan(untyped[0], PlanOptions())
 
 
 def test_8_6_builds_the_other_bundle_with_the_island_held_to_fp32_and_refuses_the_typed_one(
     machine: MachineFactory, typed: tuple[Path, Any], untyped: tuple[Path, Any]
 ) -> None:
     gpu = machine("8.6")
-    assert rebuild(untyped[0], PlanOptions()).plan is not None
+    assert rebuild_plan(untyped[0], PlanOptions()).plan is not None
     network, config = gpu.tensorrt.builds[0]
     assert {flag.name for flag in config._flags} == {"INT8", "FP16", "OBEY_PRECISION_CONSTRAINTS"}
     pinned = {layer.name.rpartition("/")[0] for layer in network._layers if layer.precision and "/" in layer.name}
     assert pinned == {"", "bicubic", "network.attention.matrix"}
     with pytest.raises(InputError, match="export it again with --opset 17"):
-        rebuild(typed[0], PlanOptions())
+        rebuild_plan(typed[0], PlanOptions())
 
 
 def test_a_network_without_a_convolution_for_int8_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:

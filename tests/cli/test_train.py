@@ -70,7 +70,7 @@ def test_a_network_whose_shape_depends_on_the_size_is_built_for_it(monkeypatch):
         def __init__(self, lr_size: int = 16) -> None:
             super().__init__(lr_size)
 
-    monkeypatch.setitem(registry._RECORDS, "sized", ModelRecord("sized", Sized, "for tests", "none"))
+    monkeypatch.setitem(registry._RECORDS, "sized", ModelRecord("sized", Sized, size_option="lr_size"))
     assert train("sized", "--data", "faces:4", "-o", "run", *SHORT).exit_code == 0
     assert read_metadata(Path("run/last.safetensors")).options == {"lr_size": 8}
 

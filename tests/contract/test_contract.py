@@ -59,43 +59,43 @@ def test_a_release_offers_all_of_the_table_that_is_meant_for_it(release: str) ->
 
 MUTATIONS = {
     "a flag that 11 removed": (
-        "export/tensorrt_network.py",
+        "exporting/tensorrt/network.py",
         "    config.clear_flag(trt.BuilderFlag.TF32)\n",
         "    config.clear_flag(trt.BuilderFlag.TF32)\n    config.set_flag(trt.BuilderFlag.FP16)\n",
         "BuilderFlag.FP16",
     ),
     "a property that 11 made read-only": (
-        "export/tensorrt_config.py",
+        "exporting/tensorrt/config.py",
         "    item = tuple(source.shape)[1:]\n",
         "    item = tuple(source.shape)[1:]\n    source.dtype = trt.DataType.FLOAT\n",
         "ITensor.dtype",
     ),
     "a member that 8.6 lacks": (
-        "export/tensorrt_network.py",
+        "exporting/tensorrt/network.py",
         "index, reason = error.node(), ",
         "index, reason = error.node_name(), ",
         "ParserError.node_name",
     ),
     "a member that no release has": (
-        "runtime/tensorrt_lane.py",
+        "runtime/tensorrt/lane.py",
         "self._context.execute_async_v3(",
         "self._context.execute_async_v4(",
         "IExecutionContext.execute_async_v4",
     ),
     "a guarded member outside its guard": (
-        "export/tensorrt_build.py",
+        "exporting/tensorrt/build.py",
         "    monitor = watch(trt, config)\n",
         "    monitor = watch(trt, config)\n    config.progress_monitor = monitor\n",
         "IBuilderConfig.progress_monitor",
     ),
     "an argument too many": (
-        "export/tensorrt_build.py",
+        "exporting/tensorrt/build.py",
         "builder.build_serialized_network(network, config)",
         "builder.build_serialized_network(network, config, 0, 0)",
         "Builder.build_serialized_network",
     ),
     "a member of something whose type is not said": (
-        "export/tensorrt_cache.py",
+        "exporting/tensorrt/timing_cache.py",
         'config: tensorrt.IBuilderConfig, path: Path | None) -> None:\n    """Write',
         'config, path: Path | None) -> None:\n    """Write',
         "get_timing_cache",

@@ -23,7 +23,7 @@ from fsr_deploy.bundle.engine_file import EngineFile, read_engine_file
 from fsr_deploy.bundle.info import PLAN_NAME, read_bundle
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
-from fsr_deploy.exporting.tensorrt.plan import rebuild, why_no_plan
+from fsr_deploy.exporting.tensorrt.plan import rebuild_plan, why_no_plan
 from fsr_deploy.runtime.cuda import api as cuda
 from fsr_deploy.runtime.tensorrt.library import load, version
 from fsr_deploy.runtime.tensorrt.preflight import HEADER_BYTES, HEADER_SINCE, header_version
@@ -54,7 +54,7 @@ def bundle(request: pytest.FixtureRequest, folder: Path) -> Path:
 
         model, precision = request.param.rsplit("-", 1)
         main(folder, models=model, precisions=precision, lr_size=16)
-    rebuild(directory, PlanOptions(profiles=PROFILES))
+    rebuild_plan(directory, PlanOptions(profiles=PROFILES))
     return directory
 
 

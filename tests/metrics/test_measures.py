@@ -10,13 +10,13 @@ from skimage import color, metrics
 from torch.nn import functional as F
 
 from fsr_deploy.errors import InputError
+from fsr_deploy.images.resize import bicubic, shrink
 from fsr_deploy.metrics.fid import Moments, frechet_distance
 from fsr_deploy.metrics.lpips import ALEXNET, LINEAR, WIDTHS
 from fsr_deploy.metrics.measures import find_measures
 from fsr_deploy.metrics.niqe import STATISTICS, fit_asymmetric, patch_features
-from fsr_deploy.metrics.pixel import basic_measures, luma, to_batch
+from fsr_deploy.metrics.pixel import basic_measures, luma
 from fsr_deploy.synthetic import faces
-from fsr_deploy.train.validation import bicubic, shrink
 
 CPU = torch.device("cpu")
 
@@ -95,7 +95,7 @@ def test_every_measure_of_the_set_is_checked():
 
 def test_luma_is_matlabs():
     colours = np.array([[[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
-    assert luma(to_batch(colours)).flatten().tolist() == [16, 235, 81, 145, 41]
+    assert luma(colours).flatten().tolist() == [16, 235, 81, 145, 41]
 
 
 @pytest.fixture(scope="module")

@@ -185,4 +185,4 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     path = tmp_path / "file" / "last.safetensors"
     with pytest.raises(InputError) as caught:
         save_safetensors(WEIGHTS, path, Metadata("aminet"))
-    assert str(caught.value) == f"{path}: cannot be written: File exists"
+    assert str(caught.value) == f"{path}: cannot be written: Not a directory"

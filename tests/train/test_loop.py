@@ -13,14 +13,14 @@ from torch import multiprocessing
 
 from fsr_deploy.datasets.faces import open_faces
 from fsr_deploy.errors import ExitCode, InputError, UsageError
-from fsr_deploy.images.resize import Face
+from fsr_deploy.images.resize import Face, bicubic, shrink
 from fsr_deploy.metrics.lpips import LPIPS
 from fsr_deploy.models.checkpoints import load_model, read_metadata
 from fsr_deploy.models.tensors import to_tensor
 from fsr_deploy.synthetic import write_faces
 from fsr_deploy.train.loop import Cadence, DivergedError, Training, TrainSettings, make_fabric
 from fsr_deploy.train.recipes import recipe
-from fsr_deploy.train.validation import bicubic, shrink, upscale
+from fsr_deploy.train.validation import upscale
 from tests.networks import register
 
 SMALL = {"channels": 4, "mid": 4}

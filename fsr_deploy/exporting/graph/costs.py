@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto, NodeProto, ValueInfoProto, helper, shape_inference
+from onnx import ModelProto, NodeProto, ValueInfoProto, helper
 from torch import nn
 
 from fsr_deploy.bundle.layers import ModuleCost, ModuleTable
 from fsr_deploy.exporting.graph.deployable import Deployable
 from fsr_deploy.exporting.graph.onnx_writer import module_of_node
+from fsr_deploy.exporting.graph.shapes import shape, tensors_of_one_face
 
 NO_COPY = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Constant"}
 
@@ -105,31 +106,24 @@ def _einsum_macs(equation: str, shapes: list[tuple[int, ...]]) -> int:
     Several factors at once may take fewer, in an order that the engine chooses.
     """
     sizes: dict[str, int] = {}
-    for term, shape in zip(equation.replace(" ", "").partition("->")[0].split(","), shapes, strict=True):
+    for term, sides in zip(equation.replace(" ", "").partition("->")[0].split(","), shapes, strict=True):
         first, dots, last = term.partition("...")
-        names = [*first, *(f"...{i}" for i in range(len(first) + len(last) - len(shape), 0)), *last] if dots else term
-        for name, size in zip(names, shape, strict=True):
+        names = [*first, *(f"...{i}" for i in range(len(first) + len(last) - len(sides), 0)), *last] if dots else term
+        for name, size in zip(names, sides, strict=True):
             sizes[name] = max(sizes.get(name, 1), size)
     return (len(shapes) - 1) * math.prod(sizes.values())
 
 
 def _values(model: ModelProto) -> dict[str, _Value]:
     """Return every tensor of the graph at batch 1."""
-    single = ModelProto()
-    single.CopyFrom(model)
-    del single.graph.value_info[:]
-    for value in (*single.graph.input, *single.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = 1
-    graph = shape_inference.infer_shapes(single, strict_mode=True, data_prop=True).graph
-    found = {value.name: _value(value) for value in (*graph.value_info, *graph.input, *graph.output)}
-    for tensor in graph.initializer:
+    found = {value.name: _value(value) for value in tensors_of_one_face(model)}
+    for tensor in model.graph.initializer:
         found[tensor.name] = _Value(tuple(tensor.dims), _item_bytes(tensor.data_type), True)
     return found
 
 
 def _value(value: ValueInfoProto) -> _Value:
-    tensor = value.type.tensor_type
-    return _Value(tuple(d.dim_value for d in tensor.shape.dim), _item_bytes(tensor.elem_type), False)
+    return _Value(tuple(shape(value)), _item_bytes(value.type.tensor_type.elem_type), False)
 
 
 def _item_bytes(data_type: int) -> int:

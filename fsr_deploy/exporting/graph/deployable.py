@@ -16,13 +16,14 @@ from fsr_deploy.exporting.rewrite.rewrites import Target, rewrite
 class Deployable(nn.Module):
     """A network with its pre- and postprocessing inside.
 
-    Maps (N, size, size, 3) uint8 RGB LR faces to (N, size * scale, size * scale, 3) uint8 RGB SR faces. The casts come
+    Maps (N, h, w, 3) uint8 RGB LR faces to (N, H, W, 3) uint8 RGB SR faces. The network takes them ``upsampling`` times
+    as large, by bicubic, or 1: as they are. The casts come
     first and last and the layout changes between them, because TensorRT takes uint8 nowhere but at the rim.
     """
 
-    def __init__(self, network: nn.Module, lr_size: int, scale: int = 8) -> None:
+    def __init__(self, network: nn.Module, lr_size: int, upsampling: int = 8) -> None:
         super().__init__()
-        self.bicubic = Bicubic(lr_size, scale)
+        self.bicubic = Bicubic(lr_size, upsampling) if upsampling > 1 else nn.Identity()
         self.network = network
 
     def forward(self, lr: Tensor) -> Tensor:
@@ -37,7 +38,7 @@ def prepare(
     network: nn.Module,
     *,
     lr_size: int,
-    scale: int = 8,
+    upsampling: int = 8,
     precision: str = "fp32",
     io: Io = "uint8",
     target: Target = "onnxruntime",
@@ -53,4 +54,4 @@ def prepare(
     rewritten = rewrite(network, target)
     kept = precision_map(rewritten, precision, keep, blocks)
     deployed = cast(rewritten, precision, keep, blocks)
-    return (Deployable(deployed, lr_size, scale).eval() if io == "uint8" else deployed), kept
+    return (Deployable(deployed, lr_size, upsampling).eval() if io == "uint8" else deployed), kept

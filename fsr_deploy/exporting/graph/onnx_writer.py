@@ -35,7 +35,7 @@ def export_onnx(
     opset: int = EXPORT_OPSET,
     target: Target = "tensorrt",
     metadata: Mapping[str, str] | None = None,
-    scale: int = 8,
+    upsampling: int = 8,
 ) -> None:
     """Write a deployable module (deploy.prepare) as an ONNX file that takes any batch.
 
@@ -49,7 +49,7 @@ def export_onnx(
     check_opset(opset, precision)
     if precision == "bf16":
         opset = BF16_OPSET
-    side = lr_size * scale
+    side = lr_size * upsampling
     uint8 = isinstance(deployable, Deployable)
     example = torch.zeros((2, lr_size, lr_size, 3), dtype=torch.uint8) if uint8 else torch.zeros((2, 3, side, side))
     model = trace(deployable, example, max(opset, EXPORT_OPSET))

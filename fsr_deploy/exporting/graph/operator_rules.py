@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from fsr_deploy.exporting.graph import opset17
+from fsr_deploy.exporting.graph.shapes import tensor_ranks, tensor_types
 
 _TAKEN = """
     Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Celu
@@ -57,14 +58,11 @@ def faults(model: ModelProto) -> list[tuple[str, str]]:
 
 
 def _facts(model: ModelProto) -> _Graph:
-    graph = shape_inference.infer_shapes(model).graph
-    values = (*graph.input, *graph.output, *graph.value_info)
-    types = {value.name: value.type.tensor_type.elem_type for value in values}
-    types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    graph = model.graph
     return _Graph(
         opset=next(entry.version for entry in model.opset_import if not entry.domain),
-        types=types,
-        ranks={v.name: len(v.type.tensor_type.shape.dim) for v in values if v.type.tensor_type.HasField("shape")},
+        types=tensor_types(model, strict=False),
+        ranks=tensor_ranks(model),
         constants={tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer},
         rim=frozenset(value.name for value in (*graph.input, *graph.output)),
     )
@@ -89,6 +87,12 @@ def _uint8_at_the_rim(node: NodeProto, graph: _Graph) -> str | None:
 
 def _no_double(node: NodeProto, graph: _Graph) -> str | None:
     return "in FP64" if any(graph.types.get(name) == TensorProto.DOUBLE for name in node.output) else None
+
+
+def _no_transposed_bf16(node: NodeProto, graph: _Graph) -> str | None:
+    if graph.types.get(node.input[0]) == TensorProto.BFLOAT16:
+        return "in BF16, which TensorRT does not build; give its module a fp32_reason, or use nn.ConvTranspose2d"
+    return None
 
 
 def _nearest_only(node: NodeProto, graph: _Graph) -> str | None:
@@ -131,6 +135,7 @@ def _symmetric(node: NodeProto, graph: _Graph) -> str | None:
 
 _Rule = Callable[[NodeProto, _Graph], str | None]
 _RULES: dict[str, tuple[_Rule, ...]] = {
+    "ConvTranspose": (_no_transposed_bf16,),
     "Resize": (_nearest_only,),
     "MaxPool": (_no_indices,),
     "TopK": (_sorted_few,),

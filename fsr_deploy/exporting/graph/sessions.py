@@ -9,8 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from fsr_deploy._util.cores import physical_cores
-from fsr_deploy.runtime.backends.onnxruntime import EXACT_PRODUCTS
+from fsr_deploy.runtime.backends.onnxruntime import session_options
 
 CHUNK = 4
 
@@ -20,12 +19,7 @@ def open_graph(model: ModelProto, threads: int | None = None, *, exact: bool = T
 
     Without ``exact`` products of 8 bits may overflow, as ONNX Runtime has it by itself.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or physical_cores()
-    options.log_severity_level = 4
-    # As the runtime's sessions: exact, and with threads that do not spin in the way of another session that is timed.
-    options.add_session_config_entry(EXACT_PRODUCTS, "1" if exact else "0")
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options = session_options(onnxruntime, threads, exact=exact)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

@@ -7,16 +7,17 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto, TensorProto, shape_inference
+from onnx import ModelProto, TensorProto
 
 from fsr_deploy.bundle.info import LAYERS_NAME, ONNX_NAME
 from fsr_deploy.exporting.graph.costs import write_layers
 from fsr_deploy.exporting.graph.deployable import prepare
 from fsr_deploy.exporting.graph.onnx_writer import export_onnx
+from fsr_deploy.exporting.graph.shapes import tensor_types
 from fsr_deploy.exporting.options import DEFAULT_OPSETS, ExportOptions, in_precision
 from fsr_deploy.exporting.precision.cast import PrecisionMap
 from fsr_deploy.exporting.rewrite.rewrites import Target
-from fsr_deploy.exporting.source import Source
+from fsr_deploy.models.source import Source
 
 
 def write_graph(
@@ -34,7 +35,7 @@ def write_graph(
     deployable, kept = prepare(
         source.network,
         lr_size=source.lr_size,
-        scale=source.scale,
+        upsampling=source.upsampling,
         precision="fp32" if options.precision == "int8" else options.precision,
         io=options.io,
         target=target,
@@ -50,7 +51,7 @@ def write_graph(
         opset=options.opset or DEFAULT_OPSETS[options.precision],
         target=target,
         metadata={"model": source.name, "trained": str(source.trained).lower()},
-        scale=source.scale,
+        upsampling=source.upsampling,
     )
     if keep:
         model = onnx.load(path)
@@ -73,7 +74,7 @@ def pass_on(model: ModelProto) -> None:
 
     A value near the end of FP16's range would overflow between two modules that stay in FP32 because of it.
     """
-    types = {value.name: value.type.tensor_type.elem_type for value in _values(model)}
+    types = tensor_types(model)
     reduced = {
         node.output[0]: node.input[0]
         for node in model.graph.node
@@ -97,8 +98,3 @@ def _drop_unread_casts(model: ModelProto) -> None:
             read.update(node.input)
     for value in [value for value in model.graph.value_info if value.name not in read]:
         model.graph.value_info.remove(value)
-
-
-def _values(model: ModelProto) -> list[onnx.ValueInfoProto]:
-    graph = shape_inference.infer_shapes(model, strict_mode=True).graph
-    return [*graph.value_info, *graph.input, *graph.output]

@@ -16,9 +16,10 @@ from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.graph.deployable import Io
 from fsr_deploy.exporting.graph.onnx_writer import module_of_node
 from fsr_deploy.exporting.graph.sessions import open_graph
-from fsr_deploy.exporting.proof.reference import network_input, pictures_of
+from fsr_deploy.exporting.proof.reference import pictures_of
 from fsr_deploy.images.codec import read_frame
 from fsr_deploy.images.resize import lr_face
+from fsr_deploy.models.eager import network_input
 from fsr_deploy.synthetic import draw_face
 
 BINS = 2048
@@ -104,7 +105,7 @@ SEED = 417  # of the drawn faces; neither those that networks are trained on nor
 
 
 def calibration_faces(
-    folder: Path | None, count: int, lr_size: int, scale: int, io: Io
+    folder: Path | None, count: int, lr_size: int, scale: int, upsampling: int, io: Io
 ) -> list[tuple[str, NDArray[Any]]]:
     """Return up to ``count`` named inputs of a graph, without a batch axis: of a folder, or else drawn faces.
 
@@ -116,4 +117,6 @@ def calibration_faces(
     else:
         named = [(f"drawn face {index}", draw_face((SEED, index), lr_size * scale)) for index in range(count)]
     faces = [(name, lr_face(face, (lr_size, lr_size))) for name, face in named]
-    return faces if io == "uint8" else [(name, network_input(face[None], scale).numpy()[0]) for name, face in faces]
+    return (
+        faces if io == "uint8" else [(name, network_input(face[None], upsampling).numpy()[0]) for name, face in faces]
+    )

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from fsr_deploy._util.console import say
+from fsr_deploy._util.log import say
 from fsr_deploy.bundle.info import MIXED, ONNX_NAME
 from fsr_deploy.exporting.graph.onnx_writer import module_of_node
 from fsr_deploy.exporting.graph.sessions import run_graph
@@ -33,7 +33,7 @@ from fsr_deploy.exporting.precision.half_precision import HalfPrecision, Reduced
 from fsr_deploy.exporting.proof.quality import Judge
 from fsr_deploy.exporting.proof.reference import Reference
 from fsr_deploy.exporting.rewrite.rewrites import Target
-from fsr_deploy.exporting.source import Source
+from fsr_deploy.models.source import Source
 
 
 @dataclass(frozen=True)

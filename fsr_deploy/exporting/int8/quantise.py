@@ -9,8 +9,8 @@ from typing import Any
 
 import onnx
 
-from fsr_deploy._util.console import say
 from fsr_deploy._util.json_records import decode, read_json
+from fsr_deploy._util.log import say
 from fsr_deploy.bundle.info import LAYERS_NAME, ONNX_NAME
 from fsr_deploy.bundle.layers import ModuleTable
 from fsr_deploy.errors import ParityError
@@ -29,7 +29,7 @@ from fsr_deploy.exporting.proof.parity import Budget, refuse_unless_forced
 from fsr_deploy.exporting.proof.quality import Judge
 from fsr_deploy.exporting.proof.reference import Reference
 from fsr_deploy.exporting.rewrite.rewrites import Target, rewrite
-from fsr_deploy.exporting.source import Source
+from fsr_deploy.models.source import Source
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def prepare_int8(
     prefix = "network." if io == "uint8" else ""
     kept = precision_map(rewrite(source.network, target), "fp16")
     float_modules = {f"{prefix}{name}": entry["reason"] for name, entry in kept.items()}
-    calibration = calibration_faces(options.calib, options.images, source.lr_size, source.scale, io)
+    calibration = calibration_faces(options.calib, options.images, source.lr_size, source.scale, source.upsampling, io)
     table: ModuleTable = decode(ModuleTable, read_json(path.with_name(LAYERS_NAME)), "")
     scheme = make_scheme(onnx.load(path), table, float_modules, calibration, options.calibrator, timed=timed)
     return Quantisation(scheme, table, Judge(reference.inputs, reference.outputs, reference.truth), io, target)

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from fsr_deploy._util.console import progress, say, warn
+from fsr_deploy._util.log import progress, say, warn
 from fsr_deploy.bundle.layers import ModuleTable
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.graph.sessions import run_graph

@@ -20,6 +20,9 @@ from fsr_deploy.models.sameness import copied
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 ASKED = "kept on request"
+# What a precision cannot be built in anywhere, by class: TensorRT 11.0 to 11.2 and TensorRT for RTX 1.7 refuse it.
+REFUSED = {"bf16": (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)}
+REFUSED_REASON = "TensorRT builds no transposed convolution in BF16 (NVIDIA/TensorRT#4829)"
 
 PrecisionMap = dict[str, dict[str, str]]
 
@@ -60,8 +63,8 @@ def precision_map(
     """Return {module name: {"precision": ..., "reason": ...}} of what stays in FP32 in a cast to ``precision``.
 
     A kept module covers those inside it, but for ``blocks``, modules that are decided on one by one: a block inside a
-    kept module is listed with the reduced precision where it is not kept itself. Empty for "fp32". Raises UsageError
-    where ``keep`` names no module.
+    kept module is listed with the reduced precision where it is not kept itself. What cannot be built in the precision
+    is kept too. Empty for "fp32". Raises UsageError where ``keep`` names no module.
     """
     reasons = dict(keep) if isinstance(keep, Mapping) else dict.fromkeys(keep, ASKED)
     modules = dict(network.named_modules(remove_duplicate=False))
@@ -72,12 +75,17 @@ def precision_map(
     found: PrecisionMap = {}
     for name, module in modules.items():
         around = _precision_at(name, found, precision)
-        reason = reasons.get(name) or getattr(module, "fp32_reason", None)
+        reason = reasons.get(name) or getattr(module, "fp32_reason", None) or _refused(module, precision)
         if reason and (around != "fp32" or name in blocks):
             found[name] = {"precision": "fp32", "reason": reason}
         elif not reason and name in blocks and around == "fp32":
             found[name] = {"precision": precision, "reason": f"harmless in {precision}, unlike what is around it"}
     return found
+
+
+def _refused(module: nn.Module, precision: str) -> str | None:
+    """Return why a module cannot be built in a precision at all, None where it can."""
+    return REFUSED_REASON if isinstance(module, REFUSED.get(precision, ())) else None
 
 
 def _precision_at(name: str, found: PrecisionMap, precision: str) -> str:

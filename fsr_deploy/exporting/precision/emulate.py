@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from fsr_deploy.exporting.graph.onnx_writer import module_of_node
+from fsr_deploy.exporting.graph.shapes import tensor_types
 
 TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
@@ -23,8 +23,7 @@ def rounded(model: ModelProto, precision: str) -> ModelProto:
     Inputs and outputs stay as they are, and so do pairs of Quantize and Dequantize, scales of that precision included.
     """
     reduced = TYPES[precision]
-    values = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph.value_info
-    stored = {value.name for value in values if value.type.tensor_type.elem_type == reduced}
+    stored = {name for name, kind in tensor_types(model).items() if kind == reduced}
     result = ModelProto()
     result.CopyFrom(model)
     graph = result.graph
@@ -66,7 +65,7 @@ def round_nodes(model: ModelProto, nodes: Collection[str], precision: str) -> Mo
     """
     result = ModelProto()
     result.CopyFrom(model)
-    floats = _float_tensors(model)
+    floats = {name for name, kind in tensor_types(model).items() if kind == TensorProto.FLOAT}
     rounded: set[str] = set()  # values that are rounded already, by their own node
     given: dict[str, str] = {}
     del result.graph.node[:]
@@ -96,13 +95,6 @@ def _rounding(name: str, result: str, precision: str) -> list[NodeProto]:
         helper.make_node("Cast", [name], [f"{result}/{precision}"], to=TYPES[precision]),
         helper.make_node("Cast", [f"{result}/{precision}"], [result], to=TensorProto.FLOAT),
     ]
-
-
-def _float_tensors(model: ModelProto) -> set[str]:
-    graph = shape_inference.infer_shapes(model, strict_mode=True).graph
-    values = (*graph.value_info, *graph.input, *graph.output)
-    found = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
-    return found | {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
 
 
 PAIR = ("QuantizeLinear", "DequantizeLinear")

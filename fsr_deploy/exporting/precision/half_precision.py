@@ -19,7 +19,7 @@ import numpy as np
 from onnx import ModelProto
 from torch import nn
 
-from fsr_deploy._util.console import progress, say
+from fsr_deploy._util.log import progress, say
 from fsr_deploy.bundle.info import LAYERS_NAME, ONNX_NAME
 from fsr_deploy.errors import ParityError
 from fsr_deploy.exporting.graph.onnx_writer import module_of_node
@@ -34,7 +34,7 @@ from fsr_deploy.exporting.proof.engines import open_engines
 from fsr_deploy.exporting.proof.parity import refuse_unless_forced
 from fsr_deploy.exporting.proof.quality import Judge, Quality
 from fsr_deploy.exporting.rewrite.rewrites import Target, rewrite
-from fsr_deploy.exporting.source import Source
+from fsr_deploy.models.source import Source
 
 RANKED = 4  # faces, the hardest, that rank the blocks; what is decided on is proven with all
 

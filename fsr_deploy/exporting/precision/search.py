@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fsr_deploy._util.console import progress
+from fsr_deploy._util.log import progress
 from fsr_deploy.errors import ParityError
 from fsr_deploy.exporting.proof.parity import Budget
 from fsr_deploy.exporting.proof.quality import Quality

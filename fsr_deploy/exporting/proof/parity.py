@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsr_deploy._util.console import warn
+from fsr_deploy._util.log import warn
 from fsr_deploy.bundle.info import MIXED
 from fsr_deploy.errors import ParityError
-from fsr_deploy.images.opencv import cv2
+from fsr_deploy.metrics.pixel import psnr, ssim
 
 Array = NDArray[Any]
+EQUAL_DB = 99.0  # what equal faces count as in a mean
 WRONG = 255.0  # levels that a value counts as off where the engine's is NaN or Inf
 
 
@@ -122,20 +123,6 @@ def compare(engine: Array, eager: Array, truth: NDArray[np.uint8] | None = None)
     )
 
 
-def ssim(one: Array, other: Array) -> float:
-    """Return the structural similarity of two images, (H, W, 3) in levels (Wang et al. 2004).
-
-    Windows are Gaussian, 11x11, sigma 1.5; the result is the mean over the channels and all windows inside the image.
-    """
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    x, y = one.astype(np.float64), other.astype(np.float64)
-    mean_x, mean_y = _window_mean(x), _window_mean(y)
-    var_x, var_y = _window_mean(x * x) - mean_x**2, _window_mean(y * y) - mean_y**2
-    covariance = _window_mean(x * y) - mean_x * mean_y
-    numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    return float((numerator / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))).mean())
-
-
 def prove(
     run: Callable[[Array], Array],
     engine: str,
@@ -191,16 +178,8 @@ def _fault(parity: Parity, budget: Budget) -> str | None:
 
 def _psnr(faces: NDArray[np.float64], truth: NDArray[np.uint8]) -> float:
     """Return the mean PSNR in dB of faces in levels, as the pixels that they become; equal faces count as 99 dB."""
-    errors = np.square(np.clip(np.round(faces), 0, 255) - truth).mean(axis=(1, 2, 3))
-    return float(np.mean(10 * np.log10(255.0**2 / np.maximum(errors, 255.0**2 / 10**9.9))))
-
-
-def as_faces(batch: Array) -> NDArray[np.uint8]:
-    """Return an engine's output as (N, H, W, 3) uint8 RGB; floats, (N, 3, H, W) in [-1, 1], are rounded and clipped."""
-    if batch.dtype == np.uint8:
-        return batch
-    levels = np.nan_to_num((batch.astype(np.float32) + 1) * np.float32(127.5))
-    return np.ascontiguousarray(np.moveaxis(np.clip(np.round(levels), 0, 255).astype(np.uint8), 1, -1))
+    pixels = np.clip(np.round(faces), 0, 255)
+    return float(np.mean([min(psnr(one, other), EQUAL_DB) for one, other in zip(pixels, truth, strict=True)]))
 
 
 def _levels(batch: Array) -> NDArray[np.float64]:
@@ -208,10 +187,6 @@ def _levels(batch: Array) -> NDArray[np.float64]:
     if batch.dtype == np.uint8:
         return batch.astype(np.float64)
     return (np.moveaxis(batch, 1, -1).astype(np.float64) + 1.0) * 127.5
-
-
-def _window_mean(image: NDArray[np.float64]) -> Array:
-    return cv2.GaussianBlur(image, (11, 11), 1.5)[5:-5, 5:-5]
 
 
 def refuse_unless_forced(error: ParityError, *, forced: bool) -> None:

@@ -9,48 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from fsr_deploy._util.console import warn
+from fsr_deploy._util.log import warn
 from fsr_deploy.bundle.info import REFERENCE_NAME, TRUTH_NAME
-from fsr_deploy.exporting.proof.parity import as_faces
 from fsr_deploy.images.codec import read_frame
 from fsr_deploy.images.listing import list_frames
-from fsr_deploy.images.resize import Face, lr_face, resize
-from fsr_deploy.models.sameness import copied
-from fsr_deploy.models.tensors import to_tensor
+from fsr_deploy.images.resize import Face, lr_face
+from fsr_deploy.models.eager import Eager, network_input
 from fsr_deploy.synthetic import faces
 
 MAX_FACES = 32
 CARRIED_FACES = 8
 CHUNK = 8
 SEED = 2025  # of the procedural faces; any but those that networks are trained on
-
-
-class Eager:
-    """A trained network in FP32, run by PyTorch, with the preprocessing of its training: PIL's bicubic.
-
-    ``run`` takes and gives what an engine does, so that in-graph preprocessing is part of what is compared. It runs a
-    copy: the network that is given stays where and as it is.
-    """
-
-    def __init__(self, network: nn.Module, scale: int, device: str = "cpu") -> None:
-        self.network = copied(network).eval().to(device)
-        self.scale = scale
-        self.device = device
-
-    @torch.inference_mode()
-    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """Turn (N, h, w, 3) uint8 RGB LR faces into (N, H, W, 3) uint8 RGB SR faces.
-
-        Of an engine with float input and output: (N, 3, H, W) float32 RGB in [-1, 1] to the same.
-        """
-        if batch.dtype != np.uint8:
-            return self.network(torch.from_numpy(batch).to(self.device)).cpu().numpy()
-        sr = self.network(network_input(batch, self.scale).to(self.device))
-        return as_faces(sr.cpu().numpy())
 
 
 @dataclass(frozen=True)
@@ -81,7 +53,7 @@ def make_reference(
     truth: NDArray[np.uint8] | None = None,
 ) -> Reference:
     """Run eager over LR faces; ``advance`` is told the faces done. ``truth`` is the reference's."""
-    inputs = lr if io == "uint8" else network_input(lr, eager.scale).numpy()
+    inputs = lr if io == "uint8" else network_input(lr, eager.upsampling).numpy()
     outputs = []
     for start in range(0, len(lr), CHUNK):
         outputs.append(eager.run(inputs[start : start + CHUNK]))
@@ -101,11 +73,6 @@ def lr_faces(folder: Path | None, count: int, lr_size: int, scale: int) -> NDArr
 def true_faces(count: int, size: int) -> NDArray[np.uint8]:
     """Return what the drawn faces of ``lr_faces`` were reduced from, (N, size, size, 3) uint8 RGB."""
     return np.stack(list(faces(count, SEED, size)))
-
-
-def network_input(lr: NDArray[np.uint8], scale: int) -> Tensor:
-    """Return what the network takes: (N, h, w, 3) uint8 by PIL's bicubic to (N, 3, H, W) float32 in [-1, 1]."""
-    return torch.stack([to_tensor(resize(face, (len(face) * scale, len(face) * scale))) for face in lr])
 
 
 def pictures_of(folder: Path) -> list[Path]:

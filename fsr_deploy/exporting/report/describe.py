@@ -13,8 +13,8 @@ from fsr_deploy.exporting.proof.parity import Row
 from fsr_deploy.exporting.proof.verdict import judged
 from fsr_deploy.exporting.report.versions import versions
 from fsr_deploy.exporting.rewrite.rewrites import Target
-from fsr_deploy.exporting.source import Source
 from fsr_deploy.models import registry
+from fsr_deploy.models.source import Source
 
 
 def describe(
@@ -22,13 +22,14 @@ def describe(
 ) -> BundleInfo:
     """Return what is known; an engine over its budget, here by force, gets a note for whoever runs it."""
     small, large = source.lr_size, source.lr_size * source.scale
+    taken = source.lr_size * source.upsampling
     info = BundleInfo(
         model=source.name,
         precision=options.precision,
         scale=source.scale,
         lr_size=source.lr_size,
         batches=options.batches,
-        inputs=(_tensor(INPUT, options.io, small, large),),
+        inputs=(_tensor(INPUT, options.io, small, taken),),
         outputs=(_tensor(OUTPUT, options.io, large, large),),
         trained=source.trained,
         io=options.io,

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsr_deploy.bundle.info import PICTURE_NAME, REPORT_NAME, BundleInfo
-from fsr_deploy.exporting.proof.parity import as_faces
 from fsr_deploy.exporting.report.page import report_page
 from fsr_deploy.images.codec import encode_frame
 from fsr_deploy.images.face_table import MAX_ROWS, parity_picture
+from fsr_deploy.images.levels import as_faces
 from fsr_deploy.images.resize import resize
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsr_deploy._util.console import say, warn
+from fsr_deploy._util.log import say, warn
 from fsr_deploy.bundle.engine_file import read_engine_file
 from fsr_deploy.bundle.info import PlanInfo
 from fsr_deploy.bundle.onnx_wire import Outline, read_outline

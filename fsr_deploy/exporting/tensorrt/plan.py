@@ -6,16 +6,17 @@ Needs neither torch nor onnx, so that a deployment box can do it: ``fsr-export -
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fsr_deploy._util.console import say, warn
+from fsr_deploy._util.log import say, warn
 from fsr_deploy.bundle.engine_file import EngineFile
 from fsr_deploy.bundle.info import (
     INFO_NAME,
@@ -24,12 +25,13 @@ from fsr_deploy.bundle.info import (
     REFERENCE_NAME,
     Bundle,
     BundleInfo,
+    place,
     read_bundle,
     write_info,
 )
 from fsr_deploy.bundle.publish import staged_directory
 from fsr_deploy.bundle.reference import read_reference, read_truth
-from fsr_deploy.errors import InputError, MissingError, ParityError
+from fsr_deploy.errors import InputError, MissingError, ParityError, UsageError
 from fsr_deploy.exporting.precision.blocks import fp32_modules
 from fsr_deploy.exporting.proof.parity import Budget, Row, gate, prove
 from fsr_deploy.exporting.proof.verdict import ANOTHER_FORM, PLAN, judged, recorded_budget, without_plan
@@ -122,7 +124,15 @@ def prove_plan(directory: Path, info: BundleInfo, *, device: int = 0) -> Proven:
         session.close()
 
 
-def rebuild(directory: Path, options: PlanOptions, *, force: bool = False) -> BundleInfo:
+def rebuild(bundle: str | os.PathLike[str] | Bundle, *, force: bool = False, **options: Any) -> Bundle:
+    """Build the plan of a bundle on this machine; ``options`` are the fields of PlanOptions. See ``rebuild_plan``."""
+    unknown = sorted(set(options) - {field.name for field in fields(PlanOptions)})
+    if unknown:
+        raise UsageError(f"rebuild has no option {unknown[0]!r}; see PlanOptions for those there are")
+    return Bundle(place(bundle), rebuild_plan(place(bundle), PlanOptions(**options), force=force))
+
+
+def rebuild_plan(directory: Path, options: PlanOptions, *, force: bool = False) -> BundleInfo:
     """Build the plan of an existing bundle on this machine and put the bundle back with it, in one step.
 
     The graph and what was measured of it stay as they were exported; verdict, notes, report and picture are those of

@@ -6,7 +6,7 @@ import time
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from fsr_deploy._util.console import PLAIN_PROGRESS_SECONDS, say
+from fsr_deploy._util.log import PLAIN_PROGRESS_SECONDS, say
 
 if TYPE_CHECKING:
     import tensorrt

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fsr_deploy._util import cache_folder as cachedir
 from fsr_deploy._util.cache_folder import cache_folder
-from fsr_deploy._util.console import warn
+from fsr_deploy._util.log import warn
 from fsr_deploy.runtime.cuda.driver import Gpu
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from fsr_deploy._util import imports
-from fsr_deploy._util.console import warn
 from fsr_deploy._util.cores import physical_cores
+from fsr_deploy._util.log import warn
 from fsr_deploy.bundle.engine_file import EngineFile
 from fsr_deploy.bundle.info import MIXED
 from fsr_deploy.errors import InputError, MissingError
@@ -40,7 +40,7 @@ class OnnxSession:
         self, file: EngineFile, device: str = "auto", profile: Path | None = None, *, throughput: bool = False
     ) -> None:
         ort = imports.load("onnxruntime")
-        options = partial(_options, ort, 1 if throughput else physical_cores(), profile)
+        options = partial(session_options, ort, 1 if throughput else physical_cores(), profile)
         session, provider, device = _create(ort, file, device, options)
         lr_shape, sr_shape = _face_shapes(session, file.path)
         facts = _facts(session, file, device)
@@ -129,10 +129,16 @@ def cuda_options(index: str) -> dict[str, str]:
     return {"device_id": index, "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
 
 
-def _options(ort: ModuleType, threads: int, profile: Path | None, *, exact: bool = True) -> Any:
-    """Return session options; each that is not the library's own choice was measured, or is there for safety."""
+def session_options(
+    ort: ModuleType, threads: int | None = None, profile: Path | None = None, *, exact: bool = True
+) -> Any:
+    """Return session options; each that is not the library's own choice was measured, or is there for safety.
+
+    ``threads`` None stands for the physical cores; ``profile`` begins the name of a file of kernel times; without
+    ``exact`` products of 8 bits may overflow, as ONNX Runtime has it by itself.
+    """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or physical_cores()
     options.enable_mem_pattern = False  # no faster with it, and a fifth more memory with batches side by side
     options.log_severity_level = 4  # failures reach the user as exceptions
     options.add_session_config_entry("session.load_model_format", "ONNX")

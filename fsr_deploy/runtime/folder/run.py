@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -13,15 +12,15 @@ from dataclasses import dataclass, field
 
 from fsr_deploy._util.cores import usable_cores
 from fsr_deploy.errors import InputError, UsageError
-from fsr_deploy.images.colour import Change
 from fsr_deploy.images.resize import Fit
 from fsr_deploy.runtime.folder.jobs import Work
 from fsr_deploy.runtime.folder.journal import Journal, made_with
 from fsr_deploy.runtime.folder.ordered import ordered_map
 from fsr_deploy.runtime.folder.outputs import look_at, refuse_to_replace
-from fsr_deploy.runtime.folder.rates import Stage, StageReport, report
+from fsr_deploy.runtime.folder.rates import Stage, report
 from fsr_deploy.runtime.folder.sizes import SizeCount
 from fsr_deploy.runtime.folder.steps import AlreadyDone, Failed, Load, Loaded, Upscale
+from fsr_deploy.runtime.folder.summary import RunSummary
 from fsr_deploy.runtime.folder.write import Write
 from fsr_deploy.runtime.session import EngineInfo, OutOfMemory, Session
 
@@ -42,26 +41,6 @@ class RunSettings:
     skip_failures: bool = True
     stop: threading.Event = field(default_factory=threading.Event)
     fit: Fit = "crop"
-
-
-@dataclass
-class RunSummary:
-    """What became of ``total`` frames, in ``seconds`` from the first to the last; the last were ``batch`` at a time."""
-
-    total: int
-    sizes: SizeCount
-    batch: int
-    done: int = 0
-    already_done: int = 0
-    changes: Counter[Change] = field(default_factory=Counter)
-    failed: list[Failed] = field(default_factory=list)
-    seconds: float = 0.0
-    stages: StageReport | None = None
-
-    @property
-    def left(self) -> int:
-        """Frames that were not begun because the run was stopped."""
-        return self.total - self.done - self.already_done - len(self.failed)
 
 
 def choose_batch(engine: EngineInfo, wanted: int | None, frames: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fsr_deploy._util.console import warn
+from fsr_deploy._util.log import warn
 from fsr_deploy.errors import InputError
 from fsr_deploy.runtime.cuda import api as cuda
 from fsr_deploy.runtime.session import OutOfMemory

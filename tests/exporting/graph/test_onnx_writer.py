@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.exporting.graph.deployable import Deployable, prepare
 from fsr_deploy.exporting.graph.onnx_writer import check_operators, export_onnx, module_of_node
+from fsr_deploy.exporting.graph.shapes import tensor_types
 from fsr_deploy.exporting.proof.parity import compare
 from fsr_deploy.models import registry
 from fsr_deploy.models.aminet import EDFF, LGFI
@@ -126,6 +127,23 @@ def test_bf16_is_typed_and_written_with_the_opset_that_knows_it(network: nn.Modu
     assert {tensor.data_type for tensor in model.graph.initializer if tensor.name.startswith("network.head")} == {
         TensorProto.BFLOAT16
     }
+
+
+def test_no_transposed_convolution_computes_in_bf16_which_tensorrt_refuses(
+    network: nn.Module, folder: Path, tmp_path: Path
+) -> None:
+    model = onnx.load(export(network, folder / "bf16.onnx", "bf16", target="tensorrt"))
+    types = tensor_types(model)
+    transposed = [node for node in model.graph.node if node.op_type == "ConvTranspose"]
+    assert len(transposed) == 1
+    assert {types[name] for node in transposed for name in (*node.input, *node.output)} == {TensorProto.FLOAT}
+
+    class Functional(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + F.conv_transpose2d(x, x.new_ones(3, 3, 1, 1))
+
+    with pytest.raises(InputError, match=r"ConvTranspose in BF16, which TensorRT does not build; give its module"):
+        export(Functional(), tmp_path / "functional.onnx", "bf16", target="tensorrt")
 
 
 @pytest.mark.parametrize(
@@ -290,7 +308,7 @@ def make_of_noise_what_varies(network: nn.Module) -> None:
 @pytest.mark.parametrize("name", registry.names())
 def test_every_registered_network_exports_and_matches_eager(tmp_path: Path, name: str, target: str) -> None:
     torch.manual_seed(0)
-    options = inspect.signature(registry.find(name).builder).parameters
+    options = inspect.signature(registry.find(name).build).parameters
     network = registry.build(name, **{key: value for key, value in SMALL.items() if key in options})
     make_of_noise_what_varies(network)
     path = export(network, tmp_path / "model.onnx", target=target)

@@ -27,7 +27,7 @@ from tests.exporting.graph.test_onnx_writer import LR_SIZE, SMALL
 @pytest.mark.parametrize("name", registry.names())
 def test_a_network_is_written_in_int8(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
-    options = inspect.signature(registry.find(name).builder).parameters
+    options = inspect.signature(registry.find(name).build).parameters
     network = registry.build(name, **{key: value for key, value in SMALL.items() if key in options}).eval()
     deployable, _ = prepare(network, lr_size=LR_SIZE, target="onnxruntime")
     path = tmp_path / "model.onnx"

@@ -87,7 +87,7 @@ class Chain(nn.Module):
 
 
 def faces(count: int = 4) -> list[tuple[str, np.ndarray]]:
-    return calibration_faces(None, count, LR, 8, "uint8")
+    return calibration_faces(None, count, LR, 8, 8, "uint8")
 
 
 def planned(network: nn.Module, folder: Path, calibrator: str = "max") -> tuple[Scheme, Judge]:
@@ -307,7 +307,7 @@ def test_one_face_is_enough_with_a_warning(tmp_path: Path, capfd: pytest.Capture
 
 def test_an_empty_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no images in it"):
-        calibration_faces(tmp_path, 8, LR, 8, "uint8")
+        calibration_faces(tmp_path, 8, LR, 8, 8, "uint8")
 
 
 def test_nan_names_the_module_and_the_face(tmp_path: Path) -> None:

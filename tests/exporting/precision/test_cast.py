@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fsr_deploy.errors import UsageError
 from fsr_deploy.exporting.graph.deployable import prepare
-from fsr_deploy.exporting.precision.cast import ASKED, DTYPES, cast, precision_map
+from fsr_deploy.exporting.precision.cast import ASKED, DTYPES, REFUSED_REASON, cast, precision_map
 from fsr_deploy.exporting.rewrite.rewrites import rewrite
 from fsr_deploy.models.aminet import LGFI, SA
 from fsr_deploy.models.pyramid_attention import PA
@@ -54,6 +54,20 @@ def test_kept_modules_hold_their_weights_unrounded() -> None:
     reduced = cast(network, "fp16", keep=["body.2"])
     assert torch.equal(reduced.body[2].weight, network.body[2].weight)
     assert reduced.body[0].weight.dtype == torch.float16
+
+
+def test_a_transposed_convolution_stays_in_fp32_where_bf16_cannot_be_built() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ConvTranspose2d(4, 3, 4, 2, 1)).eval()
+    assert precision_map(network, "bf16") == {"1": {"precision": "fp32", "reason": REFUSED_REASON}}
+    assert precision_map(network, "fp16") == {}
+    x = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        halfway = network[0].to(torch.bfloat16)(x.to(torch.bfloat16)).float()
+        expected = network[1](halfway)
+        network[0].float()
+        # What the network gives is rounded, and what its first convolution computes; nothing else.
+        assert torch.equal(cast(network, "bf16")(x), expected.to(torch.bfloat16).float())
 
 
 def test_modules_can_be_kept_by_name_with_a_reason() -> None:

@@ -162,5 +162,8 @@ def test_given_figures_take_the_place_of_the_precisions_own() -> None:
 
 
 def test_parity_needs_neither_torch_nor_onnx() -> None:
-    script = "import sys, fsr_deploy.exporting.proof.parity; sys.exit(bool({'torch', 'onnx', 'onnxruntime'} & set(sys.modules)))"
+    script = (
+        "import sys, fsr_deploy.exporting.proof.parity;"
+        " sys.exit(bool({'torch', 'onnx', 'onnxruntime'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -13,8 +13,10 @@ from fsr_deploy.bundle.info import BundleInfo, TensorInfo
 from fsr_deploy.bundle.reference import read_truth
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.proof.latency import MAX_TURNS, SpeedUp, measure, slower_note
-from fsr_deploy.exporting.proof.reference import Eager, as_faces, lr_faces, make_reference, true_faces
+from fsr_deploy.exporting.proof.reference import lr_faces, make_reference, true_faces
 from fsr_deploy.images.codec import write_frame
+from fsr_deploy.images.levels import as_faces
+from fsr_deploy.models.eager import Eager
 from fsr_deploy.synthetic import faces
 from tests.networks import Pixel, weights
 

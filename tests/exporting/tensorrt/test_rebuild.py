@@ -26,7 +26,7 @@ from fsr_deploy.bundle.info import (
 from fsr_deploy.cli.export import main
 from fsr_deploy.errors import InputError, MissingError, ParityError
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
-from fsr_deploy.exporting.tensorrt.plan import rebuild, why_no_plan
+from fsr_deploy.exporting.tensorrt.plan import rebuild_plan, why_no_plan
 from fsr_deploy.images.codec import read_frame
 from fsr_deploy.images.face_table import parity_picture
 from fsr_deploy.images.resize import resize
@@ -50,7 +50,7 @@ def test_a_bundle_gets_a_plan_that_runs_and_is_proven_at_every_batch_size_of_its
     directory = tmp_path / "bundle"
     write_bundle(directory)
     before = contents(directory)
-    rebuild(directory, PlanOptions(profiles=((1, 1, 1), (2, 8, 16))))
+    rebuild_plan(directory, PlanOptions(profiles=((1, 1, 1), (2, 8, 16))))
     info = read_bundle(directory).info
     assert info.plan is not None and info.plan.tensorrt.startswith(release)
     assert [row["batch"] for row in info.parity] == [1, 2, 8, 16]
@@ -69,9 +69,9 @@ def test_a_second_rebuild_replaces_plan_and_figures(machine: MachineFactory, tmp
     kept = {"engine": "ONNX Runtime 1.32.0 (CPUExecutionProvider)", "batch": 1, "psnr_db": 60.0}
     write_info(directory, replace(read_bundle(directory).info, parity=[kept]))
     machine("10.16")
-    rebuild(directory, PlanOptions())
+    rebuild_plan(directory, PlanOptions())
     machine("11.4")
-    rebuild(directory, PlanOptions(profiles=((1, 2, 2),)))
+    rebuild_plan(directory, PlanOptions(profiles=((1, 2, 2),)))
     info = read_bundle(directory).info
     assert info.plan is not None and info.plan.tensorrt == "11.4.0.106"
     assert [(row["engine"].split()[0], row["batch"]) for row in info.parity] == [
@@ -85,9 +85,9 @@ def test_a_rebuild_keeps_the_profiles_of_the_plan_that_it_replaces(machine: Mach
     directory = tmp_path / "bundle"
     write_bundle(directory)
     machine("10.16")
-    rebuild(directory, PlanOptions(profiles=((1, 1, 1), (2, 8, 16))))
+    rebuild_plan(directory, PlanOptions(profiles=((1, 1, 1), (2, 8, 16))))
     machine("11.4")
-    rebuild(directory, PlanOptions())
+    rebuild_plan(directory, PlanOptions())
     plan = read_bundle(directory).info.plan
     assert plan is not None and plan.profiles == ((1, 1, 1), (2, 8, 16))
 
@@ -106,7 +106,7 @@ def test_a_plan_over_its_budget_is_not_published(machine: MachineFactory, tmp_pa
     write_wrong_reference(directory, error=2)
     before = contents(directory)
     with pytest.raises(ParityError, match=r"off by up to 2.00 levels"):
-        rebuild(directory, PlanOptions())
+        rebuild_plan(directory, PlanOptions())
     assert contents(directory) == before
 
 
@@ -115,7 +115,7 @@ def test_a_plan_over_its_budget_is_published_by_force_and_marked(machine: Machin
     directory = tmp_path / "bundle"
     write_bundle(directory)
     write_wrong_reference(directory, error=2)
-    rebuild(directory, PlanOptions(), force=True)
+    rebuild_plan(directory, PlanOptions(), force=True)
     info = read_bundle(directory).info
     assert not info.parity_passed and any("published by force" in note for note in info.notes)
 
@@ -130,13 +130,13 @@ def test_the_verdict_and_the_notes_are_those_of_the_plan_that_is_there(machine: 
     write_bundle(directory)
     write_wrong_reference(directory, error=2)
     for _ in range(2):
-        rebuild(directory, PlanOptions(), force=True)
+        rebuild_plan(directory, PlanOptions(), force=True)
         info = read_bundle(directory).info
         assert not info.parity_passed
         assert len(info.notes) == len(set(info.notes)) == len(info.parity) == 3
         assert "over budget, published by force" in (directory / REPORT_NAME).read_text()
     forget_the_wrong_reference(directory)
-    rebuild(directory, PlanOptions())
+    rebuild_plan(directory, PlanOptions())
     info = read_bundle(directory).info
     assert info.parity_passed and info.notes == ()
     assert "within budget" in (directory / REPORT_NAME).read_text()
@@ -148,7 +148,7 @@ def test_a_graph_over_its_budget_stays_so_under_a_plan_that_keeps_it(machine: Ma
     write_bundle(directory)
     row = {"engine": "ONNX Runtime 1.32.0", "batch": 1, "max_error": 3.0, "psnr_db": 45.0, "finite": True}
     write_info(directory, replace(read_bundle(directory).info, parity=[row], notes=("an earlier sentence",)))
-    rebuild(directory, PlanOptions())
+    rebuild_plan(directory, PlanOptions())
     info = read_bundle(directory).info
     assert not info.parity_passed
     assert info.notes == (
@@ -164,7 +164,7 @@ def test_page_and_picture_are_drawn_of_the_new_plan(machine: MachineFactory, tmp
     (directory / REPORT_NAME).write_text("an old page")
     (directory / PICTURE_NAME).write_bytes(b"an old picture")
     write_wrong_reference(directory, error=1)
-    rebuild(directory, PlanOptions())
+    rebuild_plan(directory, PlanOptions())
     page = (directory / REPORT_NAME).read_text()
     assert "TensorRT 10.16.1.11 on NVIDIA H100 (9.0)" in page and "an old page" not in page
     with np.load(directory / REFERENCE_NAME) as arrays:
@@ -187,7 +187,7 @@ def test_only_times_that_are_still_true_are_kept_and_with_their_machine(
     write_bundle(directory)
     latency = {"engine": timed, "eager": "PyTorch", "machine": "EPYC, 2 cores", "rows": ROWS, "note": "slower here"}
     write_info(directory, replace(read_bundle(directory).info, latency=latency if timed else {}))
-    rebuild(directory, PlanOptions())
+    rebuild_plan(directory, PlanOptions())
     info, page = read_bundle(directory).info, (directory / REPORT_NAME).read_text()
     assert "The plan has not been timed: fsr-profile does that." in page and "lower here" not in page
     if timed and timed.startswith("ONNX"):
@@ -205,7 +205,7 @@ def test_the_versions_of_the_last_rebuild_stand_beside_those_of_the_export(
     write_bundle(directory)
     exported = {"fsr-deploy": "0.0.1", "torch": "2.7.0"}
     write_info(directory, replace(read_bundle(directory).info, versions={**exported, "rebuild: gone": "1.0"}))
-    rebuild(directory, PlanOptions())
+    rebuild_plan(directory, PlanOptions())
     found = read_bundle(directory).info.versions
     assert found.items() >= exported.items()
     assert (
@@ -240,7 +240,7 @@ def test_a_record_that_no_verdict_or_page_can_be_made_of_is_refused_before_the_b
     (directory / "bundle.json").write_text(json.dumps({**record, **change}))
     before = contents(directory)
     with pytest.raises(InputError) as caught:
-        rebuild(directory, PlanOptions())
+        rebuild_plan(directory, PlanOptions())
     assert "bundle.json: " in str(caught.value) and message in str(caught.value)
     assert contents(directory) == before and not gpu.tensorrt.builds
 
@@ -253,7 +253,7 @@ def test_a_graph_that_was_written_for_onnx_runtime_is_built_with_a_word_on_what_
     write_bundle(directory, "int8")
     write_info(directory, replace(read_bundle(directory).info, graph_target="onnxruntime"))
     for _ in range(2):
-        rebuild(directory, PlanOptions())
+        rebuild_plan(directory, PlanOptions())
         said = capsys.readouterr().err
         command = (
             f"fsr-export tiny --checkpoint CHECKPOINT --int8 --lr-size 4 --batch 1,4,8 --target tensorrt -o {directory}"
@@ -278,7 +278,7 @@ def test_a_plan_of_a_tensorrt_that_is_known_to_compute_wrongly_says_so(
     machine: MachineFactory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     known_bad(machine, tmp_path / "bundle")
-    rebuild(tmp_path / "bundle", PlanOptions())
+    rebuild_plan(tmp_path / "bundle", PlanOptions())
     assert "warning: TensorRT 11.2.1.2 has a known fault: " in capsys.readouterr().err
     info = read_bundle(tmp_path / "bundle").info
     assert info.parity_passed and [row["batch"] for row in info.parity] == [1, 4, 8]
@@ -286,7 +286,7 @@ def test_a_plan_of_a_tensorrt_that_is_known_to_compute_wrongly_says_so(
     assert note.startswith("TensorRT 11.2.1.2 has a known fault, this plan was proven all the same: ")
     assert note.endswith("(NVIDIA/TensorRT#4854)")
     machine("11.4")
-    rebuild(tmp_path / "bundle", PlanOptions())
+    rebuild_plan(tmp_path / "bundle", PlanOptions())
     assert read_bundle(tmp_path / "bundle").info.notes == ()
 
 
@@ -294,7 +294,7 @@ def test_a_known_fault_never_replaces_the_proof(machine: MachineFactory, tmp_pat
     known_bad(machine, tmp_path / "bundle")
     write_wrong_reference(tmp_path / "bundle", error=9)
     with pytest.raises(ParityError) as caught:
-        rebuild(tmp_path / "bundle", PlanOptions())
+        rebuild_plan(tmp_path / "bundle", PlanOptions())
     assert "batch 8: " in str(caught.value) and "(NVIDIA/TensorRT#4854)" in str(caught.value)
 
 
@@ -302,7 +302,7 @@ def test_a_build_that_fails_names_the_fault_that_is_known(machine: MachineFactor
     gpu = known_bad(machine, tmp_path / "bundle", "bf16")
     gpu.cuda.failures["build"] = 2
     with pytest.raises(MissingError, match=r"TensorRT built no plan: .*BF16 is built \(NVIDIA/TensorRT#4829\)"):
-        rebuild(tmp_path / "bundle", PlanOptions())
+        rebuild_plan(tmp_path / "bundle", PlanOptions())
 
 
 def test_a_plan_is_held_to_the_truth_that_the_bundle_carries(machine: MachineFactory, tmp_path: Path) -> None:
@@ -321,10 +321,10 @@ def test_a_plan_is_held_to_the_truth_that_the_bundle_carries(machine: MachineFac
             with pytest.raises(
                 ParityError, match=r"batch \d+: .* dB lost against the truth, the budget is at most 0\.1 dB"
             ):
-                rebuild(directory, PlanOptions())
+                rebuild_plan(directory, PlanOptions())
             assert contents(directory) == before
         else:
-            rebuild(directory, PlanOptions())
+            rebuild_plan(directory, PlanOptions())
             assert read_bundle(directory).info.parity[-1]["loss_db"] < 0
 
 
@@ -334,7 +334,7 @@ def test_the_plan_is_judged_by_the_budget_of_the_bundle(machine: MachineFactory,
     write_bundle(directory)
     write_wrong_reference(directory, error=2)
     write_info(directory, replace(read_bundle(directory).info, budget={"max_levels": 3.0}))
-    rebuild(directory, PlanOptions())
+    rebuild_plan(directory, PlanOptions())
     assert read_bundle(directory).info.parity_passed
 
 
@@ -345,7 +345,7 @@ def test_a_bundle_whose_graph_was_changed_is_refused_untouched(machine: MachineF
     (directory / ONNX_NAME).write_bytes((directory / ONNX_NAME).read_bytes() + b"\0")
     before = contents(directory)
     with pytest.raises(InputError, match=r"model.onnx: its SHA-256 is not the one in bundle.json"):
-        rebuild(directory, PlanOptions())
+        rebuild_plan(directory, PlanOptions())
     assert contents(directory) == before and not gpu.tensorrt.builds
 
 
@@ -361,14 +361,14 @@ def test_reference_faces_that_cannot_be_read_are_named(machine: MachineFactory, 
     (directory / REFERENCE_NAME).write_bytes(content)
     write_info(directory, read_bundle(directory).info)
     with pytest.raises(InputError, match=r"reference.npz: not the reference faces of this bundle"):
-        rebuild(directory, PlanOptions())
+        rebuild_plan(directory, PlanOptions())
     assert PLAN_NAME not in contents(directory) and not gpu.tensorrt.builds, "known before minutes are spent"
 
 
 def test_a_machine_without_a_gpu_says_so_in_one_sentence(no_driver: None, tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle")
     with pytest.raises(MissingError) as caught:
-        rebuild(tmp_path / "bundle", PlanOptions())
+        rebuild_plan(tmp_path / "bundle", PlanOptions())
     assert str(caught.value) == why_no_plan() == "this machine has no NVIDIA driver (libcuda.so.1 is not found)"
 
 

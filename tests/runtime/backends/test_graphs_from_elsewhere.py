@@ -18,7 +18,7 @@ from fsr_deploy.cli import export, profile, run
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.tensorrt.build import build_plan
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
-from fsr_deploy.exporting.tensorrt.plan import rebuild
+from fsr_deploy.exporting.tensorrt.plan import rebuild_plan
 from fsr_deploy.images.codec import write_frame
 from fsr_deploy.runtime.backends.openvino import OpenVinoSession
 from fsr_deploy.runtime.open import open_session
@@ -102,7 +102,7 @@ def bundle(tmp_path: Path) -> Path:
 
 def test_the_plan_of_such_a_bundle_is_not_built(libraries: list[str], bundle: Path) -> None:
     with pytest.raises(InputError, match="external data"):
-        rebuild(bundle, PlanOptions())
+        rebuild_plan(bundle, PlanOptions())
     assert libraries == []
 
 

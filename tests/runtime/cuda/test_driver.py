@@ -33,7 +33,7 @@ CUresult cuGetErrorName(CUresult error, const char **name) { *name = "CUDA_ERROR
 ASK = """
 import dataclasses, json
 from fsr_deploy.errors import MissingError
-from fsr_deploy.runtime.driver import find_driver
+from fsr_deploy.runtime.cuda.driver import find_driver
 try:
     print(json.dumps(dataclasses.asdict(find_driver())))
 except MissingError as error:

@@ -198,7 +198,7 @@ def test_without_a_driver_a_plan_is_exit_3_and_neither_tensorrt_nor_cuda_is_impo
     script = f"""
 import sys
 from fsr_deploy.errors import MissingError
-from fsr_deploy.runtime.engines import open_session
+from fsr_deploy.runtime.open import open_session
 try:
     open_session({str(tmp_path / "engine.plan")!r}, "cuda")
 except MissingError as error:

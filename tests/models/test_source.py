@@ -9,9 +9,9 @@ import torch
 
 from fsr_deploy.bundle.info import sha256
 from fsr_deploy.errors import InputError, UsageError
-from fsr_deploy.exporting.source import load_source
 from fsr_deploy.models.checkpoints import Metadata, save_safetensors
 from fsr_deploy.models.registry import build
+from fsr_deploy.models.source import load_source
 from tests.networks import Sized, register, weights
 
 

@@ -23,13 +23,15 @@ LR_SIZE = 16
 class Source:
     """A network in eval mode, and what is known of it; without a checkpoint its weights are untrained.
 
-    ``options`` are those that ``registry.build`` made it with. ``lr_size`` is the side of its LR faces.
+    ``options`` are those that ``registry.build`` made it with. ``lr_size`` is the side of its LR faces,
+    which it takes ``upsampling`` times as large.
     ``checkpoint_entry`` is where in the checkpoint its weights lay, "" for the file itself.
     """
 
     network: nn.Module
     name: str
     scale: int
+    upsampling: int
     lr_size: int
     options: dict[str, Any] = field(default_factory=dict)
     checkpoint_sha256: str | None = None
@@ -83,8 +85,11 @@ def _source(
     checkpoint: Path | None,
     entry: str = "",
 ) -> Source:
+    record, side = registry.find(name), lr_size or LR_SIZE
+    if side % record.size_multiple:
+        raise UsageError(f"--lr-size {side}: {name} takes multiples of {record.size_multiple}")
     digest = sha256(checkpoint) if checkpoint else None
-    return Source(network.eval(), name, registry.find(name).scale, lr_size or LR_SIZE, options, digest, entry)
+    return Source(network.eval(), name, record.scale, record.upsampling, side, options, digest, entry)
 
 
 def _build(model: str, options: dict[str, Any]) -> nn.Module:

@@ -1,0 +1,28 @@
+"""What to do with a bundle that was just written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fsr_deploy._util.log import say
+
+if TYPE_CHECKING:
+    from fsr_deploy.bundle.info import Bundle
+    from fsr_deploy.exporting.options import ExportOptions
+
+
+def say_next(bundle: Bundle, options: ExportOptions | None = None) -> None:
+    """Say what was written and what to do with it; ``options`` are those of an export, None of a rebuild."""
+    size = sum((bundle.path / name).stat().st_size for name in bundle.info.files)
+    say(f"wrote {bundle.path}: {', '.join(bundle.info.files)} ({size / 2**20:.1f} MiB)")
+    if options and bundle.info.plan is None:
+        if bundle.info.graph_target == "tensorrt":
+            from fsr_deploy.exporting.tensorrt.plan import why_no_plan
+
+            say(f"no TensorRT plan: {'--no-plan' if options.with_plan is False else why_no_plan(options.plan.device)}")
+            say(f"build it where the GPU is: fsr-export --rebuild {bundle.path}")
+        elif options.target == "auto":
+            say("the graph is written for ONNX Runtime; for a GPU with TensorRT export it with --target tensorrt")
+    runs_here = bundle.info.plan is not None or bundle.info.precision != "bf16"
+    if bundle.info.io == "uint8" and runs_here:
+        say(f"run it: fsr-run {bundle.path} FRAMES -o OUT")

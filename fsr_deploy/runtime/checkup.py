@@ -1,0 +1,238 @@
+"""What this machine has, what each command can do on it, and how to add or mend what is missing."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from typing import Any
+
+from fsr_deploy import __version__
+from fsr_deploy._util import imports
+from fsr_deploy._util.cache_folder import find_cache
+from fsr_deploy._util.cores import physical_cores, quota, usable_cores
+from fsr_deploy._util.import_trial import try_imports
+from fsr_deploy._util.imports import LIBRARIES, ONNXRUNTIMES, BrokenLibrary, import_fault, uninstall
+from fsr_deploy._util.log import say
+from fsr_deploy.errors import MissingError
+from fsr_deploy.runtime.cuda.driver import has_gpu
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that commands need: whether it works, as one line, and the extra that installs it ("" for none).
+
+    ``mend`` is the command for what is broken, "" where nothing is.
+    """
+
+    name: str
+    works: bool
+    state: str
+    extra: str = ""
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something a command does, and the parts that it needs."""
+
+    command: str
+    does: str
+    needs: tuple[str, ...]
+
+
+BASE = {"numpy": "NumPy", "cv2": "OpenCV", "PIL.Image": "Pillow"}
+
+
+INSTALLED = {  # modules by the names of their distributions, which are the parts' names, and their extras
+    "torch": ("torch", "export"),
+    "onnx": ("onnx", "export"),
+    "onnxscript": ("onnxscript", "export"),
+    "safetensors": ("safetensors", "export"),
+    "lightning_fabric": ("lightning-fabric", "train"),
+}
+
+
+BASE_PARTS = tuple(BASE.values())
+
+
+GPU_PARTS = ("GPU", "TensorRT", "cuda-bindings")
+
+
+EXPORT_PARTS = (*BASE_PARTS, "torch", "onnx", "onnxscript", "onnxruntime", "safetensors")
+
+
+TRAIN_PARTS = (*BASE_PARTS, "torch", "lightning-fabric", "safetensors")
+
+
+JOBS = (
+    Task("fsr-run", "run model.onnx with ONNX Runtime", (*BASE_PARTS, "onnxruntime")),
+    Task("fsr-run", "run engine.plan with TensorRT", (*BASE_PARTS, *GPU_PARTS)),
+    Task("fsr-export", "write and prove model.onnx", EXPORT_PARTS),
+    Task("fsr-export", "and its engine.plan", (*EXPORT_PARTS, *GPU_PARTS)),
+    Task("fsr-export --rebuild", "build and prove a bundle's engine.plan", (*BASE_PARTS, *GPU_PARTS)),
+    Task("fsr-profile", "measure model.onnx", ("NumPy", "onnxruntime")),
+    Task("fsr-profile", "measure engine.plan", ("NumPy", *GPU_PARTS)),
+    Task("fsr-train, fsr-eval", "train and measure networks", TRAIN_PARTS),
+)
+
+
+def look_around() -> list[Part]:
+    """Return the parts that commands need, each tried as a command would."""
+    say("trying each library, which takes some seconds")
+    wrong = try_imports(tuple(module for module in LIBRARIES if module != "openvino"))
+    found = [_try("processor", _processor), _try("cache", _cache), _try("driver", _driver), _try("GPU", _gpus)]
+    found += [_base(module, name, wrong.get(module)) for module, name in BASE.items()]
+    found += [_try("TensorRT", _tensorrt, "gpu", wrong.get("tensorrt"))]
+    found += [_try("cuda-bindings", _cuda_bindings, "gpu", wrong.get("cuda.bindings.runtime"))]
+    found += [_onnxruntime(has_gpu(), wrong.get("onnxruntime"))]
+    return found + [_installed(name, extra, wrong.get(module)) for module, (name, extra) in INSTALLED.items()]
+
+
+def missing(job: Task, parts: list[Part]) -> list[str]:
+    """Return the names of the parts that a job lacks."""
+    return [part.name for part in parts if part.name in job.needs and not part.works]
+
+
+def mend_lines(parts: list[Part]) -> list[str]:
+    """Return the commands that mend what is broken, each once; NumPy's alone where others may be broken by it."""
+    first = [part.mend for part in parts if part.name == "NumPy" and part.mend]
+    return first or list(dict.fromkeys(part.mend for part in parts if part.mend))
+
+
+def install_line(parts: list[Part]) -> str:
+    """Return the one command that installs what is missing, "" where nothing is that this machine could use."""
+    gpu = any(part.name == "GPU" and part.works for part in parts)
+    lacking = [part for part in parts if not part.works and not part.mend]
+    extras = {part.extra for part in lacking if part.extra and (gpu or part.extra != "gpu")}
+    if not extras:
+        return ""
+    # The extra "gpu" brings an ONNX Runtime that holds the same files as the one for CPUs.
+    before = f"{uninstall(ONNXRUNTIMES)}; " if "gpu" in extras and _is_installed("onnxruntime") else ""
+    return f"{before}pip install 'fsr-deploy[{','.join(sorted(extras))}]'"
+
+
+def tensorrt_faults(parts: list[Part]) -> list[str]:
+    """Return the known faults of the TensorRT that is installed, one sentence each."""
+    from fsr_deploy.runtime.tensorrt.faults import known_faults
+
+    return [fault for part in parts if part.name == "TensorRT" and part.works for fault in known_faults(part.state)]
+
+
+def as_json(parts: list[Part]) -> dict[str, Any]:
+    """Return the findings as plain data."""
+    return {
+        "fsr_deploy": __version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()}-{platform.machine()}".lower(),
+        "cores": {"usable": usable_cores(), "physical": physical_cores(), "quota": quota()},
+        "parts": [asdict(part) for part in parts],
+        "jobs": [{"command": j.command, "does": j.does, "missing": missing(j, parts)} for j in JOBS],
+        "known_faults": tensorrt_faults(parts),
+        "mend": mend_lines(parts),
+        "install": install_line(parts) or None,
+    }
+
+
+def _try(name: str, look: Callable[[], str], extra: str = "", wrong: MissingError | None = None) -> Part:
+    """Look in this process, unless the trial has found the library broken."""
+    try:
+        if isinstance(wrong, BrokenLibrary):
+            raise wrong
+        return Part(name, True, look(), extra)
+    except BrokenLibrary as error:
+        return Part(
+            name, False, f"no: broken installation: {error.library.title}: {error.reason}", extra, error.library.mend
+        )
+    except MissingError as error:
+        return Part(name, False, f"no: {error}", extra)
+    except Exception as error:
+        known = import_fault(error)
+        mend = known.library.mend if isinstance(known, BrokenLibrary) else ""
+        return Part(name, False, f"no: {known or f'{type(error).__name__}: {error}'}", extra, mend)
+
+
+def _processor() -> str:
+    limit = quota()
+    bound = f", by a quota of {limit:g}" if limit is not None else ""
+    return f"{usable_cores()} logical and {physical_cores()} physical cores to use{bound}"
+
+
+def _cache() -> str:
+    try:
+        return str(find_cache())
+    except RuntimeError:
+        raise MissingError("this user has no home directory; FSR_CACHE=FOLDER names one") from None
+
+
+def _driver() -> str:
+    from fsr_deploy.runtime.cuda.driver import find_driver
+
+    driver = find_driver()
+    return f"{driver.version or 'of unknown version'}, up to CUDA {driver.cuda[0]}.{driver.cuda[1]}"
+
+
+def _gpus() -> str:
+    from fsr_deploy.runtime.cuda.driver import find_driver
+
+    gpus = find_driver().gpus
+    if not gpus:
+        raise MissingError("the driver finds none")
+    return "; ".join(f"cuda:{gpu.index} {gpu.name}, {gpu.sm}, {gpu.memory / 2**30:.0f} GiB" for gpu in gpus)
+
+
+def _tensorrt() -> str:
+    from fsr_deploy.runtime.tensorrt.library import load
+
+    return load().__version__
+
+
+def _cuda_bindings() -> str:
+    from fsr_deploy.runtime.cuda import api as cuda
+
+    cuda.runtime()
+    return metadata.version("cuda-bindings")
+
+
+def _base(module: str, name: str, wrong: MissingError | None) -> Part:
+    """Return a library that every installation of this package has: where it is missing, something removed it."""
+    part = _try(
+        name,
+        lambda: str(imports.load(module).__version__) if module != "PIL.Image" else metadata.version("pillow"),
+        "",
+        wrong,
+    )
+    return part if part.works or part.mend else replace(part, mend=LIBRARIES[module].install)
+
+
+def _onnxruntime(gpu: bool, wrong: MissingError | None) -> Part:
+    extra = "gpu" if gpu else "cpu"
+    line = f"{uninstall(ONNXRUNTIMES)}; pip install 'fsr-deploy[{extra}]'"
+    part = _try("onnxruntime", _providers, extra, wrong)
+    if part.mend:
+        return replace(part, mend=line)
+    if part.works and all(map(_is_installed, ONNXRUNTIMES)):
+        both = f"{part.state}; {' and '.join(ONNXRUNTIMES)} are both installed and overwrite each other's files"
+        return replace(part, state=both, mend=line)
+    return part
+
+
+def _providers() -> str:
+    ort = imports.load("onnxruntime")
+    return f"{ort.__version__}: {', '.join(ort.get_available_providers())}"
+
+
+def _installed(name: str, extra: str, wrong: MissingError | None) -> Part:
+    """Return a library by its metadata and the trial: importing PyTorch here too would take seconds more."""
+    if not _is_installed(name):
+        return Part(name, False, "no: not installed", extra)
+    return _try(name, lambda: metadata.version(name), extra, wrong)
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

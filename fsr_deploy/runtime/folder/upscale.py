@@ -1,0 +1,72 @@
+"""Folders, images and lists of paths through a session into files: what ``fsr-run`` does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fsr_deploy._util.log import progress, say
+from fsr_deploy.errors import UsageError, refuse_unknown
+from fsr_deploy.images.opencv import cv2
+from fsr_deploy.images.resize import FITS, Fit
+from fsr_deploy.runtime.folder.jobs import Work, find_work
+from fsr_deploy.runtime.folder.run import RunSettings, choose_batch, run
+from fsr_deploy.runtime.folder.summary import RunSummary
+from fsr_deploy.runtime.session import EngineInfo, Session
+
+FORMATS = ("same", "png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff")
+ON_ERROR = ("skip", "stop")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a user may choose about a run; the command's options, one to one.
+
+    ``format`` is that of the SR faces, "same" each frame's own; ``fit`` says what becomes of frames of other
+    proportions, "crop" or "stretch". ``batch`` is the number of faces per run of the engine, or "auto". ``resume``
+    leaves out what an earlier run finished, ``overwrite`` replaces files that no run wrote. ``on_error`` says what
+    happens at a frame that cannot be read or written, "skip" or "stop". Raises UsageError for anything else.
+    """
+
+    format: str = "same"
+    fit: Fit = "crop"
+    batch: int | str = "auto"
+    resume: bool = True
+    overwrite: bool = False
+    on_error: str = "skip"
+
+    def __post_init__(self) -> None:
+        refuse_unknown("--format", self.format, FORMATS)
+        refuse_unknown("--fit", self.fit, FITS)
+        refuse_unknown("--on-error", self.on_error, ON_ERROR)
+        batch = str(self.batch)
+        if batch != "auto" and not (batch.isdecimal() and int(batch) > 0):
+            raise UsageError(f"--batch {batch}: give auto or a number from 1 on")
+
+    def find(self, source: str, output: str | None, listed: Iterable[str] = ()) -> Work:
+        """Return the jobs of a run; see ``find_work``."""
+        return find_work(source, output, None if self.format == "same" else f".{self.format}", listed)
+
+    def batch_for(self, engine: EngineInfo, work: Work) -> int:
+        """Return how many faces to run at a time; raises UsageError for a batch that the engine does not take."""
+        return choose_batch(engine, None if self.batch == "auto" else int(self.batch), len(work.jobs))
+
+
+def upscale_files(session: Session, work: Work, options: RunOptions, stop: threading.Event | None = None) -> RunSummary:
+    """Upscale the frames of ``work`` into its files, until ``stop`` is set; raises what ``run`` raises."""
+    settings = RunSettings(
+        options.batch_for(session.info, work),
+        options.resume,
+        options.overwrite,
+        options.on_error == "skip",
+        stop or threading.Event(),
+        options.fit,
+    )
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # there is a thread for each frame already
+    try:
+        with progress("faces", len(work.jobs) + len(work.listing.failed)) as advance:
+            return run(session, work, settings, advance, say)
+    finally:
+        cv2.setNumThreads(threads)

@@ -1,0 +1,158 @@
+"""A loaded engine as people use it: pictures of any size and kind in, SR faces of the same kind out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsr_deploy._util.log import ProgressCallback, reporting, to_callback
+from fsr_deploy.bundle.info import Bundle, place
+from fsr_deploy.errors import InputError, UsageError, refuse_unknown
+from fsr_deploy.images.codec import read_frame
+from fsr_deploy.images.pillow_decoder import from_pillow
+from fsr_deploy.images.resize import FITS, Fit, lr_face
+from fsr_deploy.runtime.open import open_session
+from fsr_deploy.runtime.session import Batch, EngineInfo, Session
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from fsr_deploy.runtime.folder.run import RunSummary
+
+Array = NDArray[np.uint8]
+Picture = TypeVar("Picture", NDArray[np.uint8], "Image")
+
+
+class Upscaler:
+    """An engine loaded on a device, made by ``load``.
+
+    Call it with pictures; close it when done, or use it in a ``with`` block. ``info`` tells the engine, its device, its
+    precision and the shapes of its LR and SR faces.
+    """
+
+    def __init__(self, session: Session, fit: Fit = "crop") -> None:
+        self._session = session
+        self._fit = fit
+
+    @property
+    def info(self) -> EngineInfo:
+        """The engine, its device and precision, and the shapes of its faces."""
+        return self._session.info
+
+    @overload
+    def __call__(self, faces: Picture) -> Picture: ...
+    @overload
+    def __call__(self, faces: str | os.PathLike[str]) -> Array: ...
+    @overload
+    def __call__(self, faces: Sequence[Any]) -> list[Any]: ...
+    def __call__(self, faces: Any) -> Any:
+        """Return the SR face of a picture, or of each of several, in the kind that the picture came in.
+
+        ``faces`` is an (h, w, 3) uint8 RGB array, a batch (N, h, w, 3) of them, a PIL image, the path of an image file
+        (its SR face is an array), or a list of these. Pictures of any size are made LR faces as ``fsr-run`` does it.
+        Raises InputError for a file that cannot be read and for arrays of other shapes and types.
+        """
+        if isinstance(faces, list | tuple):
+            pictures = [_to_array(face) for face in faces]
+            return [_like(sr, face) for sr, face in zip(self._upscale(pictures), faces, strict=True)]
+        if isinstance(faces, np.ndarray) and faces.ndim == 4:
+            return np.stack(self._upscale([_checked(face) for face in faces])) if len(faces) else self._empty()
+        return _like(self._upscale([_to_array(faces)])[0], faces)
+
+    def run(
+        self,
+        source: str | os.PathLike[str],
+        output: str | os.PathLike[str] | None = None,
+        *,
+        progress: ProgressCallback | None = None,
+        **options: Any,
+    ) -> RunSummary:
+        """Upscale a folder or an image into files, as ``fsr-run`` does, and go on with a run that was stopped.
+
+        ``output`` is the input's name with "_sr" unless given; ``options`` are RunOptions' fields. ``progress`` is
+        called with what is counted, how many are done and how many there are. Raises UsageError, InputError and
+        MissingError as the command says them.
+        """
+        from fsr_deploy.runtime.folder.upscale import RunOptions, upscale_files
+
+        unknown = sorted(set(options) - {field.name for field in fields(RunOptions)})
+        if unknown:
+            raise UsageError(f"run has no option {unknown[0]!r}; see RunOptions for those there are")
+        chosen = RunOptions(**{"fit": self._fit, **options})
+        work = chosen.find(str(source), None if output is None else str(output))
+        with reporting(to_callback(progress) if progress else None):
+            return upscale_files(self._session, work, chosen)
+
+    def close(self) -> None:
+        """Free what the engine holds on its device; the upscaler cannot be used afterwards."""
+        self._session.close()
+
+    def __enter__(self) -> Upscaler:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _upscale(self, pictures: Sequence[Array]) -> list[Array]:
+        info = self.info
+        batch = min(info.best_batch, info.max_batch or info.best_batch)
+        lr = [lr_face(picture, info.lr_shape, self._fit) for picture in pictures]
+        starts = range(0, len(lr), batch)
+        return [face for start in starts for face in self._session.upscale(np.stack(lr[start : start + batch]))]
+
+    def _empty(self) -> Batch:
+        return np.empty((0, *self.info.sr_shape, 3), np.uint8)
+
+
+def load(
+    engine: str | os.PathLike[str] | Bundle,
+    device: str = "auto",
+    *,
+    fit: Fit = "crop",
+    trust: bool = False,
+    throughput: bool = False,
+) -> Upscaler:
+    """Load an engine: a bundle (or its directory), its ``engine.plan`` or ``model.onnx``.
+
+    ``device`` is "auto", "cpu", "cuda" or "cuda:1". ``fit`` says what becomes of pictures of other proportions: "crop"
+    keeps their middle, "stretch" all of them. ``trust`` allows a plan without a bundle, which can run code.
+    ``throughput`` is for many pictures, as fast as possible all in all. Raises UsageError, InputError and MissingError
+    as ``open_session`` does.
+    """
+    refuse_unknown("--fit", fit, FITS)
+    return Upscaler(open_session(place(engine), device, trust=trust, throughput=throughput), fit)
+
+
+def _to_array(face: Any) -> Array:
+    """Return an array, a PIL image or an image file as (h, w, 3) uint8 RGB."""
+    if isinstance(face, np.ndarray):
+        return _checked(face)
+    if isinstance(face, str | os.PathLike):
+        return read_frame(Path(face))
+    if hasattr(face, "convert"):
+        return from_pillow(face)
+    raise InputError(f"{type(face).__name__}: not a picture; give an (h, w, 3) uint8 array, a PIL image or a path")
+
+
+def _checked(face: NDArray[Any]) -> Array:
+    if face.dtype != np.uint8 or face.ndim != 3 or face.shape[2] != 3 or 0 in face.shape:
+        raise InputError(f"an array of {face.dtype} {face.shape}; give uint8 RGB of shape (h, w, 3) or (N, h, w, 3)")
+    return face
+
+
+def _like(sr: Array, face: Any) -> Any:
+    """Return an SR face in the kind of the picture that it was made from."""
+    if isinstance(face, np.ndarray | str | os.PathLike):
+        return sr
+    from PIL import Image
+
+    return Image.fromarray(sr)

@@ -1,0 +1,75 @@
+"""The house holds: imports run one way, between rooms and between modules, and what must stay light stays light."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from docs.rooms import LEVELS, imports, room_of, rooms_svg
+
+IMPORTS = imports()
+PICTURE = Path(__file__).parents[1] / "docs" / "rooms.svg"
+# The registry loads the modules that register networks with it when it is first asked for one.
+BY_DESIGN = {("models.registry", "models.zoo")}
+
+
+def test_every_room_has_its_level() -> None:
+    assert {room_of(module) for module in IMPORTS} - {""} == {room for level in LEVELS for room in level}
+
+
+def test_rooms_import_only_from_levels_below() -> None:
+    height = {room: at for at, level in enumerate(LEVELS) for room in level}
+    wrong = [
+        f"{module} imports {other}"
+        for module, others in IMPORTS.items()
+        for other in others
+        if room_of(module) != room_of(other) and "" not in (room_of(module), room_of(other))
+        if height[room_of(other)] >= height[room_of(module)]
+    ]
+    assert wrong == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join((*path[path.index(module) :], module))
+        if module not in done:
+            for other in IMPORTS.get(module, ()):
+                if other and (module, other) not in BY_DESIGN:
+                    visit(other, (*path, module))
+            done.add(module)
+
+    for module in filter(None, IMPORTS):  # the package's own file names what lives elsewhere, and loads it when asked
+        visit(module, ())
+
+
+def test_the_picture_of_the_house_is_the_house() -> None:
+    assert PICTURE.read_text(encoding="utf-8") == rooms_svg(), "draw it again: python -m docs.rooms"
+
+
+@pytest.mark.parametrize(
+    ("statement", "unwanted"),
+    [
+        ("import fsr_deploy", ("torch", "onnx", "onnxruntime", "numpy", "cv2")),
+        ("import fsr_deploy.runtime.open, fsr_deploy.runtime.folder.run", ("torch", "onnx")),
+        ("from fsr_deploy import load, Upscaler", ("torch", "onnx")),
+        ("from fsr_deploy import rebuild", ("torch", "onnx")),
+    ],
+)
+def test_what_is_imported_stays_light(statement: str, unwanted: tuple[str, ...]) -> None:
+    script = f"import sys; {statement}; sys.exit(', '.join(sorted(set({unwanted}) & set(sys.modules))) or 0)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_commands_are_thin() -> None:
+    long = {
+        path.name: lines
+        for path in (Path(__file__).parents[1] / "fsr_deploy" / "cli").glob("*.py")
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 150
+    }
+    assert long == {}
