@@ -51,7 +51,7 @@ def test_without_a_home_nothing_is_cached_and_one_warning_says_so(
     monkeypatch.setattr(pwd, "getpwuid", no_entry)
     assert (cache_folder(), cache_folder()) == (None, None)
     assert capsys.readouterr().err == (
-        "nothing is cached: this user has no home directory; name a folder with FSR_CACHE=FOLDER\n"
+        "warning: nothing is cached: this user has no home directory; name a folder with FSR_CACHE=FOLDER\n"
     )
 
 
