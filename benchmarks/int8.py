@@ -25,8 +25,9 @@ from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
 from fsr_deploy.exporting.graph.costs import module_table
 from fsr_deploy.exporting.graph.deployable import prepare
-from fsr_deploy.exporting.graph.onnx_writer import INPUT, export_onnx
+from fsr_deploy.exporting.graph.onnx_writer import export_onnx
 from fsr_deploy.exporting.graph.sessions import open_graph
+from fsr_deploy.exporting.graph.trace import INPUT
 from fsr_deploy.exporting.int8.calibration import calibration_faces
 from fsr_deploy.exporting.int8.ranges import CALIBRATORS
 from fsr_deploy.exporting.int8.scheme import make_scheme, quantise

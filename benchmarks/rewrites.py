@@ -27,7 +27,8 @@ import typer
 
 from fsr_deploy._util.cores import usable_cores
 from fsr_deploy.exporting.graph.deployable import Deployable
-from fsr_deploy.exporting.graph.onnx_writer import INPUT, export_onnx
+from fsr_deploy.exporting.graph.onnx_writer import export_onnx
+from fsr_deploy.exporting.graph.trace import INPUT
 from fsr_deploy.exporting.rewrite.rewrites import ONNXRUNTIME, REWRITES, Rewrite, rewrite
 from fsr_deploy.models import registry
 
