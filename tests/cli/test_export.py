@@ -390,23 +390,3 @@ def test_a_folder_without_faces_is_refused_before_any_work(name: str, message: s
     assert result.exit_code == 4
     assert error(result).startswith(message)
     assert "write the" not in result.stderr
-
-
-def test_the_models_are_listed() -> None:
-    lines = succeed("--list").stdout.splitlines()
-    assert any(line.split()[:5] == ["aminet", "13.24", "M", "14.83", "G"] for line in lines)
-    assert "aminet" in json.loads(succeed("--list", "--json").stdout)
-
-
-def test_help_shows_three_examples_and_loads_no_torch() -> None:
-    script = (
-        "import sys\n"
-        "from fsr_deploy.cli.export import main\n"
-        "try:\n"
-        "    main(['--help'])\n"
-        "finally:\n"
-        "    print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    lines = [line.strip() for line in done.stdout.splitlines()]
-    assert sum(line.startswith("fsr-export ") for line in lines) == 3 and lines[-1] == "False"
