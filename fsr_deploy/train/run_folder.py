@@ -74,10 +74,12 @@ class RunFolder:
                 path.unlink(missing_ok=True)
             if not path.exists():
                 continue
-            header, *rows = path.read_text(encoding="utf-8").splitlines()
+            header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
             whole = [row for row in rows if row.count(",") == header.count(",")]
-            kept = [row for row in whole if int(row.split(",")[0]) <= step]
-            write_file(path, ("\n".join((header, *kept)) + "\n").encode())
+            if kept := [row for row in whole if int(row.split(",")[0]) <= step]:
+                write_file(path, ("\n".join((header, *kept)) + "\n").encode())
+            else:
+                path.unlink()  # it may be empty or end within its header, which is written again with its first row
 
     def picture(self, step: int, grid: Face) -> None:
         """Write a picture of samples."""

@@ -20,6 +20,7 @@ from fsr_deploy.models.tensors import to_tensor
 from fsr_deploy.synthetic import write_faces
 from fsr_deploy.train.loop import Cadence, DivergedError, Training, TrainSettings, make_fabric
 from fsr_deploy.train.recipes import recipe
+from fsr_deploy.train.run_folder import RunFolder
 from fsr_deploy.train.validation import upscale
 from tests.networks import register
 
@@ -56,8 +57,8 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def log(folder: Path, column: str, name: str = "log.csv") -> list[float]:
-    with (folder / name).open() as stream:
-        return [float(row[column]) for row in csv.DictReader(stream)]
+    lines = (folder / name).read_text().splitlines()  # at once: another process may be writing it
+    return [float(row[column]) for row in csv.DictReader(lines)]
 
 
 def kill_after(steps: int, folder: Path, chosen: TrainSettings, **cadence) -> None:
@@ -132,6 +133,16 @@ def test_a_run_killed_before_its_first_save_begins_again_and_logs_no_step_twice(
     kill_after(2, tmp_path, chosen, save_every=300, validate_every=300)
     train(tmp_path, chosen, save_every=300, validate_every=300)
     assert log(tmp_path, "step") == list(range(1, 61))
+
+
+@pytest.mark.parametrize("left", ["", "st", "step,lr,pixel\n"])
+def test_a_log_that_was_cut_off_before_its_first_row_is_begun_again(tmp_path, left):
+    folder = RunFolder(tmp_path)
+    for step in (0, 3):
+        (tmp_path / "log.csv").write_text(left)
+        folder.forget_after(step)
+        folder.log("log.csv", {"step": 4, "lr": 0.5})
+        assert (tmp_path / "log.csv").read_text() == "step,lr\n4,0.5\n"
 
 
 def test_continuing_a_finished_run_changes_nothing(finished):
