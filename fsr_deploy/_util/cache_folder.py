@@ -36,6 +36,14 @@ def cache_folder() -> Path | None:
         return None
 
 
+def find(path: Path | None) -> bytes:
+    """Return the content of a file of the cache, nothing where there is none that can be read."""
+    try:
+        return path.read_bytes() if path else b""
+    except OSError:
+        return b""
+
+
 def keep(path: Path, content: bytes) -> None:
     """Write a file of the cache, whole or not at all; a folder that cannot be written costs one warning."""
     try:

@@ -64,6 +64,7 @@ LIBRARIES = {
         f"{uninstall(ONNXRUNTIMES)}; {one_onnxruntime()}",
     ),
     "tensorrt": _library("TensorRT", "tensorrt", "Builder", "gpu"),
+    "tensorrt_rtx": _library("TensorRT for RTX", "tensorrt-rtx", "Builder", "rtx"),
     "cuda.bindings.runtime": _library("cuda-bindings", "cuda-bindings", "cudaMalloc", "gpu"),
     "openvino": _library("OpenVINO", "openvino", "Core"),
     "torch": _library("PyTorch", "torch", "Tensor", "export"),

@@ -32,6 +32,8 @@ IO_KINDS: tuple[Io, ...] = ("uint8", "float")
 LR_RECIPE = "pillow-bicubic"  # how LR faces are made, see resize.py; an engine is worth what it promises on such only
 MIN_LR_SIZE, MAX_LR_SIZE = 4, 512  # the sides of LR faces that fsr-export takes
 TARGETS = ("onnxruntime", "tensorrt")  # what a graph is written for
+NOT_PROVEN = "not proven: no GPU has run it yet; fsr-export --prove, or the first fsr-run on a GPU, proves it"
+FLAVOUR_TITLES = {"tensorrt": "TensorRT", "rtx": "TensorRT for RTX"}  # the TensorRT that a plan is for
 _OLD_TARGETS = {"cpu": "onnxruntime", "trt": "tensorrt"}  # their names in older bundles
 
 
@@ -46,7 +48,12 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class PlanInfo:
-    """What a TensorRT plan is bound to, known without asking TensorRT."""
+    """What a TensorRT plan is bound to, known without asking TensorRT.
+
+    ``flavour`` is "tensorrt" or "rtx" (TensorRT for RTX), and ``tensorrt`` its version. A plan of the one was built on
+    ``gpu`` of that ``compute_capability``; one of the other was compiled for ``gpus`` ("sm_86", ...), without any.
+    ``proven`` tells whether it has been run and compared with the eager model.
+    """
 
     tensorrt: str
     compute_capability: str
@@ -57,6 +64,14 @@ class PlanInfo:
     hardware_compatibility: str = "none"
     version_compatible: bool = False
     profiles: tuple[tuple[int, int, int], ...] = ()
+    flavour: str = "tensorrt"
+    gpus: tuple[str, ...] = ()
+    proven: bool = True
+
+    @property
+    def library(self) -> str:
+        """What built it, by name and version: "TensorRT 11.4.0.106"."""
+        return f"{FLAVOUR_TITLES[self.flavour]} {self.tensorrt}"
 
 
 @dataclass(frozen=True)
@@ -70,6 +85,7 @@ class BundleInfo:
     counts, without any ``precision``. ``parity`` and ``latency`` are the measured tables; ``parity_passed`` is False
     where an engine over its ``budget`` (parity.Budget's figures) was published by force. ``precisions`` are those that
     were measured side by side, ``analysis`` the blocks by what the precision does to each (sensitivity.Damage).
+    ``kernels`` is what the compiler of TensorRT for RTX made of the graph (kernels.Kernels), where it was asked.
     ``notes`` are sentences that whoever runs the engine should read. ``lr_recipe`` names the way to its LR faces
     (LR_RECIPE); ``resizable`` tells whether the same weights can be exported for LR faces of another size, None
     where a bundle does not say. ``checkpoint_entry`` is where in the
@@ -100,6 +116,7 @@ class BundleInfo:
     analysis: list[dict[str, Any]] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     plan: PlanInfo | None = None
+    kernels: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     lr_recipe: str = LR_RECIPE
     resizable: bool | None = None
@@ -187,6 +204,7 @@ def _conditions(info: BundleInfo) -> list[tuple[bool, str]]:
     return [
         (info.schema >= 1, "schema is not a version"),
         (info.precision in PRECISIONS, f"precision is not one of {', '.join(PRECISIONS)}"),
+        (info.plan is None or info.plan.flavour in FLAVOUR_TITLES, "plan.flavour is not known"),
         (info.io in IO_KINDS, f"io is not one of {', '.join(IO_KINDS)}"),
         (info.graph_target in TARGETS, f"graph_target is not one of {', '.join(TARGETS)}"),
         (0 < info.scale <= 64 and 0 < info.lr_size <= 4096, "scale or lr_size is out of range"),

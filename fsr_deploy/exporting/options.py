@@ -10,6 +10,7 @@ from fsr_deploy.bundle.info import IO_KINDS, MIXED, PRECISIONS, TARGETS, Io
 from fsr_deploy.errors import UsageError, refuse_unknown
 from fsr_deploy.exporting.proof.parity import BUDGETS, Budget
 from fsr_deploy.exporting.tensorrt.config import PlanOptions, batch_range
+from fsr_deploy.exporting.tensorrt.gpus import check_gpus
 
 CALIBRATORS = ("max", "percentile", "entropy")
 
@@ -45,15 +46,16 @@ OF_THE_PRECISION = cast(Budget, None)  # none is given; an ExportOptions always 
 class ExportOptions:
     """What to export and how; the command's options, one to one.
 
-    ``model`` is a registered name or a checkpoint, ``batches`` are (min, opt, max), or one number. ``lr_size`` None
-    is the size that the network is made for, or 16; ``opset`` None that of DEFAULT_OPSETS. ``target`` is what the
-    graph is written for, one of bundle.TARGETS, or "auto": TensorRT where this machine can build a plan and for half
-    precision, which is worth its name on a GPU only, ONNX Runtime elsewhere. ``with_plan`` builds a plan of a graph
-    for TensorRT, or does not; None builds it where this machine can. ``faces`` is a folder to prove with, None for
-    drawn faces. ``plan`` is how a plan is built, ``int8`` how INT8 is calibrated. ``repair`` returns the fewest
-    modules to float where the precision is over its budget; without, such an export is refused. ``analyze`` ranks the
-    modules by what the precision does to each. ``key`` is the checkpoint's entry to take, None an average of the
-    weights where there is one. ``budget`` None is that of the precision, parity.BUDGETS.
+    ``model`` is a registered name or a checkpoint, ``batches`` are (min, opt, max), or one number. ``lr_size`` None is
+    the size that the network is made for, or 16; ``opset`` None that of DEFAULT_OPSETS. ``target`` is what the graph is
+    written for, one of bundle.TARGETS, or "auto": TensorRT where this machine can build a plan and for half precision,
+    which is worth its name on a GPU only, ONNX Runtime elsewhere; "rtx" is TensorRT's graph and a plan that TensorRT
+    for RTX compiles, on any machine. ``check_tensorrt`` has that compiler tell what it makes of the graph.
+    ``with_plan`` builds a plan of a graph for TensorRT, or does not; None builds it where this machine can. ``faces``
+    is a folder to prove with, None for drawn faces. ``plan`` is how a plan is built, ``int8`` how INT8 is calibrated.
+    ``repair`` returns the fewest modules to float where the precision is over its budget; without, such an export is
+    refused. ``analyze`` ranks the modules by what the precision does to each. ``key`` is the checkpoint's entry to
+    take, None an average of the weights where there is one. ``budget`` None is that of the precision, parity.BUDGETS.
 
     Raises UsageError for values that do not exist or contradict each other, as the command does.
     """
@@ -74,6 +76,7 @@ class ExportOptions:
     int8: Int8Options = field(default_factory=Int8Options)
     repair: bool = True
     analyze: bool = False
+    check_tensorrt: bool = False
     force: bool = False
     output: Path | None = None
 
@@ -90,12 +93,17 @@ class ExportOptions:
         }
         for name, value in settled.items():
             object.__setattr__(self, name, value)
-        refuse_unknown("--target", self.target, ("auto", *TARGETS))
+        refuse_unknown("--target", self.target, ("auto", *TARGETS, "rtx"))
         refuse_unknown("--io", self.io, IO_KINDS)
         if self.opset is not None:
             check_opset(self.opset, self.precision)
+        if self.target == "rtx":
+            object.__setattr__(self, "plan", replace(self.plan, flavour="rtx"))
+        check_gpus(self.plan.gpus, self.precision)
         if self.with_plan and self.target == "onnxruntime":
             raise UsageError("--plan is for a graph that is written for TensorRT; leave --target onnxruntime out")
+        if self.check_tensorrt and self.target == "onnxruntime":
+            raise UsageError("--check-tensorrt compiles the graph for TensorRT; leave --target onnxruntime out")
         if self.int8.calib and self.precision not in ("int8", MIXED):
             raise UsageError("--calib says how INT8 is made; give --int8 too")
         if self.precision == "fp32" and (self.analyze or not self.repair):

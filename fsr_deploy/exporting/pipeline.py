@@ -36,11 +36,13 @@ from fsr_deploy.exporting.proof.time_shares import add_shares, record_on_cpu
 from fsr_deploy.exporting.report.describe import describe
 from fsr_deploy.exporting.report.drawing import Shown, draw
 from fsr_deploy.exporting.rewrite.rewrites import Target
+from fsr_deploy.exporting.tensorrt.compile_check import check_compiler
 from fsr_deploy.exporting.tensorrt.plan import add_plan, why_no_plan
 from fsr_deploy.models.eager import Eager
 from fsr_deploy.models.source import Source, load_source
 from fsr_deploy.runtime.machine import machine
 from fsr_deploy.runtime.session import OutOfMemory
+from fsr_deploy.runtime.tensorrt.flavour import RTX
 
 
 def export(model: str | os.PathLike[str], *, progress: ProgressCallback | None = None, **options: Any) -> Bundle:
@@ -87,10 +89,13 @@ def run_export(options: ExportOptions) -> Bundle:
             precisions=reduced.offers,
             analysis=[damage.as_dict() for damage in damages],
         )
+        if options.check_tensorrt:
+            step("compile the graph with TensorRT for RTX")
+            info = replace(info, kernels=check_compiler(directory, info, options.plan))
         if builds_plan:
             step("build and prove the TensorRT plan")
-            info, _ = add_plan(directory, info, options.plan, force=options.force)
-            engines = [open_plan(directory / PLAN_NAME, info, options.plan.device)]
+            info, proven = add_plan(directory, info, options.plan, force=options.force)
+            engines = [open_plan(directory / PLAN_NAME, info, options.plan.device)] if proven else engines
         for note in info.notes:
             warn(note)
         step("time the engine against eager")
@@ -144,10 +149,16 @@ def choose_target(options: ExportOptions) -> tuple[Target, bool]:
     """
     if options.target == "onnxruntime":
         return "onnxruntime", False
+    if options.check_tensorrt and (reason := why_no_plan(flavour=RTX)):
+        raise MissingError(f"--check-tensorrt: {reason}")
+    if options.target == "rtx":
+        if (reason := why_no_plan(flavour=RTX)) and options.with_plan is not False:
+            raise MissingError(f"--target rtx: {reason}")
+        return "tensorrt", options.with_plan is not False
     reason = why_no_plan(options.plan.device)
     if reason and options.with_plan:
         raise MissingError(f"--plan: {reason}; without it, --rebuild builds the plan later, where the GPU is")
-    if options.target == "auto" and reason and options.precision not in (*TYPES, MIXED):
+    if options.target == "auto" and reason and options.precision not in (*TYPES, MIXED) and not options.check_tensorrt:
         return "onnxruntime", False
     return "tensorrt", not reason and options.with_plan is not False
 

@@ -1,6 +1,6 @@
 """What a TensorRT Python binding offers, as plain data: classes with their members, parameters and return types.
 
-usage: python facts.py MODULE      (tensorrt or tensorrt_bindings; prints JSON)
+usage: python facts.py MODULE      (tensorrt, tensorrt_bindings or tensorrt_rtx; prints JSON)
 
 Runs on its own, in the interpreter of the binding: it imports nothing of this package.
 """
@@ -14,11 +14,13 @@ import sys
 from typing import Any
 
 CLASSES = """
-Builder BuilderFlag DataType EngineInspector HardwareCompatibilityLevel IBuilderConfig ICudaEngine IExecutionContext
-IHostMemory ILayer ILogger INetworkDefinition IOptimizationProfile IProfiler IProgressMonitor ITensor ITimingCache
-LayerInformationFormat LayerType MemoryPoolType NetworkDefinitionCreationFlag OnnxParser ParserError PreviewFeature
-ProfilingVerbosity Runtime Severity TacticSource TensorIOMode
-""".split()  # noqa: SIM905  (a list of 29 literals is no easier to read)
+Builder BuilderFlag ComputeCapability CudaGraphStrategy DataType DynamicShapesKernelSpecializationStrategy
+EngineInspector EngineInvalidityDiagnostics EngineValidity HardwareCompatibilityLevel IBuilderConfig ICudaEngine
+IExecutionContext IHostMemory ILayer ILogger INetworkDefinition IOptimizationProfile IProfiler IProgressMonitor
+IRuntimeCache IRuntimeConfig ITensor ITimingCache LayerInformationFormat LayerType MemoryPoolType
+NetworkDefinitionCreationFlag OnnxParser ParserError PreviewFeature ProfilingVerbosity Runtime Severity TacticSource
+TensorIOMode
+""".split()  # noqa: SIM905  (a list of 36 literals is no easier to read)
 
 # How bindings name a class in a signature where it was not registered yet.
 CPP_NAMES = {"IEngineInspector": "EngineInspector", "IParserError": "ParserError"}

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 RELEASES = ("8.6", "10.16", "11.4")
+RTX = "rtx-1.7"  # TensorRT for RTX
+MODULES = {**dict.fromkeys(RELEASES, "tensorrt"), RTX: "tensorrt_rtx"}
 RECORDED = Path(__file__).with_name("recorded")
 
 EVERYWHERE = {
@@ -43,21 +45,40 @@ EVERYWHERE = {
 SOMEWHERE = {
     # (class, member): (the one function that may touch it, the releases on which that line runs)
     ("NetworkDefinitionCreationFlag", "EXPLICIT_BATCH"): ("network_flags", ("8.6",)),
-    ("NetworkDefinitionCreationFlag", "STRONGLY_TYPED"): ("network_flags", ("10.16",)),
+    ("NetworkDefinitionCreationFlag", "STRONGLY_TYPED"): ("network_flags", ("10.16", RTX)),
+    ("module", "ComputeCapability"): ("_name_gpus", (RTX,)),
+    ("IBuilderConfig", "num_compute_capabilities"): ("_name_gpus", (RTX,)),
+    ("IBuilderConfig", "set_compute_capability"): ("_name_gpus", (RTX,)),
+    ("Runtime", "get_engine_validity"): ("check_validity", (RTX,)),
+    ("module", "EngineValidity"): ("check_validity", (RTX,)),
+    ("EngineValidity", "INVALID"): ("check_validity", (RTX,)),
+    ("module", "EngineInvalidityDiagnostics"): ("check_validity", (RTX,)),
+    ("ICudaEngine", "create_runtime_config"): ("__init__", (RTX,)),
+    ("module", "DynamicShapesKernelSpecializationStrategy"): ("__init__", (RTX,)),
+    ("DynamicShapesKernelSpecializationStrategy", "EAGER"): ("__init__", (RTX,)),
+    ("IRuntimeConfig", "dynamic_shapes_kernel_specialization_strategy"): ("__init__", (RTX,)),
+    ("IRuntimeConfig", "cuda_graph_strategy"): ("__init__", (RTX,)),
+    ("module", "CudaGraphStrategy"): ("__init__", (RTX,)),
+    ("CudaGraphStrategy", "WHOLE_GRAPH_CAPTURE"): ("__init__", (RTX,)),
+    ("IRuntimeConfig", "create_runtime_cache"): ("__init__", (RTX,)),
+    ("IRuntimeConfig", "set_runtime_cache"): ("__init__", (RTX,)),
+    ("IRuntimeCache", "deserialize"): ("__init__", (RTX,)),
+    ("IRuntimeCache", "serialize"): ("keep", (RTX,)),
     ("ILayer", "precision"): ("pin_fp32_layers", ("8.6",)),
     ("ILayer", "set_output_type"): ("pin_fp32_layers", ("8.6",)),
-    ("module", "IProgressMonitor"): ("_monitor", ("10.16", "11.4")),
-    ("IProgressMonitor", "__init__"): ("_monitor", ("10.16", "11.4")),
-    ("IProgressMonitor", "phase_start"): ("_monitor", ("10.16", "11.4")),
-    ("IProgressMonitor", "phase_finish"): ("_monitor", ("10.16", "11.4")),
-    ("IProgressMonitor", "step_complete"): ("_monitor", ("10.16", "11.4")),
-    ("IBuilderConfig", "progress_monitor"): ("watch", ("10.16", "11.4")),
+    ("module", "IProgressMonitor"): ("_monitor", ("10.16", "11.4", RTX)),
+    ("IProgressMonitor", "__init__"): ("_monitor", ("10.16", "11.4", RTX)),
+    ("IProgressMonitor", "phase_start"): ("_monitor", ("10.16", "11.4", RTX)),
+    ("IProgressMonitor", "phase_finish"): ("_monitor", ("10.16", "11.4", RTX)),
+    ("IProgressMonitor", "step_complete"): ("_monitor", ("10.16", "11.4", RTX)),
+    ("IBuilderConfig", "progress_monitor"): ("watch", ("10.16", "11.4", RTX)),
 }
 
 
 def recorded(release: str) -> dict[str, Any]:
     """Return the facts of one release, as ``facts.py`` printed them."""
-    return json.loads((RECORDED / f"tensorrt-{release}.json").read_text())
+    facts: dict[str, Any] = json.loads((RECORDED / f"tensorrt-{release}.json").read_text())
+    return facts
 
 
 def offers(facts: dict[str, Any], cls: str, member: str) -> str:
@@ -75,7 +96,7 @@ def offers(facts: dict[str, Any], cls: str, member: str) -> str:
 def merged() -> dict[str, Any]:
     """Return the classes of all releases together, for following types."""
     classes: dict[str, Any] = {}
-    for release in RELEASES:
+    for release in MODULES:
         for name, parts in recorded(release)["classes"].items():
             for kind, members in parts.items():
                 classes.setdefault(name, {}).setdefault(kind, {}).update(members)

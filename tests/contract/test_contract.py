@@ -14,13 +14,15 @@ import pytest
 
 import fsr_deploy
 from fsr_deploy.exporting.tensorrt.config import HARDWARE, OWN_TACTICS, PROFILE_SHARING
+from fsr_deploy.exporting.tensorrt.gpus import RTX_GPUS
 from fsr_deploy.exporting.tensorrt.network import UNPINNED_LAYERS, WEAKLY_TYPED_FLAGS
 from tests.contract.scan import scan, sources
-from tests.contract.table import EVERYWHERE, RELEASES, SOMEWHERE, merged, offers, recorded
+from tests.contract.table import EVERYWHERE, MODULES, RELEASES, RTX, SOMEWHERE, merged, offers, recorded
 
 PACKAGE = Path(fsr_deploy.__file__).parent
 HERE = Path(__file__).parent
 FOLDERS = {release: Path(sys.prefix) / f"trt-{release}" for release in ("10.16", "11.4")}
+BINDINGS = {**dict.fromkeys(FOLDERS, "tensorrt_bindings"), RTX: "tensorrt_rtx"}
 
 
 def complaints(files: Mapping[str, str]) -> list[str]:
@@ -30,7 +32,7 @@ def complaints(files: Mapping[str, str]) -> list[str]:
     for touch in findings.touches:
         function, releases = SOMEWHERE.get((touch.cls, touch.member), ("", ()))
         if touch.member in EVERYWHERE.get(touch.cls, "").split():
-            releases = RELEASES
+            releases = tuple(MODULES)
         elif touch.function != function:
             found.append(f"{touch.place}: {touch.cls}.{touch.member} is not in the table for {touch.function}")
         for release in releases:
@@ -50,7 +52,7 @@ def test_the_table_holds_nothing_that_our_source_does_not_touch() -> None:
     assert listed - touched == set()
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", MODULES)
 def test_a_release_offers_all_of_the_table_that_is_meant_for_it(release: str) -> None:
     wanted = [(cls, member) for cls, members in EVERYWHERE.items() for member in members.split()]
     wanted += [key for key, (_, releases) in SOMEWHERE.items() if release in releases]
@@ -118,10 +120,11 @@ def test_a_wrong_use_is_reported(name: str) -> None:
         ("BuilderFlag", {name for names in WEAKLY_TYPED_FLAGS.values() for name in names}, ("8.6",)),
         ("PreviewFeature", {PROFILE_SHARING}, ("8.6",)),
         ("LayerType", set(UNPINNED_LAYERS), ("8.6",)),
-        ("TacticSource", set(OWN_TACTICS), RELEASES),
+        ("TacticSource", set(OWN_TACTICS), tuple(MODULES)),
         ("HardwareCompatibilityLevel", {name.upper() for name in HARDWARE[::2]}, RELEASES),
         ("HardwareCompatibilityLevel", {name.upper() for name in HARDWARE}, ("10.16", "11.4")),
-        ("DataType", {"UINT8", "FLOAT", "HALF"}, RELEASES),
+        ("DataType", {"UINT8", "FLOAT", "HALF"}, tuple(MODULES)),
+        ("ComputeCapability", {gpu.replace("_", "").upper() for gpu in RTX_GPUS}, (RTX,)),
     ],
 )
 def test_members_that_are_looked_up_by_name_exist_where_they_are_needed(
@@ -133,21 +136,27 @@ def test_members_that_are_looked_up_by_name_exist_where_they_are_needed(
 
 def run_binding(release: str, *arguments: str) -> str:
     """Run Python with a real binding in place; skips where ``make test`` has not installed it."""
-    folder = FOLDERS[release]
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there; tests/contract/install.sh installs it")
-    environment = {**os.environ, "PYTHONPATH": f"{folder}:{PACKAGE.parent}", "LD_LIBRARY_PATH": str(folder)}
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    if release in FOLDERS:
+        folder = FOLDERS[release]
+        if not folder.is_dir():
+            pytest.skip(f"{folder} is not there; tests/contract/install.sh installs it")
+        environment |= {"PYTHONPATH": f"{folder}:{PACKAGE.parent}", "LD_LIBRARY_PATH": str(folder)}
     command = [sys.executable, *arguments]
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize("release", FOLDERS)
+@pytest.mark.parametrize("release", BINDINGS)
 def test_what_was_recorded_is_what_the_real_binding_offers(release: str) -> None:
-    found: Any = json.loads(run_binding(release, str(HERE / "facts.py"), "tensorrt_bindings"))
+    found: Any = json.loads(run_binding(release, str(HERE / "facts.py"), BINDINGS[release]))
     assert found == recorded(release)
 
 
-@pytest.mark.parametrize("release", FOLDERS)
+@pytest.mark.parametrize("release", BINDINGS)
 def test_our_listeners_are_accepted_by_the_real_binding(release: str) -> None:
     """The logger, profiler and progress monitor are our own classes on top of TensorRT's."""
-    assert run_binding(release, str(HERE / "listeners.py")).split() == ["logger", "profiler", "monitor"]
+    assert run_binding(release, str(HERE / "listeners.py"), BINDINGS[release]).split() == [
+        "logger",
+        "profiler",
+        "monitor",
+    ]

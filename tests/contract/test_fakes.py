@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.table import RELEASES, recorded
+from tests.contract.table import MODULES, recorded
 from tests.fakes.cuda import Cuda
 from tests.fakes.tensorrt import LISTENERS, make
 
@@ -26,7 +26,7 @@ def agrees(function: Any, overload: str) -> bool:
     return ours == theirs[: len(ours)] and all(name.endswith("=") for name in theirs[len(ours) :])
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", MODULES)
 def test_a_fake_has_the_signatures_of_the_real_class(release: str) -> None:
     facts = recorded(release)["classes"]
     wrong = []
@@ -48,7 +48,7 @@ def test_a_fake_has_the_signatures_of_the_real_class(release: str) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", MODULES)
 def test_a_fake_enumeration_has_the_members_of_the_real_one(release: str) -> None:
     facts = recorded(release)["classes"]
     for name, cls in fake_classes(release).items():
@@ -63,7 +63,7 @@ def test_removed_members_are_missing_from_the_fakes() -> None:
     assert hasattr(old["ILayer"], "precision") and not hasattr(new["ILayer"], "precision")
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", MODULES)
 def test_a_fake_refuses_attributes_that_the_real_class_does_not_have(release: str) -> None:
     config = make(release, Cuda()).IBuilderConfig()
     with pytest.raises(AttributeError):

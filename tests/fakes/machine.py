@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 
 from fsr_deploy.errors import MissingError
+from fsr_deploy.exporting.precision.blocks import fp32_modules
+from fsr_deploy.exporting.tensorrt import child
+from fsr_deploy.exporting.tensorrt.build import build_plan
+from fsr_deploy.exporting.tensorrt.child import Answer, Request
 from fsr_deploy.runtime.cuda import api as cuda
 from fsr_deploy.runtime.cuda import driver
 from fsr_deploy.runtime.tensorrt import library as tensorrt_library
@@ -68,6 +72,14 @@ class Machine:
 MachineFactory = Callable[..., Machine]
 
 
+def build_here(request: Request) -> Answer:
+    """Build in this process, where the stand-ins are."""
+    in_fp32 = fp32_modules(request.precision_map, request.io)
+    built = build_plan(request.graph, request.precision, request.batches, request.options, in_fp32)
+    request.plan.write_bytes(built.content)
+    return Answer(built.info, built.seconds, built.kernels)
+
+
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MachineFactory]:
     """Return a function that turns this machine into one with a GPU: ``machine("10.16")``."""
@@ -81,7 +93,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine
         fake_cuda, fake_driver = Cuda(), FakeDriver(**driver_facts)
         made.append(fake_cuda)
         trt = make(release, fake_cuda)
-        monkeypatch.setitem(sys.modules, "tensorrt", trt)
+        monkeypatch.setitem(sys.modules, trt.__name__, trt)
+        monkeypatch.setattr(child, "build", build_here)
         monkeypatch.setattr(cuda, "runtime", lambda: fake_cuda)
         monkeypatch.setattr(driver, "_load_library", lambda: fake_driver)
         _forget_modules()

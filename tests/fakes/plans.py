@@ -16,7 +16,7 @@ from tests.engines import repeat_pixels, write_onnx
 from tests.fakes.machine import Machine
 
 LR_SIZE = 4
-VERSIONS = {"8.6": "8.6.0", "10.16": "10.16.1.11", "11.4": "11.4.0.106"}
+VERSIONS = {"8.6": "8.6.0", "10.16": "10.16.1.11", "11.4": "11.4.0.106", "rtx-1.7": "1.7.1.116"}
 Range = tuple[int, int, int]
 
 

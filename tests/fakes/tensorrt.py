@@ -23,8 +23,9 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from tests.contract.table import recorded
+from tests.contract.table import MODULES, RTX, recorded
 from tests.fakes.cuda import Cuda
+from tests.fakes.tensorrt_rtx import complete
 
 CONTEXT_BYTES = 1 << 20
 CACHE_HEADER = b"timings:"
@@ -74,15 +75,17 @@ def run_onnx(model: bytes) -> Any:
 
 
 def make(release: str, cuda: Cuda) -> types.ModuleType:
-    """Return the module of a release, "8.6", "10.16" or "11.4", for one GPU; ``builds`` lists what was built.
+    """Return the module of a release, one of MODULES, for one GPU; ``builds`` lists what was built.
 
     What a test puts into ``load_warnings`` is logged while a plan is loaded.
     """
     facts = recorded(release)
     numbers = [int(part) for part in facts["version"].split(".")]
-    trt = types.ModuleType("tensorrt")
-    trt.__spec__ = importlib.machinery.ModuleSpec("tensorrt", None)
+    name = MODULES[release]
+    trt = types.ModuleType(name)
+    trt.__spec__ = importlib.machinery.ModuleSpec(name, None)
     trt.__version__ = facts["version"]  # type: ignore[attr-defined]
+    release_is_rtx = release == RTX
     builds: list[Any] = []
     load_warnings: list[str] = []
     enums = {name: _Enum(name, members["enum"]) for name, members in facts["classes"].items() if "enum" in members}
@@ -292,7 +295,9 @@ def make(release: str, cuda: Cuda) -> types.ModuleType:
             sharing = numbers[0] > 8 or "PROFILE_SHARING_0806" in {f.name for f, on in config._features.items() if on}
             plan = {"onnx": base64.b64encode(network._model).decode(), "profiles": profiles, "sharing": sharing}
             release: str = trt.__version__  # which a test may have changed
-            header = b"ftrt" + bytes(20) + bytes((*map(int, release.split(".")), 0)[:4])
+            header = (
+                (b"vtrt" if release_is_rtx else b"ftrt") + bytes(20) + bytes((*map(int, release.split(".")), 0)[:4])
+            )
             return IHostMemory(header + json.dumps(plan).encode())
 
         def _fail(self, reason: str) -> None:
@@ -459,6 +464,8 @@ def make(release: str, cuda: Cuda) -> types.ModuleType:
         setattr(trt, fake.__name__, fake)
     del trt.Severity  # type: ignore[attr-defined]  # it is only found within ILogger
     trt.builds, trt.load_warnings = builds, load_warnings  # type: ignore[attr-defined]
+    if release == RTX:
+        complete(trt)
     return trt
 
 

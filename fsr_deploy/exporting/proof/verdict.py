@@ -77,4 +77,4 @@ def _of_the_plan(info: BundleInfo) -> Iterable[str]:
         yield ANOTHER_FORM
     for fault in faults_of(info.plan.tensorrt, info.precision):
         if fault.silent:
-            yield f"TensorRT {info.plan.tensorrt} has a known fault, this plan was proven all the same: {fault}"
+            yield f"{info.plan.library} has a known fault, this plan was proven all the same: {fault}"

@@ -48,6 +48,13 @@ def draw(directory: Path, name: str, info: BundleInfo, engine: str, shown: Shown
     (directory / REPORT_NAME).write_text(report_page(info, name, content), encoding="utf-8")
 
 
+def draw_page(directory: Path, name: str, info: BundleInfo) -> None:
+    """Write the report anew around the picture that is there, if any is."""
+    path = directory / PICTURE_NAME
+    picture = path.read_bytes() if path.is_file() else b""
+    (directory / REPORT_NAME).write_text(report_page(info, name, picture), encoding="utf-8")
+
+
 def _footer(info: BundleInfo, engine: str) -> str:
     """Return the line under the picture."""
     parts = [f"{info.model} {info.precision} on {engine}"]

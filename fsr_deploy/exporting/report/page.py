@@ -8,25 +8,30 @@ from html import escape
 from typing import Any
 
 from fsr_deploy._util.html_page import Cell, document, notes, pairs, section, table, tiles
-from fsr_deploy.bundle.info import MIXED, BundleInfo
+from fsr_deploy.bundle.info import MIXED, NOT_PROVEN, BundleInfo
 from fsr_deploy.exporting.precision.search import ITSELF
 from fsr_deploy.exporting.proof.verdict import PLAN, recorded_rows
+from fsr_deploy.exporting.report.kernels import kernels_section
 
 WRITTEN_FOR = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
 
 
 def report_page(info: BundleInfo, name: str, picture: bytes) -> str:
-    """Return the page; ``name`` is the bundle's directory, ``picture`` parity.png's content. Refers to nothing else."""
+    """Return the page, which refers to nothing else.
+
+    ``name`` is the bundle's directory, ``picture`` parity.png's content, empty for none.
+    """
     body = f"""
 <h1>{escape(info.model)} {escape(info.precision)}{_badge(info.parity_passed)}</h1>
 <p class="lead">x{info.scale} face super-resolution, {_size(info.lr_size)} to {_size(info.lr_size * info.scale)}</p>
 {_tiles(info)}
 {notes(_notes(info))}
 {section("Parity with the eager FP32 module", _budget(info), _parity(info))}
-<p><img alt="Faces: LR, bicubic, eager, engine, and the difference times 20" src="{_data_uri(picture)}"></p>
+{_picture(picture)}
 {section("Latency", _latency_lead(info), _latency(info))}
 {_precisions(info)}
 {_analysis(info)}
+{kernels_section(info)}
 {section("How to run it", "", _how_to(info, name))}
 {section("What was exported", "", pairs(_facts(info)))}
 {section("Precision", _precision_lead(info), _precision(info))}
@@ -59,6 +64,8 @@ def _notes(info: BundleInfo) -> Iterable[str]:
     """Return what a reader must not miss."""
     if not info.trained:
         yield "Untrained weights: the faces mean nothing. Export with --checkpoint for a network that was trained."
+    if info.plan and not info.plan.proven:
+        yield f"engine.plan is {NOT_PROVEN}"
     yield from info.notes
     if info.latency.get("note"):
         yield info.latency["note"]
@@ -207,7 +214,8 @@ def _facts(info: BundleInfo) -> Iterable[tuple[str, Cell]]:
     yield "Graph written for", WRITTEN_FOR[info.graph_target]
     yield "Batch", f"{info.batches[0]} to {info.batches[2]}, best at {info.batches[1]}"
     if info.plan:
-        yield "Plan", f"TensorRT {info.plan.tensorrt} on {info.plan.gpu} ({info.plan.compute_capability})"
+        where = ", ".join(info.plan.gpus) or f"{info.plan.gpu} ({info.plan.compute_capability})"
+        yield "Plan", f"{info.plan.library} for {where}{'' if info.plan.proven else '; not proven'}"
 
 
 def _precision_lead(info: BundleInfo) -> str:
@@ -233,5 +241,8 @@ def _size(side: int) -> str:
     return f"{side}x{side}"
 
 
-def _data_uri(picture: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+def _picture(content: bytes) -> str:
+    if not content:
+        return ""
+    source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    return f'<p><img alt="Faces: LR, bicubic, eager, engine, and the difference times 20" src="{source}"></p>'

@@ -7,26 +7,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from fsr_deploy.errors import InputError, MissingError, UsageError
+from fsr_deploy.errors import InputError, MissingError, UsageError, refuse_unknown
+from fsr_deploy.exporting.tensorrt.gpus import EVERY_GPU
+from fsr_deploy.runtime.tensorrt.flavour import FLAVOURS, flavour_of, named
 from fsr_deploy.runtime.tensorrt.library import said
 
 if TYPE_CHECKING:
     import tensorrt
 
-
-from typing import TYPE_CHECKING
-
-from fsr_deploy.errors import refuse_unknown
-
-if TYPE_CHECKING:
-    pass
-
-
 HARDWARE = ("none", "same_compute_capability", "ampere_plus")
 EFFORT_LEVELS = range(6)
 OWN_TACTICS = ("EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS")
 PROFILE_SHARING = "PROFILE_SHARING_0806"
-
 MAX_BATCH = 4096
 
 Range = tuple[int, int, int]
@@ -40,7 +32,11 @@ class PlanOptions:
     ``workspace_gib`` bounds the scratch memory that a layer may ask for (None: all of the GPU's). ``level`` is the
     builder's effort, 0 to 5 (None: TensorRT's own, 3). ``hardware`` makes the plan run on other GPUs too, one of
     HARDWARE; ``version_compatible`` on later TensorRT versions of the same major number. ``timing_cache`` is a file of
-    kernel timings (None: one in the user's cache directory for this TensorRT and GPU).
+    kernel timings (None: one in the user's cache directory for this TensorRT and GPU). ``flavour`` "rtx" compiles the
+    plan with TensorRT for RTX, for the ``gpus`` that are named ("sm_86"; empty: EVERY_GPU), on any machine; ``device``
+    and most of the rest mean nothing there.
+
+    Raises UsageError for a flavour that there is not, and for what TensorRT for RTX does not do.
     """
 
     profiles: tuple[Range, ...] = ()
@@ -50,6 +46,22 @@ class PlanOptions:
     version_compatible: bool = False
     timing_cache: Path | None = None
     device: int = 0
+    flavour: str = "tensorrt"
+    gpus: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        refuse_unknown("flavour", self.flavour, tuple(FLAVOURS))
+        if self.flavour != "rtx":
+            if self.gpus:
+                raise UsageError("--gpus names what TensorRT for RTX compiles for; give --target rtx too")
+            return
+        for option, given in (
+            ("--hardware", self.hardware != "none"),
+            ("--version-compatible", self.version_compatible),
+            ("--timing-cache", self.timing_cache is not None),
+        ):
+            if given:
+                raise UsageError(f"{option} is nothing that TensorRT for RTX knows; leave it out, or --target rtx")
 
 
 def batch_range(option: str, text: str) -> Range:
@@ -75,6 +87,8 @@ def make_config(
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # layer names in profiles; costs no time in a run
     for profile in profiles:
         _add_profile(builder, network, config, profile)
+    if flavour_of(trt).builds_anywhere:
+        _name_gpus(trt, config, options.gpus or EVERY_GPU)
     _share_profiles(trt, config)
     _use_own_tactics(trt, config)
     if options.workspace_gib is not None:
@@ -104,6 +118,16 @@ def _add_profile(
         raise InputError(f"batches {batches}: TensorRT refuses the profile: {said()}")
 
 
+def _name_gpus(trt: ModuleType, config: tensorrt.IBuilderConfig, gpus: tuple[str, ...]) -> None:
+    """Say which GPUs the plan is for; without, it would be for this machine's own."""
+    known = trt.ComputeCapability.__members__
+    config.num_compute_capabilities = len(gpus)
+    for index, gpu in enumerate(gpus):
+        capability = known.get(gpu.replace("_", "").upper())
+        if capability is None or not config.set_compute_capability(capability, index):
+            raise MissingError(f"{named(trt)} cannot compile for {gpu}: {said()}")
+
+
 def _share_profiles(trt: ModuleType, config: tensorrt.IBuilderConfig) -> None:
     """Let two contexts run in one profile, as two batches in flight do; TensorRT 10 and later always do."""
     feature = trt.PreviewFeature.__members__.get(PROFILE_SHARING)
@@ -115,7 +139,7 @@ def _use_own_tactics(trt: ModuleType, config: tensorrt.IBuilderConfig) -> None:
     """Do without cuBLAS and cuDNN, which a machine that runs the plan would then have to have; 11 has no others."""
     tactics = trt.TacticSource.__members__
     if not config.set_tactic_sources(sum(1 << int(tactics[name]) for name in OWN_TACTICS)):
-        raise MissingError(f"TensorRT {trt.__version__} refuses to do without cuBLAS and cuDNN: {said()}")
+        raise MissingError(f"{named(trt)} refuses to do without cuBLAS and cuDNN: {said()}")
 
 
 def _limit_workspace(trt: ModuleType, config: tensorrt.IBuilderConfig, nbytes: int) -> None:
@@ -129,7 +153,7 @@ def _limit_workspace(trt: ModuleType, config: tensorrt.IBuilderConfig, nbytes: i
 def _set_hardware(trt: ModuleType, config: tensorrt.IBuilderConfig, name: str) -> None:
     level = trt.HardwareCompatibilityLevel.__members__.get(name.upper())
     if level is None:
-        raise MissingError(f"TensorRT {trt.__version__} cannot build for {name!r} hardware compatibility")
+        raise MissingError(f"{named(trt)} cannot build for {name!r} hardware compatibility")
     config.hardware_compatibility_level = level
 
 

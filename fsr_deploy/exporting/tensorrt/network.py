@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from fsr_deploy.bundle.info import MIXED
 from fsr_deploy.bundle.onnx_wire import Node, Outline, read_outline
 from fsr_deploy.errors import InputError, MissingError
+from fsr_deploy.runtime.tensorrt.flavour import flavour_of, named
 from fsr_deploy.runtime.tensorrt.library import log, operation, said, version
 
 if TYPE_CHECKING:
     import tensorrt
 
-STRONGLY_TYPED_SINCE = 10
-FLAG_GONE_SINCE = 11
+FLAG_GONE_SINCE = 11  # TensorRT for RTX, of another count, still has it
 WEAKLY_TYPED_OPSET = 17
 WEAKLY_TYPED_FLAGS = {
     "fp32": (),
@@ -29,11 +29,11 @@ SHOWN_ERRORS = 3
 
 def strongly_typed(trt: ModuleType) -> bool:
     """Tell whether this TensorRT computes each tensor in the type that the graph gives it."""
-    return version(trt.__version__)[0] >= STRONGLY_TYPED_SINCE
+    return version(trt.__version__)[0] >= flavour_of(trt).typed_since
 
 
 def network_flags(trt: ModuleType) -> int:
-    """Return the creation flags: explicit batch before 10, strongly typed in 10; since 11 both are always on."""
+    """Return the creation flags: explicit batch before 10, strongly typed since; in 11 both are always on."""
     flags = trt.NetworkDefinitionCreationFlag
     if not strongly_typed(trt):
         return 1 << int(flags.EXPLICIT_BATCH)
@@ -52,7 +52,7 @@ def check_supported(trt: ModuleType, precision: str, outline: Outline, name: str
     if strongly_typed(trt):
         if precision == MIXED and outline.opset <= WEAKLY_TYPED_OPSET:
             raise InputError(
-                f"{name}: {precision} of opset {outline.opset} is for TensorRT 8.6; {trt.__version__} would compute in "
+                f"{name}: {precision} of opset {outline.opset} is for TensorRT 8.6; {named(trt)} would compute in "
                 f"FP32 what is not in INT8; export it again without --opset {WEAKLY_TYPED_OPSET}"
             )
         return
@@ -71,12 +71,12 @@ def parse(trt: ModuleType, network: tensorrt.INetworkDefinition, model: bytes, n
     Raises InputError that names the PyTorch modules of the nodes that TensorRT cannot read.
     """
     with operation():
-        parser = trt.OnnxParser(network, log())
+        parser = trt.OnnxParser(network, log(flavour_of(trt)))
         if not parser.parse(model):
             nodes = read_outline(model).nodes
             errors = [parser.get_error(index) for index in range(min(parser.num_errors, SHOWN_ERRORS))]
             reasons = "\n  ".join(_explain(error, nodes) for error in errors) or said()
-            raise InputError(f"{name}: TensorRT {trt.__version__} cannot read this graph:\n  {reasons}")
+            raise InputError(f"{name}: {named(trt)} cannot read this graph:\n  {reasons}")
 
 
 def _explain(error: tensorrt.ParserError, nodes: tuple[Node, ...]) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import shlex
 import shutil
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from fsr_deploy._util.log import say, warn
 from fsr_deploy.bundle.engine_file import EngineFile
 from fsr_deploy.bundle.info import (
     INFO_NAME,
+    NOT_PROVEN,
     ONNX_NAME,
     PLAN_NAME,
     REFERENCE_NAME,
     Bundle,
     BundleInfo,
+    PlanInfo,
     place,
     read_bundle,
     write_info,
@@ -32,31 +34,46 @@ from fsr_deploy.bundle.info import (
 from fsr_deploy.bundle.publish import staged_directory
 from fsr_deploy.bundle.reference import read_reference, read_truth
 from fsr_deploy.errors import InputError, MissingError, ParityError, UsageError
-from fsr_deploy.exporting.precision.blocks import fp32_modules
 from fsr_deploy.exporting.proof.parity import Budget, Row, gate, prove
 from fsr_deploy.exporting.proof.verdict import ANOTHER_FORM, PLAN, judged, recorded_budget, without_plan
-from fsr_deploy.exporting.report.drawing import Shown, draw
+from fsr_deploy.exporting.report.drawing import Shown, draw, draw_page
 from fsr_deploy.exporting.report.page import report_page
 from fsr_deploy.exporting.report.versions import with_rebuild
-from fsr_deploy.exporting.tensorrt.build import build_plan
+from fsr_deploy.exporting.tensorrt import child
+from fsr_deploy.exporting.tensorrt.child import Request
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
 from fsr_deploy.runtime.cuda import api as cuda
 from fsr_deploy.runtime.cuda.driver import find_gpu
 from fsr_deploy.runtime.session import OutOfMemory
 from fsr_deploy.runtime.tensorrt.faults import faults_of
+from fsr_deploy.runtime.tensorrt.flavour import FLAVOURS, TENSORRT, Flavour
 from fsr_deploy.runtime.tensorrt.library import load
 from fsr_deploy.runtime.tensorrt.session import TensorRTSession
 
 
-def why_no_plan(device: int = 0) -> str:
+def why_no_plan(device: int = 0, flavour: Flavour = TENSORRT) -> str:
     """Return in one sentence why no plan can be built on this machine, "" where one can."""
     try:
+        if flavour.builds_anywhere:
+            load(flavour)
+            return ""
         find_gpu(device)
-        load()
+        load(flavour)
         cuda.runtime()
     except MissingError as error:
         return str(error)
     return ""
+
+
+def why_no_run(plan: PlanInfo, device: int = 0) -> str:
+    """Return in one sentence why a plan of TensorRT for RTX cannot be run, and so proven, on this machine."""
+    try:
+        gpu = find_gpu(device)
+        load(FLAVOURS[plan.flavour])
+        cuda.runtime()
+    except MissingError as error:
+        return str(error)
+    return "" if gpu.sm in plan.gpus else f"it is for {', '.join(plan.gpus)}, this machine has {gpu.name} ({gpu.sm})"
 
 
 @dataclass(frozen=True)
@@ -71,33 +88,45 @@ class Proven:
 
 def add_plan(
     directory: Path, info: BundleInfo, options: PlanOptions, *, force: bool = False
-) -> tuple[BundleInfo, Proven]:
+) -> tuple[BundleInfo, Proven | None]:
     """Build ``engine.plan`` beside a directory's ``model.onnx``, prove it and return what is now known, and the proof.
 
-    The directory is the one that a bundle is staged in; it holds ``reference.npz`` too. The plan has to keep
-    ``info.budget`` at every batch size of its profiles, or ParityError is raised, unless ``force``. Other errors are
-    those of ``build_plan`` and of running the plan. What was known of an earlier plan is left out.
+    The directory is the one that a bundle is staged in; it holds ``reference.npz`` too. A plan of TensorRT for RTX that
+    this machine cannot run is not proven: there is no proof then, and the record says so. Errors are those of
+    ``build_plan`` and ``add_proof``. What was known of an earlier plan is left out.
     """
-    budget = recorded_budget(info)
-    built = build_plan(
-        directory / ONNX_NAME, info.precision, info.batches, options, fp32_modules(info.precision_map, info.io)
-    )
-    (directory / PLAN_NAME).write_bytes(built.content)
-    say(f"built {PLAN_NAME}: {len(built.content) / 2**20:.1f} MiB in {built.seconds:.0f} s")
-    info = replace(info, plan=built.info)
-    proven = prove_plan(directory, info, device=options.device)
+    graph, plan = directory / ONNX_NAME, directory / PLAN_NAME
+    built = child.build(Request(graph, plan, info.precision, info.batches, options, info.precision_map, info.io))
+    say(f"built {PLAN_NAME}: {plan.stat().st_size / 2**20:.1f} MiB in {built.seconds:.0f} s")
+    info = replace(info, plan=built.info, kernels=asdict(built.kernels) if built.kernels else {})
+    if FLAVOURS[built.info.flavour].builds_anywhere and (reason := why_no_run(built.info, options.device)):
+        say(f"{PLAN_NAME} is {NOT_PROVEN} ({reason})")
+        return judged(replace(info, parity=without_plan(info.parity))), None
+    return add_proof(directory, info, device=options.device, force=force)
+
+
+def add_proof(directory: Path, info: BundleInfo, *, device: int = 0, force: bool = False) -> tuple[BundleInfo, Proven]:
+    """Prove the plan of a directory and return what is now known, and the proof.
+
+    The plan has to keep ``info.budget`` at every batch size of its profiles, or ParityError is raised, unless
+    ``force``. Other errors are those of running the plan.
+    """
+    assert info.plan is not None
+    budget, plan = recorded_budget(info), replace(info.plan, proven=True)
+    info = replace(info, plan=plan)
+    proven = prove_plan(directory, info, device=device)
     if not force:
-        _gate(proven.rows, budget, built.info.tensorrt, info.precision)
+        _gate(proven.rows, budget, plan, info.precision)
     rows = [row.as_dict() for row in proven.rows]
     return judged(replace(info, parity=[*without_plan(info.parity), *rows])), proven
 
 
-def _gate(rows: list[Row], budget: Budget, tensorrt: str, precision: str) -> None:
+def _gate(rows: list[Row], budget: Budget, plan: PlanInfo, precision: str) -> None:
     """Raise ParityError where the plan is over its budget, with the faults that this TensorRT is known for."""
     try:
         gate(rows, budget)
     except ParityError as error:
-        known = [f"TensorRT {tensorrt} has a known fault: {fault}" for fault in faults_of(tensorrt, precision)]
+        known = [f"{plan.library} has a known fault: {fault}" for fault in faults_of(plan.tensorrt, precision)]
         raise ParityError("\n  ".join([str(error), *known])) from None
 
 
@@ -142,7 +171,7 @@ def rebuild_plan(directory: Path, options: PlanOptions, *, force: bool = False) 
     """
     bundle = read_bundle(directory)
     _check_record(bundle)
-    if reason := why_no_plan(options.device):
+    if reason := why_no_plan(options.device, FLAVOURS[options.flavour]):
         raise MissingError(reason)
     for name in (ONNX_NAME, REFERENCE_NAME):
         bundle.file(name)
@@ -152,14 +181,40 @@ def rebuild_plan(directory: Path, options: PlanOptions, *, force: bool = False) 
     if bundle.info.plan and not options.profiles:
         options = replace(options, profiles=bundle.info.plan.profiles)
     with staged_directory(directory) as staging:
-        _copy_all_but_plan(bundle, staging)
+        _copy(bundle, staging, {PLAN_NAME})
         info, proven = add_plan(staging, bundle.info, options, force=force)
-        for note in info.notes:
-            if note != ANOTHER_FORM:
-                warn(note)
         info = replace(info, latency=_of_the_graph(info.latency), versions=with_rebuild(info.versions))
+        return _finish(directory, staging, info, proven)
+
+
+def prove_bundle(directory: Path, *, device: int = 0, force: bool = False) -> BundleInfo:
+    """Prove a bundle's plan on this machine and write the verdict into the bundle, in one step.
+
+    For a plan that was compiled where no GPU could run it; a proven one is proven again. Raises InputError for a bundle
+    that is damaged or holds no plan, and what ``add_proof`` raises: the bundle is then left untouched.
+    """
+    bundle = read_bundle(directory)
+    _check_record(bundle)
+    for name in (PLAN_NAME, REFERENCE_NAME):
+        bundle.file(name)
+    if bundle.info.plan is None:
+        raise InputError(f"{directory}: says nothing about its {PLAN_NAME}; build it: fsr-export --rebuild {directory}")
+    with staged_directory(directory) as staging:
+        _copy(bundle, staging, set())
+        info, proven = add_proof(staging, bundle.info, device=device, force=force)
+        return _finish(directory, staging, info, proven)
+
+
+def _finish(directory: Path, staging: Path, info: BundleInfo, proven: Proven | None) -> BundleInfo:
+    """Write a staged bundle's record and page, and its picture where the plan was run; says the notes."""
+    for note in info.notes:
+        if note != ANOTHER_FORM:
+            warn(note)
+    if proven is not None:
         draw(staging, directory.resolve().name, info, proven.engine, proven.shown, proven.faces)
-        return write_info(staging, info)
+    else:
+        draw_page(staging, directory.resolve().name, info)
+    return write_info(staging, info)
 
 
 def export_again(bundle: Bundle) -> str:
@@ -187,7 +242,7 @@ def _of_the_graph(latency: dict[str, Any]) -> dict[str, Any]:
     return {} if str(latency.get("engine", "")).startswith(PLAN) or not latency else {**latency, "note": None}
 
 
-def _copy_all_but_plan(bundle: Bundle, target: Path) -> None:
+def _copy(bundle: Bundle, target: Path, left_out: set[str]) -> None:
     for name in bundle.info.files:
-        if name != PLAN_NAME:
+        if name not in left_out:
             shutil.copyfile(bundle.file(name), target / name)

@@ -1,24 +1,28 @@
-"""What a build is doing: a line now and then where TensorRT tells (10 and later), and Ctrl-C that is heeded."""
+"""What a build is doing: a line now and then where TensorRT tells (10 and later), and a way to end it between steps."""
 
 from __future__ import annotations
 
+import threading
 import time
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fsr_deploy._util.log import PLAIN_PROGRESS_SECONDS, say
+from fsr_deploy.runtime.tensorrt.flavour import named
 
 if TYPE_CHECKING:
     import tensorrt
+
+stop = threading.Event()  # set to end this process's build at its next step
 
 
 def watch(trt: ModuleType, config: tensorrt.IBuilderConfig) -> Any:
     """Report a build's phases while it runs; returns the monitor (None on TensorRT 8), which must outlive the build.
 
-    Ctrl-C ends the build at its next step and sets the monitor's ``interrupted``.
+    Ctrl-C, and ``stop``, end the build at its next step and set the monitor's ``interrupted``.
     """
     if not hasattr(trt, "IProgressMonitor"):
-        say(f"TensorRT {trt.__version__} builds the plan; this takes minutes and it does not tell how many")
+        say(f"{named(trt)} builds the plan; this takes minutes and it does not tell how many")
         return None
     monitor = _monitor(trt)
     config.progress_monitor = monitor
@@ -45,6 +49,7 @@ def _monitor(trt: ModuleType) -> Any:
                 self._show(phase_name, step)
             except KeyboardInterrupt:
                 self.interrupted = True
+            self.interrupted = self.interrupted or stop.is_set()
             return not self.interrupted
 
         def _show(self, phase: str, step: int) -> None:

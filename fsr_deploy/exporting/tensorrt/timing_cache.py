@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsr_deploy._util import cache_folder as cachedir
-from fsr_deploy._util.cache_folder import cache_folder
+from fsr_deploy._util import cache_folder
 from fsr_deploy._util.log import warn
 from fsr_deploy.runtime.cuda.driver import Gpu
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 def default_path(tensorrt_version: str, gpu: Gpu) -> Path | None:
     """Return the file of one TensorRT on one GPU model in the cache's folder; None without one."""
-    folder = cache_folder()
+    folder = cache_folder.cache_folder()
     if folder is None:
         return None
     model = re.sub(r"[^a-z0-9]+", "-", gpu.name.lower()).strip("-")
@@ -26,10 +25,7 @@ def default_path(tensorrt_version: str, gpu: Gpu) -> Path | None:
 
 def attach(config: tensorrt.IBuilderConfig, path: Path | None) -> None:
     """Give a build the timings of earlier ones; starts an empty cache where there are none that fit."""
-    try:
-        content = path.read_bytes() if path else b""
-    except OSError:
-        content = b""
+    content = cache_folder.find(path)
     cache = config.create_timing_cache(content)
     if cache is None or not config.set_timing_cache(cache, False):
         if content:
@@ -41,4 +37,4 @@ def keep(config: tensorrt.IBuilderConfig, path: Path | None) -> None:
     """Write the timings of a build for the next one; a folder that cannot be written costs a warning only."""
     cache = config.get_timing_cache()
     if cache is not None and path is not None:
-        cachedir.keep(path, bytes(cache.serialize()))
+        cache_folder.keep(path, bytes(cache.serialize()))

@@ -11,7 +11,9 @@ import numpy as np
 from fsr_deploy.bundle.engine_file import EngineFile
 from fsr_deploy.errors import InputError
 from fsr_deploy.runtime.session import OutOfMemory
+from fsr_deploy.runtime.tensorrt.flavour import RTX, flavour_of_plan, named
 from fsr_deploy.runtime.tensorrt.library import load, log, operation, ran_out_of_memory, said, warnings
+from fsr_deploy.runtime.tensorrt.specialisation import Specialisation, check_validity, kept_kernels
 
 if TYPE_CHECKING:
     import tensorrt
@@ -46,22 +48,30 @@ class ShapeRange:
 class Engine:
     """A deserialised plan with one input and one output, both with the batch as first dimension.
 
-    ``warnings`` are what TensorRT said while it loaded the plan. Raises InputError where it refuses the plan, with its
-    own words, and OutOfMemory where it does not fit.
+    ``library`` is the TensorRT that runs it, with its version; ``warnings`` are what it said while it loaded the plan.
+    ``sm`` is the GPU's kind ("sm_86"), and ``graphs`` lets TensorRT for RTX launch batches as CUDA graphs. Raises
+    InputError where TensorRT refuses the plan, with its own words, and OutOfMemory where it does not fit.
     """
 
-    def __init__(self, file: EngineFile) -> None:
-        trt = load()
+    def __init__(self, file: EngineFile, sm: str = "", *, graphs: bool = False) -> None:
+        self.flavour = flavour_of_plan(file.content)
+        trt = load(self.flavour)
         self.path = file.path
-        self.version: str = trt.__version__
-        self._runtime = trt.Runtime(log())
+        self.library = named(trt)
+        self._runtime = trt.Runtime(log(self.flavour))
+        if self.flavour == RTX:
+            check_validity(trt, self._runtime, file.content, file.path)
         if file.bundle and file.bundle.plan and file.bundle.plan.version_compatible:
             self._runtime.engine_host_code_allowed = True  # the preflight has asked for --trust
         with operation():
             self._engine = self._runtime.deserialize_cuda_engine(file.content)
             if self._engine is None:
-                _refuse(f"{self.path}: TensorRT {self.version} refuses the plan")
+                _refuse(f"{self.path}: {self.library} refuses the plan")
             self.warnings = warnings()
+        self._specialisation: Specialisation | None = None
+        if self.flavour == RTX:
+            kept = kept_kernels(trt.__version__, sm, file.sha256)
+            self._specialisation = Specialisation(trt, self._engine, kept, graphs=graphs)
         self.input, self.output = self._tensors()
         self.profiles = tuple(self._profile(index) for index in range(self._engine.num_optimization_profiles))
 
@@ -73,9 +83,12 @@ class Engine:
     def context(self) -> tensorrt.IExecutionContext:
         """Return a new execution context; raises OutOfMemory where its memory is not to be had."""
         with operation():
-            context = self._engine.create_execution_context()
+            if self._specialisation:
+                context = self._specialisation.context()
+            else:
+                context = self._engine.create_execution_context()
             if context is None:
-                _refuse(f"{self.path}: TensorRT {self.version} cannot make an execution context")
+                _refuse(f"{self.path}: {self.library} cannot make an execution context")
         return context
 
     def profile_for(self, batch: int) -> ShapeRange:
@@ -98,15 +111,17 @@ class Engine:
 
     def inspect(self) -> str:
         """Return TensorRT's description of the engine's layers as JSON; layer names are the ONNX nodes'."""
-        trt = load()
+        trt = load(self.flavour)
         return self._engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
 
     def close(self) -> None:
         """Free the engine; contexts made from it must be gone."""
-        del self._engine, self._runtime
+        if self._specialisation:
+            self._specialisation.keep()
+        del self._specialisation, self._engine, self._runtime
 
     def _tensors(self) -> tuple[Tensor, Tensor]:
-        modes = load().TensorIOMode
+        modes = load(self.flavour).TensorIOMode
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         inputs = [self._tensor(name) for name in names if self._engine.get_tensor_mode(name) == modes.INPUT]
         outputs = [self._tensor(name) for name in names if self._engine.get_tensor_mode(name) == modes.OUTPUT]

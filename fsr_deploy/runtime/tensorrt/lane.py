@@ -63,7 +63,7 @@ class Context:
 
     def _require(self, success: bool, what: str) -> None:
         if not success:
-            message = f"{self._engine.path}: TensorRT {self._engine.version} could not {what}: {said()}"
+            message = f"{self._engine.path}: {self._engine.library} could not {what}: {said()}"
             raise (OutOfMemory if ran_out_of_memory() else InputError)(message)
 
 

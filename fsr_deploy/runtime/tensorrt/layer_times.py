@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fsr_deploy.runtime.cuda import api as cuda
 from fsr_deploy.runtime.tensorrt.engine import Engine
+from fsr_deploy.runtime.tensorrt.flavour import Flavour
 from fsr_deploy.runtime.tensorrt.lane import Context
 from fsr_deploy.runtime.tensorrt.library import load
 
@@ -32,13 +33,13 @@ def layer_times(engine: Engine, batch: NDArray[Any]) -> list[tuple[str, float]]:
         context.prepare(count, profile, source.address, target.address)
         context.run()  # the first run of a shape pays for more than its layers
         stream.synchronize()
-        profiler = _profiler()
+        profiler = _profiler(engine.flavour)
         context.profile(profiler)
         return profiler.times
 
 
-def _profiler() -> Any:
-    trt = load()
+def _profiler(flavour: Flavour) -> Any:
+    trt = load(flavour)
 
     class Profiler(trt.IProfiler):  # type: ignore[name-defined]
         def __init__(self) -> None:

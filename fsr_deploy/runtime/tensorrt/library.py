@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,22 +13,22 @@ from typing import Any
 
 from fsr_deploy._util import imports
 from fsr_deploy.errors import MissingError
+from fsr_deploy.runtime.tensorrt.flavour import TENSORRT, Flavour
 
-OLDEST = (8, 6)
 KEPT_LINES = 200
 SHOWN_LINES = 6
 
 
 @cache
-def load() -> ModuleType:
-    """Import TensorRT; raises MissingError where it is not installed, is broken or older than 8.6."""
-    tensorrt = imports.load("tensorrt")
-    if version(tensorrt.__version__) < OLDEST:
+def load(flavour: Flavour = TENSORRT) -> ModuleType:
+    """Import a TensorRT; raises MissingError where it is not installed, is broken or too old."""
+    trt = imports.load(flavour.module)
+    if version(trt.__version__) < flavour.oldest:
         raise MissingError(
-            f"TensorRT {tensorrt.__version__} is too old; 8.6, 10 and 11 are supported; upgrade it with: "
-            f"{imports.LIBRARIES['tensorrt'].install}"
+            f"{flavour.title} {trt.__version__} is too old; {'.'.join(map(str, flavour.oldest))} and later are "
+            f"supported; upgrade it with: {imports.LIBRARIES[flavour.module].install}"
         )
-    return tensorrt
+    return trt
 
 
 def version(text: str) -> tuple[int, ...]:
@@ -43,12 +43,12 @@ def version(text: str) -> tuple[int, ...]:
 
 
 @cache
-def log() -> Any:
-    """Return the one logger of this process: TensorRT keeps the first that it is given, whatever comes later.
+def log(flavour: Flavour = TENSORRT) -> Any:
+    """Return the one logger of a library in this process: it keeps the first that it is given, whatever comes later.
 
-    An ``ILogger`` that prints nothing and passes on what TensorRT says at warning level and above to ``operation``.
+    An ``ILogger`` that prints nothing and passes on what TensorRT says to the ``operation`` that is under way.
     """
-    trt = load()
+    trt = load(flavour)
 
     class Log(trt.ILogger):  # type: ignore[name-defined]
         def __init__(self) -> None:
@@ -58,6 +58,8 @@ def log() -> Any:
             level = int(severity)
             if level <= int(trt.ILogger.Severity.WARNING):
                 _hear(" ".join(msg.split()), is_error=level <= int(trt.ILogger.Severity.ERROR))
+            else:
+                _note(msg)
 
     return Log()
 
@@ -67,6 +69,7 @@ class _Operation:
     """What one operation of one thread has heard."""
 
     thread: int
+    note: Callable[[str], None] | None = None
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
     errors: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
 
@@ -76,13 +79,15 @@ _lock = threading.RLock()  # whatever Python frees meanwhile may have something 
 
 
 @contextmanager
-def operation() -> Iterator[None]:
+def operation(note: Callable[[str], None] | None = None) -> Iterator[None]:
     """Listen to TensorRT for one operation of this thread; ``said`` and the others are about the innermost one.
+
+    ``note`` is called with each message below warning level, as it is; a build has tens of thousands of them.
 
     What TensorRT says in a thread belongs to that thread's operations. What it says in a thread of its own, as a
     builder has them, could belong to any: it is passed on to all.
     """
-    listener = _Operation(threading.get_ident())
+    listener = _Operation(threading.get_ident(), note)
     with _lock:
         _operations.append(listener)
     try:
@@ -120,3 +125,10 @@ def _hear(line: str, *, is_error: bool) -> None:
         own = [one for one in _operations if one.thread == thread]
         for one in own or _operations:
             (one.errors if is_error else one.warnings).append(line)
+
+
+def _note(message: str) -> None:
+    with _lock:
+        listeners = [one.note for one in _operations if one.note]
+    for note in listeners:
+        note(message)

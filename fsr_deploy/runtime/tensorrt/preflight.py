@@ -13,18 +13,17 @@ from fsr_deploy.bundle.engine_file import EngineFile
 from fsr_deploy.bundle.info import PlanInfo
 from fsr_deploy.errors import InputError
 from fsr_deploy.runtime.cuda.driver import Gpu
+from fsr_deploy.runtime.tensorrt.flavour import FLAVOURS, flavour_of_plan
 from fsr_deploy.runtime.tensorrt.library import version
 
-MAGIC = b"ftrt"
-HEADER_BYTES = 28
-HEADER_SINCE = (9,)
-"""Plans of TensorRT 9 and later start with this header; earlier ones are only as known as their bundle."""
+HEADER_BYTES = 28  # plans of TensorRT 8 have no header: they are only as known as their bundle
 LARGEST_BYTE = 255
+MAGICS = [flavour.magic for flavour in FLAVOURS.values()]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a plan has to match: TensorRT's version ("10.16.1.11"), the GPU and the system ("linux-x86_64")."""
+    """What a plan has to match: the GPU, the system ("linux-x86_64") and its TensorRT's version ("10.16.1.11")."""
 
     tensorrt: str
     gpu: Gpu
@@ -55,19 +54,21 @@ def check_file(file: EngineFile, *, trust: bool) -> None:
         raise InputError(
             f"{file.path}: a version-compatible plan carries host code; add --trust if you trust its origin"
         )
-    expected = version(plan.tensorrt)
-    if expected >= HEADER_SINCE:
-        found = header_version(file)
-        if found[:3] != expected[:3] or (len(expected) > 3 and found[3] != min(expected[3], LARGEST_BYTE)):
+    flavour, expected = FLAVOURS[plan.flavour], version(plan.tensorrt)
+    if expected >= flavour.header_since:
+        found, theirs = header_version(file), flavour_of_plan(file.content)
+        same = found[:3] == expected[:3] and (len(expected) < 4 or found[3] == min(expected[3], LARGEST_BYTE))
+        if theirs != flavour or not same:
             raise InputError(
-                f"{file.path}: its header says TensorRT {_dotted(found)}, its bundle {plan.tensorrt}; {_rebuild(file)}"
+                f"{file.path}: its header says {theirs.title} {_dotted(found)}, its bundle {flavour.title} "
+                f"{plan.tensorrt}; {_rebuild(file)}"
             )
 
 
 def header_version(file: EngineFile) -> tuple[int, ...]:
     """Return the TensorRT version (major, minor, patch, build) in a plan's header; raises InputError without one."""
     header = file.content[:HEADER_BYTES]
-    if len(header) < HEADER_BYTES or header[:4] != MAGIC or any(header[4:8]):
+    if len(header) < HEADER_BYTES or header[:4] not in MAGICS or any(header[4:8]):
         raise InputError(f"{file.path}: not a TensorRT plan, or cut off")
     return tuple(header[24:28])
 
@@ -88,9 +89,9 @@ def check_machine(file: EngineFile, machine: Machine) -> tuple[str, ...]:
         )
     if not (_runs_on_gpu(plan, machine.gpu) and _runs_on_tensorrt(plan, machine.tensorrt)):
         built, here = _short_versions(plan.tensorrt, machine.tensorrt)
-        sm = "sm_" + plan.compute_capability.replace(".", "")
+        gpus = ", ".join(plan.gpus) or "sm_" + plan.compute_capability.replace(".", "")
         raise InputError(
-            f"{file.path}: built for {sm} / TensorRT {built}, "
+            f"{file.path}: built for {gpus} / {FLAVOURS[plan.flavour].title} {built}, "
             f"this machine is {machine.gpu.sm} / {here}: {_rebuild(file)}"
         )
     if plan.hardware_compatibility == "none" and plan.gpu and plan.gpu != machine.gpu.name:
@@ -103,18 +104,21 @@ def check_machine(file: EngineFile, machine: Machine) -> tuple[str, ...]:
 
 def _check_foreign(file: EngineFile, machine: Machine) -> None:
     """Of a foreign plan only the header speaks, and only since TensorRT 9."""
-    here = version(machine.tensorrt)
-    if here < HEADER_SINCE:
+    here, flavour = version(machine.tensorrt), flavour_of_plan(file.content)
+    if here < flavour.header_since:
         return
     found = header_version(file)
     if found[:3] != here[:3]:
         built, this = _short_versions(_dotted(found), machine.tensorrt)
         raise InputError(
-            f"{file.path}: built for TensorRT {built}, this machine has {this}: build it again from its ONNX file"
+            f"{file.path}: built for {flavour.title} {built}, this machine has {this}: "
+            "build it again from its ONNX file"
         )
 
 
 def _runs_on_gpu(plan: PlanInfo, gpu: Gpu) -> bool:
+    if plan.gpus:
+        return gpu.sm in plan.gpus
     built = version(plan.compute_capability)
     if plan.hardware_compatibility == "ampere_plus":
         return gpu.compute_capability >= (8, 0)
@@ -140,4 +144,6 @@ def _dotted(numbers: tuple[int, ...]) -> str:
 
 
 def _rebuild(file: EngineFile) -> str:
-    return f"fsr-export --rebuild {file.path.parent}"
+    plan = file.bundle.plan if file.bundle else None
+    target = " --target rtx" if plan and plan.flavour == "rtx" else ""
+    return f"fsr-export --rebuild {file.path.parent}{target}"

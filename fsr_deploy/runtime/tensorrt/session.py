@@ -1,4 +1,4 @@
-"""A TensorRT plan behind the Session protocol: one code path from TensorRT 8.6 to 11."""
+"""A TensorRT plan behind the Session protocol: one code path from TensorRT 8.6 to 11, and TensorRT for RTX."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fsr_deploy.bundle.engine_file import EngineFile
-from fsr_deploy.bundle.info import ONNX_NAME
+from fsr_deploy.bundle.info import NOT_PROVEN, ONNX_NAME, PLAN_NAME
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.runtime.cuda import api as cuda
 from fsr_deploy.runtime.cuda.arrays import LEGACY_STREAM
 from fsr_deploy.runtime.cuda.driver import Gpu, find_gpu
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
 from fsr_deploy.runtime.tensorrt.engine import Engine
+from fsr_deploy.runtime.tensorrt.flavour import RTX, flavour_of_plan
 from fsr_deploy.runtime.tensorrt.lane import Graphs, Lane
 from fsr_deploy.runtime.tensorrt.layer_times import layer_times
 from fsr_deploy.runtime.tensorrt.library import load
@@ -25,6 +26,7 @@ from fsr_deploy.runtime.tensorrt.on_device import OnDevice
 from fsr_deploy.runtime.tensorrt.preflight import Machine, check_file, check_machine, this_platform
 
 IN_FLIGHT = 2
+RTX_IN_FLIGHT = 1  # a context of TensorRT for RTX was reported to need 1.4 GiB of the host's memory
 
 
 class PendingFaces:
@@ -50,7 +52,7 @@ class PendingFaces:
 
 
 class TensorRTSession:
-    """A plan loaded on a GPU, with up to ``in_flight`` batches on their way at once.
+    """A plan loaded on a GPU, with up to ``in_flight`` batches on their way at once (None: 2, TensorRT for RTX 1).
 
     ``device`` is "auto" or "cuda:N". ``trust`` allows plans that come without a bundle or carry host code. ``graphs``
     launches each batch as one CUDA graph. Threads: any may call any method, but batches run in the order of their
@@ -66,18 +68,21 @@ class TensorRTSession:
         device: str = "auto",
         *,
         trust: bool = False,
-        in_flight: int = IN_FLIGHT,
+        in_flight: int | None = None,
         graphs: bool = True,
     ) -> None:
         check_file(file, trust=trust)
         self._device = 0 if device == "auto" else int(device.removeprefix("cuda:"))
         gpu = _gpu_for(file, self._device)
-        notes = check_machine(file, Machine(load().__version__, gpu, this_platform()))
+        flavour = flavour_of_plan(file.content)
+        notes = check_machine(file, Machine(load(flavour).__version__, gpu, this_platform()))
         cuda.use_device(self._device)
-        self._graphs = Graphs(graphs)
+        rtx = flavour == RTX
+        self._graphs = Graphs(graphs and not rtx)  # TensorRT for RTX makes its own
         try:
-            self._engine = Engine(file)
-            self._lanes, fewer = _lanes(self._engine, in_flight, self._graphs)
+            self._engine = Engine(file, gpu.sm, graphs=graphs)
+            wanted = in_flight or (RTX_IN_FLIGHT if rtx else IN_FLIGHT)
+            self._lanes, fewer = _lanes(self._engine, wanted, self._graphs)
         except OutOfMemory as error:
             raise MissingError(
                 f"{file.path}: does not fit into the memory of {gpu.name}{_memory()}: {error}"
@@ -86,7 +91,9 @@ class TensorRTSession:
         self._turns: Iterator[int] = itertools.cycle(range(len(self._lanes)))
         self._submitting = threading.Lock()
         self._on_device: OnDevice | None = None
-        notes += tuple(f"TensorRT warns of this plan: {line}" for line in self._engine.warnings)
+        if file.bundle and file.bundle.plan and not file.bundle.plan.proven:
+            notes += (f"{PLAN_NAME} is {NOT_PROVEN}",)
+        notes += tuple(f"{self._engine.flavour.title} warns of this plan: {line}" for line in self._engine.warnings)
         self.info = _info(file, self._engine, gpu, notes + fewer)
 
     @property
@@ -197,7 +204,7 @@ def _info(file: EngineFile, engine: Engine, gpu: Gpu, notes: tuple[str, ...]) ->
     bundle = file.bundle
     lr_shape, sr_shape = (_face_shape(tensor.shape) for tensor in (engine.input, engine.output))
     return EngineInfo(
-        engine=f"TensorRT {engine.version} ({gpu.name})",
+        engine=f"{engine.library} ({gpu.name})",
         device=f"cuda:{gpu.index}",
         precision=bundle.precision if bundle else "unknown",
         sha256=file.sha256,

@@ -71,7 +71,7 @@ def test_the_page_says_what_was_exported_how_close_and_how_fast() -> None:
         assert figure in text
     assert "400 faces/s" in text and "2.25 to 2.75" in text  # 8 faces in 20 ms
     assert "fsr-run aminet-tiny-fp16 frames/ -o upscaled/" in text
-    assert "lr: uint8 [N, 16, 16, 3], RGB" in text and "TensorRT 11.1 on H200 (9.0)" in text
+    assert "lr: uint8 [N, 16, 16, 3], RGB" in text and "TensorRT 11.1 for H200 (9.0)" in text
     assert "first convolution" in text and "2.13.0" in text
 
 

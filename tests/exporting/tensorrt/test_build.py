@@ -245,7 +245,7 @@ def test_a_build_that_fails_for_lack_of_memory_is_exit_3_with_tensorrts_words(
 ) -> None:
     gpu = machine("10.16")
     gpu.cuda.failures["build"] = 2  # type: ignore[assignment]
-    with pytest.raises(MissingError, match=r"TensorRT built no plan: .*insufficient memory"):
+    with pytest.raises(MissingError, match=r"TensorRT 10.16.1.11 built no plan: .*insufficient memory"):
         build_plan(graph, "fp32", BATCHES, PlanOptions())
 
 

@@ -161,7 +161,7 @@ def test_page_and_picture_are_drawn_of_the_new_plan(machine: MachineFactory, tmp
     write_wrong_reference(directory, error=1)
     rebuild_plan(directory, PlanOptions())
     page = (directory / REPORT_NAME).read_text()
-    assert "TensorRT 10.16.1.11 on NVIDIA H100 (9.0)" in page and "an old page" not in page
+    assert "TensorRT 10.16.1.11 for NVIDIA H100 (9.0)" in page and "an old page" not in page
     with np.load(directory / REFERENCE_NAME) as arrays:
         lr, eager = arrays["lr"], arrays["sr"]
     bicubic = np.stack([resize(face, (32, 32)) for face in lr])
@@ -296,7 +296,9 @@ def test_a_known_fault_never_replaces_the_proof(machine: MachineFactory, tmp_pat
 def test_a_build_that_fails_names_the_fault_that_is_known(machine: MachineFactory, tmp_path: Path) -> None:
     gpu = known_bad(machine, tmp_path / "bundle", "bf16")
     gpu.cuda.failures["build"] = 2
-    with pytest.raises(MissingError, match=r"TensorRT built no plan: .*BF16 is built \(NVIDIA/TensorRT#4829\)"):
+    with pytest.raises(
+        MissingError, match=r"TensorRT 11.2.1.2 built no plan: .*BF16 is built \(NVIDIA/TensorRT#4829\)"
+    ):
         rebuild_plan(tmp_path / "bundle", PlanOptions())
 
 

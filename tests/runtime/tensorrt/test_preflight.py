@@ -116,7 +116,7 @@ def test_a_version_compatible_plan_carries_code_and_needs_trust() -> None:
         (header(10, 13, 3, 9)[:26], "not a TensorRT plan, or cut off"),
         (
             header(11, 1, 0, 5),
-            "its header says TensorRT 11.1.0.5, its bundle 10.13.3.9; fsr-export --rebuild faces",
+            "its header says TensorRT 11.1.0.5, its bundle TensorRT 10.13.3.9; fsr-export --rebuild faces",
         ),
     ],
 )

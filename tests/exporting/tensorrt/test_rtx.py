@@ -1,0 +1,209 @@
+"""Plans of TensorRT for RTX on stand-ins: compiled without a GPU, not proven until one has run them, proven there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, REPORT_NAME, read_bundle, write_info
+from fsr_deploy.errors import InputError, MissingError, ParityError, UsageError
+from fsr_deploy.exporting.tensorrt.config import PlanOptions
+from fsr_deploy.exporting.tensorrt.gpus import EVERY_GPU, check_gpus
+from fsr_deploy.exporting.tensorrt.plan import prove_bundle, rebuild_plan, why_no_plan
+from fsr_deploy.runtime.open import open_session
+from fsr_deploy.runtime.tensorrt.flavour import RTX
+from tests.contract.table import RTX as RELEASE
+from tests.engines import repeat_pixels
+from tests.fakes.machine import MachineFactory
+from tests.fakes.plans import lr_faces, write_bundle
+
+ADA = {"capability": (8, 9), "name": b"NVIDIA GeForce RTX 4090"}
+NO_GPU = {"count": 0}
+
+
+def compiled(directory: Path, machine: MachineFactory, **options: object) -> Path:
+    """Return a bundle whose plan was compiled on a machine without a GPU."""
+    machine(RELEASE, **NO_GPU)
+    write_bundle(directory)
+    rebuild_plan(directory, PlanOptions(flavour="rtx", **options))  # type: ignore[arg-type]
+    return directory
+
+
+def test_a_plan_is_compiled_without_a_gpu_and_says_that_it_is_not_proven(
+    machine: MachineFactory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = compiled(tmp_path / "bundle", machine)
+    said = capsys.readouterr().err
+    plan = read_bundle(bundle).info.plan
+    assert plan is not None and plan.library == "TensorRT for RTX 1.7.1.116" and not plan.proven
+    assert plan.gpus == EVERY_GPU == ("sm_80", "sm_86", "sm_89", "sm_120", "sm_121")
+    assert (bundle / PLAN_NAME).read_bytes().startswith(b"vtrt")
+    sentence = "not proven: no GPU has run it yet; fsr-export --prove, or the first fsr-run on a GPU, proves it"
+    assert f"engine.plan is {sentence} (no device is called cuda:0 here" in said
+    assert sentence in (bundle / REPORT_NAME).read_text()
+    assert "TensorRT for RTX 1.7.1.116 for sm_80, sm_86, sm_89, sm_120, sm_121; not proven" in (
+        (bundle / REPORT_NAME).read_text()
+    )
+
+
+def test_the_gpus_that_are_named_are_those_it_is_compiled_for(machine: MachineFactory, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle")
+    gpu = machine(RELEASE, **NO_GPU)
+    rebuild_plan(tmp_path / "bundle", PlanOptions(flavour="rtx", gpus=("sm_86", "sm_120")))
+    plan = read_bundle(tmp_path / "bundle").info.plan
+    assert plan is not None and plan.gpus == ("sm_86", "sm_120")
+    assert gpu.tensorrt.builds[0][1]._capabilities == ("SM86", "SM120")
+
+
+def test_the_first_proof_on_a_gpu_is_written_into_the_bundle(machine: MachineFactory, tmp_path: Path) -> None:
+    bundle = compiled(tmp_path / "bundle", machine)
+    before = (bundle / PLAN_NAME).read_bytes()
+    machine(RELEASE, **ADA)
+    session = open_session(bundle, "cuda")
+    assert any(note.startswith("engine.plan is not proven") for note in session.info.notes)
+    session.close()
+    prove_bundle(bundle)
+    info = read_bundle(bundle).info
+    assert info.plan is not None and info.plan.proven and (bundle / PLAN_NAME).read_bytes() == before
+    assert [(row["engine"], row["batch"]) for row in info.parity] == [
+        ("TensorRT for RTX 1.7.1.116 (NVIDIA GeForce RTX 4090)", batch) for batch in (1, 4, 8)
+    ]
+    assert "not proven" not in (bundle / REPORT_NAME).read_text()
+    session = open_session(bundle, "cuda")
+    assert session.info.notes == ()
+    assert np.array_equal(session.upscale(lr_faces(5)), repeat_pixels(lr_faces(5)))
+    session.close()
+
+
+def test_a_plan_that_fails_its_proof_leaves_the_bundle_untouched(machine: MachineFactory, tmp_path: Path) -> None:
+    bundle = compiled(tmp_path / "bundle", machine)
+    faces = lr_faces(8)
+    np.savez_compressed(bundle / "reference.npz", lr=faces, sr=255 - repeat_pixels(faces))
+    before = json.dumps(read_bundle(bundle).info.parity), write_info(bundle, read_bundle(bundle).info)
+    machine(RELEASE, **ADA)
+    with pytest.raises(ParityError, match="by more than its budget"):
+        prove_bundle(bundle)
+    assert (json.dumps(read_bundle(bundle).info.parity), read_bundle(bundle).info) == before
+    prove_bundle(bundle, force=True)
+    assert not read_bundle(bundle).info.parity_passed
+
+
+def test_a_gpu_that_the_plan_is_not_for_is_refused_before_the_library_sees_it(
+    machine: MachineFactory, tmp_path: Path
+) -> None:
+    bundle = compiled(tmp_path / "bundle", machine, gpus=("sm_86",))
+    machine(RELEASE, **ADA)
+    with pytest.raises(InputError, match=r"for sm_86 / TensorRT for RTX 1\.7.*is sm_89 / 1\.7.*--target rtx$"):
+        open_session(bundle, "cuda")
+
+
+def test_the_librarys_own_reasons_against_a_plan_are_told(machine: MachineFactory, tmp_path: Path) -> None:
+    bundle = compiled(tmp_path / "bundle", machine)
+    machine(RELEASE, **ADA).tensorrt.invalid = ("OLD_CUDA_DRIVER",)
+    with pytest.raises(InputError, match=r"engine\.plan: TensorRT for RTX 1\.7\.1\.116 cannot run it.*old cuda driver"):
+        open_session(bundle, "cuda")
+
+
+def test_kernels_that_were_made_in_a_run_are_there_in_the_next(machine: MachineFactory, tmp_path: Path) -> None:
+    bundle = compiled(tmp_path / "bundle", machine)
+    kernels = []
+    for _ in range(2):
+        gpu = machine(RELEASE, **ADA)
+        open_session(bundle, "cuda").close()
+        (config,) = gpu.tensorrt.configs
+        kernels.append(config._cache.serialize())
+        assert config.cuda_graph_strategy.name == "WHOLE_GRAPH_CAPTURE"
+        assert config.dynamic_shapes_kernel_specialization_strategy.name == "EAGER"
+    assert kernels == [b"k", b"kk"]
+
+
+def test_one_batch_is_on_its_way_at_once(machine: MachineFactory, tmp_path: Path) -> None:
+    bundle = compiled(tmp_path / "bundle", machine)
+    machine(RELEASE, **ADA)
+    session = open_session(bundle, "cuda")
+    assert session.in_flight == 1
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"gpus": ("sm_86",)}, "--gpus names what TensorRT for RTX compiles for; give --target rtx too"),
+        ({"flavour": "rtx", "hardware": "ampere_plus"}, "--hardware is nothing that TensorRT for RTX knows"),
+        ({"flavour": "rtx", "version_compatible": True}, "--version-compatible is nothing that TensorRT for RTX knows"),
+        ({"flavour": "rtx", "timing_cache": Path("x")}, "--timing-cache is nothing that TensorRT for RTX knows"),
+        ({"flavour": "rtxx"}, "flavour rtxx: not one of tensorrt, rtx"),
+    ],
+)
+def test_options_that_it_does_not_have_are_refused(options: dict, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        PlanOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "precision", "sentence"),
+    [
+        (
+            "sm_90",
+            "fp16",
+            r"TensorRT for RTX has no kernels for Hopper \(H100, H200\); build its plan there, with TensorRT",
+        ),
+        ("sm_61", "fp16", "not one of sm_75, sm_80, sm_86, sm_89, sm_120, sm_121"),
+        ("sm_75", "bf16", "Turing has no BF16; take --fp16"),
+    ],
+)
+def test_gpus_that_it_does_not_compile_for_are_refused(gpu: str, precision: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=f"--gpus {gpu}: {sentence}"):
+        check_gpus((gpu,), precision)
+
+
+def test_the_two_libraries_are_not_taken_for_each_other(machine: MachineFactory, tmp_path: Path) -> None:
+    bundle = compiled(tmp_path / "bundle", machine)
+    machine("11.4", **ADA)  # its TensorRT comes beside the other one
+    assert why_no_plan() == why_no_plan(flavour=RTX) == ""
+    rebuild_plan(bundle, PlanOptions())
+    plan = read_bundle(bundle).info.plan
+    assert plan is not None and (plan.library, plan.gpus, plan.proven) == ("TensorRT 11.4.0.106", (), True)
+    session = open_session(bundle, "cuda")
+    assert session.info.engine.startswith("TensorRT 11.4.0.106")
+    session.close()
+
+
+def test_without_the_library_the_install_line_is_named(
+    machine: MachineFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(RELEASE, **NO_GPU)
+    monkeypatch.setitem(__import__("sys").modules, "tensorrt_rtx", None)
+    from fsr_deploy.runtime.tensorrt import library
+
+    library.load.cache_clear()
+    assert why_no_plan(flavour=RTX) == (
+        "TensorRT for RTX is not installed; install it with: pip install 'fsr-deploy[rtx]'"
+    )
+
+
+def test_on_a_cpu_the_graph_runs_with_one_line(
+    machine: MachineFactory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = compiled(tmp_path / "bundle", machine)
+    machine(RELEASE, **NO_GPU)
+    capsys.readouterr()
+    session = open_session(bundle)
+    assert session.info.device == "cpu" and session.info.notes == ()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].endswith(f"running {ONNX_NAME} instead")
+    assert replace(session.info).precision == "fp32"
+
+
+def test_a_bundle_without_a_plan_has_nothing_to_prove(machine: MachineFactory, tmp_path: Path) -> None:
+    machine(RELEASE, **ADA)
+    write_bundle(tmp_path / "bundle")
+    with pytest.raises(InputError, match=r"the bundle has no engine\.plan"):
+        prove_bundle(tmp_path / "bundle")
+    machine(RELEASE, **NO_GPU)
+    with pytest.raises(MissingError):
+        prove_bundle(compiled(tmp_path / "other", machine))
