@@ -129,7 +129,15 @@ def check_opset(opset: int, precision: str) -> None:
 
 def in_precision(options: ExportOptions, precision: str, opset: int | None = None) -> ExportOptions:
     """Return the options of the bare graph of the same network in another precision."""
-    return replace(options, precision=precision, opset=opset, analyze=False, repair=True, int8=Int8Options())
+    return replace(
+        options,
+        precision=precision,
+        opset=opset,
+        analyze=False,
+        repair=True,
+        int8=Int8Options(),
+        plan=PlanOptions(flavour=options.plan.flavour),
+    )
 
 
 def fp16_part(options: ExportOptions) -> ExportOptions:

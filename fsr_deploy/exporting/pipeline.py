@@ -19,6 +19,7 @@ from fsr_deploy.bundle.info import MIXED, ONNX_NAME, PLAN_NAME, Bundle, BundleIn
 from fsr_deploy.bundle.publish import staged_directory
 from fsr_deploy.errors import MissingError, UsageError
 from fsr_deploy.exporting.graph.trace import INPUT, OUTPUT
+from fsr_deploy.exporting.graph.turing import write_for_turing
 from fsr_deploy.exporting.graph.write import write_graph
 from fsr_deploy.exporting.int8.mixed import to_mixed
 from fsr_deploy.exporting.int8.quantise import to_int8
@@ -37,6 +38,7 @@ from fsr_deploy.exporting.report.describe import describe
 from fsr_deploy.exporting.report.drawing import Shown, draw
 from fsr_deploy.exporting.rewrite.rewrites import Target
 from fsr_deploy.exporting.tensorrt.compile_check import check_compiler
+from fsr_deploy.exporting.tensorrt.gpus import TURING
 from fsr_deploy.exporting.tensorrt.plan import add_plan, why_no_plan
 from fsr_deploy.models.eager import Eager
 from fsr_deploy.models.source import Source, load_source
@@ -130,6 +132,8 @@ def reduce(
     elif options.precision == MIXED:
         step("calibrate and write the graph in INT8 and FP16")
         reduced = to_mixed(options, source, target, directory, reference, kept)
+    if TURING in options.plan.gpus and options.precision in ("int8", MIXED):
+        write_for_turing(path)
     step("run the engine and compare")
     engines, rows = compare_engines(options, path, reference, reduced.kept)
     if options.precision in TYPES:

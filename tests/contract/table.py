@@ -24,7 +24,7 @@ EVERYWHERE = {
     "IExecutionContext": "execute_async_v3 profiler set_input_shape set_optimization_profile_async set_tensor_address",
     "ILayer": "get_output name num_outputs type",
     "ILogger": "__init__ log",
-    "INetworkDefinition": "get_input get_layer num_layers",
+    "INetworkDefinition": "get_input get_layer num_inputs num_layers num_outputs",
     "IOptimizationProfile": "set_shape",
     "IProfiler": "__init__ report_layer_time",
     "ITensor": "dtype name shape",

@@ -147,6 +147,7 @@ def make(release: str, cuda: Cuda) -> types.ModuleType:
             self._flags, self._model, self._input, self._layers = flags, b"", None, []
 
         num_layers = property(lambda self: len(self._layers))
+        num_inputs = num_outputs = property(lambda self: int(self._input is not None))
 
         def get_input(self, index: int) -> Any:
             return self._input

@@ -18,6 +18,7 @@ from fsr_deploy.exporting.graph import opset17
 from fsr_deploy.exporting.graph.deployable import Deployable
 from fsr_deploy.exporting.graph.operator_rules import faults
 from fsr_deploy.exporting.graph.trace import trace
+from fsr_deploy.exporting.graph.turing import without_fp32_products
 from fsr_deploy.exporting.options import BF16_OPSET, EXPORT_OPSET, check_opset
 from fsr_deploy.exporting.rewrite.rewrites import Target
 
@@ -36,13 +37,15 @@ def export_onnx(
     target: Target = "tensorrt",
     metadata: Mapping[str, str] | None = None,
     upsampling: int = 8,
+    for_turing: bool = False,
 ) -> None:
     """Write a deployable module (deploy.prepare) as an ONNX file that takes any batch.
 
     ``batches`` (min, opt, max) are recorded for those who size batches, with ``precision`` and ``metadata``
     ("model", "trained", ...), in the file's metadata under ``fsr.``. ``opset`` 17 is for TensorRT 8.6, which ignores
     the axes input that reductions have since 18; 19 is the first whose QuantizeLinear takes FP16; "bf16" is always
-    written with 22, the first whose Conv takes it. The same weights give the same bytes. Raises UsageError for an opset
+    written with 22, the first whose Conv takes it. ``for_turing`` writes FP32 products as Turing has them (turing.py).
+    The same weights give the same bytes. Raises UsageError for an opset
     that does not exist or does not go with the precision, and InputError for a graph for TensorRT that its parser would
     not take.
     """
@@ -57,6 +60,8 @@ def export_onnx(
     _name_nodes(model)
     _name_tensors(model)
     _strip(model)
+    if for_turing:
+        without_fp32_products(model)
     if opset < EXPORT_OPSET:
         opset17.to_opset_17(model)
     # The least that the opset needs: older runtimes (ONNX Runtime 1.17, and what is built on it) refuse a newer one.

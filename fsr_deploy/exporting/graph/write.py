@@ -17,6 +17,7 @@ from fsr_deploy.exporting.graph.shapes import tensor_types
 from fsr_deploy.exporting.options import DEFAULT_OPSETS, ExportOptions, in_precision
 from fsr_deploy.exporting.precision.cast import PrecisionMap
 from fsr_deploy.exporting.rewrite.rewrites import Target
+from fsr_deploy.exporting.tensorrt.gpus import TURING
 from fsr_deploy.models.source import Source
 
 
@@ -52,6 +53,8 @@ def write_graph(
         target=target,
         metadata={"model": source.name, "trained": str(source.trained).lower()},
         upsampling=source.upsampling,
+        for_turing=TURING in options.plan.gpus
+        and options.precision != "int8",  # whose convolutions are yet to be found
     )
     if keep:
         model = onnx.load(path)

@@ -17,7 +17,7 @@ from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.exporting.tensorrt.config import PlanOptions, Range, make_config
 from fsr_deploy.exporting.tensorrt.gpus import EVERY_GPU
 from fsr_deploy.exporting.tensorrt.kernels import Kernels, listen
-from fsr_deploy.exporting.tensorrt.network import check_supported, network_flags, parse, write_precision
+from fsr_deploy.exporting.tensorrt.network import check_supported, network_flags, parse, where, write_precision
 from fsr_deploy.exporting.tensorrt.progress import watch
 from fsr_deploy.exporting.tensorrt.timing_cache import attach, default_path, keep
 from fsr_deploy.runtime.cuda import api as cuda
@@ -61,7 +61,8 @@ def build_plan(
     if gpu is not None:
         cuda.use_device(options.device)
     model = read_engine_file(path).content
-    check_supported(trt, precision, _outline(model, path.name), path.name)
+    outline = _outline(model, path.name)
+    check_supported(trt, precision, outline, path.name)
     builder = trt.Builder(log(flavour))
     network = builder.create_network(network_flags(trt))
     parse(trt, network, model, path.name)
@@ -72,14 +73,17 @@ def build_plan(
     cache = (options.timing_cache or default_path(trt.__version__, gpu)) if gpu else None
     if gpu is not None:
         attach(config, cache)
-    known = faults_of(trt.__version__, precision)
+    known = [f"{named(trt)} has a known fault: {fault}" for fault in faults_of(trt.__version__, precision)]
     for fault in known:
-        warn(f"{named(trt)} has a known fault: {fault}")
+        warn(fault)
     target = f"{gpu.name} ({gpu.sm})" if gpu else ", ".join(options.gpus or EVERY_GPU)
     say(f"building the plan of {path.name} for {target} with {named(trt)}")
     start = time.perf_counter()
     try:
-        plan, kernels = _build(trt, builder, network, config, path.name, [str(fault) for fault in known])
+        plan, kernels = _build(trt, builder, network, config)
+    except (InputError, MissingError) as error:
+        reasons = "; ".join([f"{path.name}: {error}{where(str(error), outline.nodes)}", *known])
+        raise type(error)(reasons) from None
     finally:  # what an interrupted build has measured is worth as much
         keep(config, cache)
     info = _plan_info(trt, gpu, profiles, options)
@@ -91,10 +95,8 @@ def _build(
     builder: tensorrt.Builder,
     network: tensorrt.INetworkDefinition,
     config: tensorrt.IBuilderConfig,
-    name: str,
-    known: list[str],
 ) -> tuple[bytes, Kernels | None]:
-    """Return the plan and its kernels; raises InputError or MissingError, with ``known`` faults, where there is none.
+    """Return the plan and its kernels; raises InputError or MissingError, with TensorRT's words, where there is none.
 
     Raises KeyboardInterrupt where the build was ended on the way; the timings that it took are still to be had.
     """
@@ -106,8 +108,7 @@ def _build(
             raise KeyboardInterrupt
         if plan is None:
             kind = MissingError if ran_out_of_memory() else InputError
-            reasons = [said(), *(f"{named(trt)} has a known fault: {fault}" for fault in known)]
-            raise kind(f"{name}: {named(trt)} built no plan: {'; '.join(reasons)}")
+            raise kind(f"{named(trt)} built no plan: {said()}")
     return bytes(plan), listen(details)
 
 

@@ -77,6 +77,28 @@ def parse(trt: ModuleType, network: tensorrt.INetworkDefinition, model: bytes, n
             errors = [parser.get_error(index) for index in range(min(parser.num_errors, SHOWN_ERRORS))]
             reasons = "\n  ".join(_explain(error, nodes) for error in errors) or said()
             raise InputError(f"{name}: {named(trt)} cannot read this graph:\n  {reasons}")
+        _check_tensors(trt, network, name)
+
+
+def _check_tensors(trt: ModuleType, network: tensorrt.INetworkDefinition, name: str) -> None:
+    """Raise InputError for what a parser takes and no build can do with: nothing at all, or faces of any size."""
+    if network.num_inputs != 1 or network.num_outputs != 1:
+        raise InputError(
+            f"{name}: {named(trt)} reads {network.num_inputs} inputs and {network.num_outputs} outputs in it; "
+            "an engine has one of each"
+        )
+    source = network.get_input(0)
+    if min(tuple(source.shape)[1:], default=-1) < 1:
+        raise InputError(
+            f"{name}: its input {source.name} is {tuple(source.shape)}, a plan takes faces of one size; "
+            "export it with a fixed height and width"
+        )
+
+
+def where(reason: str, nodes: tuple[Node, ...]) -> str:
+    """Return the module of the node that a refusal names, "" for none: compilers add letters to our nodes' names."""
+    found = max((node for node in nodes if node.name and node.name in reason), key=lambda n: len(n.name), default=None)
+    return f" (module {found.module or '(top level)'}, node {found.name})" if found else ""
 
 
 def _explain(error: tensorrt.ParserError, nodes: tuple[Node, ...]) -> str:
