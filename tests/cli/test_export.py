@@ -78,6 +78,9 @@ def test_the_main_job_writes_a_bundle_that_is_proven(aminet: tuple[Path, Any]) -
     assert [row["batch"] for row in info.parity] == [1, 2, 5, 1, 2, 5]
     assert ["rounded to fp16" in row["engine"] for row in info.parity] == [False] * 3 + [True] * 3
     assert all(row["psnr_db"] >= 50 and row["finite"] for row in info.parity) and info.parity_passed
+    (worst,) = info.worst_case
+    assert worst["engine"] == "FP16 sums, rounded every 32 products" and worst["batch"] == 1
+    assert 45 < worst["psnr_db"] < max(row["psnr_db"] for row in info.parity)
     assert (info.precision, info.trained, info.lr_size, info.batches) == ("fp16", False, 8, (1, 2, 5))
     assert {kept["precision"] for kept in info.precision_map.values()} == {"fp32"}
     assert [row["batch"] for row in info.latency["rows"]] == [1, 2]
@@ -98,6 +101,7 @@ def test_the_messages_tell_the_steps_and_what_comes_next(aminet: tuple[Path, Any
         "write the fp16 graph",
         "run the eager FP32 module",
         "run the engine and compare",
+        "at worst on a GPU: FP16 sums, rounded every 32 products; told, not held to the budget",
         "wrote aminet-tiny-fp16: layers.json, model.onnx, ",
         "build it where the GPU is: fsr-export --rebuild aminet-tiny-fp16",
         "run it: fsr-run aminet-tiny-fp16 FRAMES -o OUT",

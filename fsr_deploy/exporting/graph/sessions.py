@@ -14,12 +14,17 @@ from fsr_deploy.runtime.backends.onnxruntime import session_options
 CHUNK = 4
 
 
-def open_graph(model: ModelProto, threads: int | None = None, *, exact: bool = True) -> onnxruntime.InferenceSession:
+def open_graph(
+    model: ModelProto, threads: int | None = None, *, exact: bool = True, optimised: bool = True
+) -> onnxruntime.InferenceSession:
     """Return a session of a graph on the CPU, with as many threads as the runtime takes unless told otherwise.
 
-    Without ``exact`` products of 8 bits may overflow, as ONNX Runtime has it by itself.
+    Without ``exact`` products of 8 bits may overflow, as ONNX Runtime has it by itself. Without ``optimised`` the graph
+    runs as it is, which pays where it has thousands of nodes and runs once.
     """
     options = session_options(onnxruntime, threads, exact=exact)
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

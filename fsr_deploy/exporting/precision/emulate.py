@@ -14,6 +14,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from fsr_deploy.exporting.graph.onnx_writer import module_of_node
 from fsr_deploy.exporting.graph.shapes import tensor_types
 
+EXACT = "/exact"  # what the name of a result ends with before it is rounded
 TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
 
@@ -48,8 +49,8 @@ def _with_rounding(node: NodeProto, stored: set[str], reduced: int) -> list[Node
     casts = []
     for position, name in enumerate(node.output):
         if name in stored:
-            wide.output[position] = f"{name}/exact"
-            casts.append(helper.make_node("Cast", [f"{name}/exact"], [f"{name}/rounded"], to=reduced))
+            wide.output[position] = f"{name}{EXACT}"
+            casts.append(helper.make_node("Cast", [f"{name}{EXACT}"], [f"{name}/rounded"], to=reduced))
             casts.append(helper.make_node("Cast", [f"{name}/rounded"], [name], to=TensorProto.FLOAT))
     return [wide, *casts]
 
@@ -79,18 +80,19 @@ def round_nodes(model: ModelProto, nodes: Collection[str], precision: str) -> Mo
             if name in floats and name not in rounded:
                 if name not in given:
                     given[name] = f"{name}/as_{precision}"
-                    result.graph.node.extend(_rounding(name, given[name], precision))
+                    result.graph.node.extend(rounding(name, given[name], precision))
                 inside.input[position] = given[name]
         stored = [name for name in node.output if name in floats]
-        inside.output[:] = [f"{name}/exact" if name in floats else name for name in node.output]
+        inside.output[:] = [f"{name}{EXACT}" if name in floats else name for name in node.output]
         result.graph.node.append(inside)
         for name in stored:
-            result.graph.node.extend(_rounding(f"{name}/exact", name, precision))
+            result.graph.node.extend(rounding(f"{name}{EXACT}", name, precision))
         rounded.update(stored)
     return result
 
 
-def _rounding(name: str, result: str, precision: str) -> list[NodeProto]:
+def rounding(name: str, result: str, precision: str) -> list[NodeProto]:
+    """Return nodes that give the value of a name, rounded to a precision, another name."""
     return [
         helper.make_node("Cast", [name], [f"{result}/{precision}"], to=TYPES[precision]),
         helper.make_node("Cast", [f"{result}/{precision}"], [result], to=TensorProto.FLOAT),

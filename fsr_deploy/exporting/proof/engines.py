@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from fsr_deploy.bundle.engine_file import EngineFile
 from fsr_deploy.bundle.info import MIXED, BundleInfo
@@ -19,6 +20,7 @@ from fsr_deploy.exporting.options import TYPED_OPSET
 from fsr_deploy.exporting.precision.blocks import fp32_modules
 from fsr_deploy.exporting.precision.cast import PrecisionMap
 from fsr_deploy.exporting.precision.emulate import TYPES, as_typed_by_8_6, rounded
+from fsr_deploy.exporting.precision.partial_sums import PRODUCTS, with_rounded_sums
 from fsr_deploy.runtime.backends.onnxruntime import OnnxSession, rounds_fp16
 from fsr_deploy.runtime.open import open_session
 from fsr_deploy.runtime.session import Session
@@ -66,10 +68,27 @@ def _as_it_is(path: Path, io: str) -> Runner:
     return Runner(session.info.engine, session.info.device, session.upscale)
 
 
+def open_worst_case(path: Path, precision: str, io: str, kept: PrecisionMap) -> Runner:
+    """Load a written graph with FP16 in it as the least exact kernels compute it, those that add in FP16 too.
+
+    TensorRT may choose such kernels, or none. Takes seconds to load: its sums are operations of their own.
+    """
+    session = open_graph(with_rounded_sums(_rounded(path, precision, io, kept)), optimised=False)
+    name = session.get_inputs()[0].name
+    title = f"FP16 sums, rounded every {PRODUCTS} products"
+    return Runner(title, "cpu", lambda batch: session.run(None, {name: batch})[0], emulated=True)
+
+
+def _rounded(path: Path, precision: str, io: str, kept: PrecisionMap) -> ModelProto:
+    """Return a written graph in FP32 with every result rounded that a GPU stores in half precision."""
+    model = onnx.load(path)
+    if precision == MIXED and model.opset_import[0].version < TYPED_OPSET:
+        return as_typed_by_8_6(model, fp32_modules(kept, io))
+    return rounded(model, "fp16" if precision == MIXED else precision)
+
+
 def _with_roundings(path: Path, precision: str, io: str, kept: PrecisionMap) -> Runner:
-    model, half = onnx.load(path), "fp16" if precision == MIXED else precision
-    is_typed = precision != MIXED or model.opset_import[0].version >= TYPED_OPSET
-    model = rounded(model, half) if is_typed else as_typed_by_8_6(model, fp32_modules(kept, io))
+    model, half = _rounded(path, precision, io, kept), "fp16" if precision == MIXED else precision
     del model.metadata_props[:]  # they name the precision of a graph that this is not
     content = model.SerializeToString()
     if io == "float":

@@ -61,9 +61,18 @@ class _Flat:
 
 
 def recorded_rows(info: BundleInfo) -> list[Row]:
-    """Return the rows of a bundle; raises InputError for what is none."""
+    """Return the rows of a bundle that its budget holds for; raises InputError for what is none."""
+    return _rows(info.parity, "parity")
+
+
+def worst_rows(info: BundleInfo) -> list[Row]:
+    """Return the rows of a bundle that no budget holds for; raises InputError for what is none."""
+    return _rows(info.worst_case, "worst_case")
+
+
+def _rows(records: list[dict[str, Any]], where: str) -> list[Row]:
     try:
-        flat: list[_Flat] = decode(list[_Flat], info.parity, "parity")
+        flat: list[_Flat] = decode(list[_Flat], records, where)
     except TypeError as error:
         raise InputError(f"bundle.json: incomplete or damaged: {error}; export the bundle again") from error
     figures = [field.name for field in fields(Parity)]

@@ -18,7 +18,12 @@ from fsr_deploy.models.source import Source
 
 
 def describe(
-    options: ExportOptions, source: Source, graph_target: Target, kept: PrecisionMap, rows: Sequence[Row]
+    options: ExportOptions,
+    source: Source,
+    graph_target: Target,
+    kept: PrecisionMap,
+    rows: Sequence[Row],
+    worst: Sequence[Row] = (),
 ) -> BundleInfo:
     """Return what is known; an engine over its budget, here by force, gets a note for whoever runs it."""
     small, large = source.lr_size, source.lr_size * source.scale
@@ -39,6 +44,7 @@ def describe(
         checkpoint_entry=source.checkpoint_entry,
         precision_map=kept,
         parity=[row.as_dict() for row in rows],
+        worst_case=[row.as_dict() for row in worst],
         budget=asdict(options.budget),
         versions=versions(),
         lr_recipe=LR_RECIPE,

@@ -10,7 +10,7 @@ from typing import Any
 from fsr_deploy._util.html_page import Cell, document, notes, pairs, section, table, tiles
 from fsr_deploy.bundle.info import MIXED, NOT_PROVEN, BundleInfo
 from fsr_deploy.exporting.precision.search import ITSELF
-from fsr_deploy.exporting.proof.verdict import PLAN, recorded_rows
+from fsr_deploy.exporting.proof.verdict import PLAN, recorded_rows, worst_rows
 from fsr_deploy.exporting.report.kernels import kernels_section
 
 WRITTEN_FOR = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
@@ -81,7 +81,10 @@ def _budget(info: BundleInfo) -> str:
         text += " What is lost against the truth is the mean over the faces of the largest batch."
     if any(", rounded to " in row.engine for row in recorded_rows(info)):
         half = "fp16" if info.precision == MIXED else info.precision
-        text += f" A CPU leaves roundings to {half} out that a GPU makes; the rounded rows have them all."
+        text += f" A CPU leaves roundings of results to {half} out that a GPU makes; the rounded rows have them all."
+    if worst := worst_rows(info):
+        text += " That is an optimistic model: TensorRT may round the sums inside an operation too."
+        text += f" The row of {worst[0].engine} has such sums everywhere; no budget holds for it."
     return text
 
 
@@ -99,7 +102,7 @@ def _parity(info: BundleInfo) -> str:
             f"{100 * row.parity.share_off:.3f} %",
             "" if row.parity.loss_db is None else f"{row.parity.loss_db:+.3f}",
         )[: len(headers)]
-        for row in recorded_rows(info)
+        for row in (*recorded_rows(info), *worst_rows(info))
     ]
     return table(headers, rows)
 

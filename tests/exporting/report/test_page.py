@@ -126,6 +126,12 @@ def test_what_others_wrote_is_text_and_never_markup() -> None:
         ({"precision_map": {}}, "Every module computes in fp16."),
         ({"parity": [{**INFO.parity[0], "finite": False}]}, "NaN or Inf"),
         ({"parity": [{**INFO.parity[0], "engine": "x, rounded to fp16"}]}, "the rounded rows have them all"),
+        ({"worst_case": [{**INFO.parity[0], "psnr_db": 47.113}]}, "47.11"),
+        ({"worst_case": [INFO.parity[0]]}, "TensorRT may round the sums inside an operation too."),
+        (
+            {"worst_case": [{**INFO.parity[0], "engine": "FP16 sums"}]},
+            "The row of FP16 sums has such sums everywhere; no budget holds for it.",
+        ),
     ],
 )
 def test_what_a_reader_must_not_miss_is_on_the_page(change: dict, sentence: str) -> None:
