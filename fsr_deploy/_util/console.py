@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import io
 import logging
 import os
@@ -13,13 +14,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from fsr_deploy._util.cores import bound_libraries
 from fsr_deploy._util.imports import import_fault
 from fsr_deploy._util.json_records import json_text
 from fsr_deploy._util.log import LOGGER, PLAIN_PROGRESS_SECONDS, reporting, say
 from fsr_deploy.errors import ExitCode, FsrError, InputError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 # Control characters, ends of lines, marks that turn text around, and the bytes of names that are no text. A line may
 # end before one that is indented: a list of our own, which no name can pass for a message of its own.
@@ -187,6 +191,23 @@ def finish_on_interrupt(message: str) -> Iterator[threading.Event]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def options_from(arguments: type[T]) -> Callable[[Callable[[T], R]], Callable[..., R]]:
+    """Give a function that takes a dataclass a parameter for each field, so that a command's options are fields."""
+
+    def spread(function: Callable[[T], R]) -> Callable[..., R]:
+        def from_words(**words: Any) -> R:
+            return function(arguments(**words))
+
+        hints = get_type_hints(arguments, include_extras=True)
+        fields = inspect.signature(arguments).parameters.values()
+        signature = inspect.Signature([field.replace(annotation=hints[field.name]) for field in fields])
+        from_words.__signature__ = signature  # type: ignore[attr-defined]
+        from_words.__doc__, from_words.__annotations__ = function.__doc__, hints
+        return from_words
+
+    return spread
 
 
 def command(function: Callable[..., ExitCode | None]) -> Callable[[], None]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 from fsr_deploy.errors import InputError
 from fsr_deploy.profiling.layers.attribution import FEWEST_PEERS, LayerProfile, ModuleTime
-from fsr_deploy.profiling.record import EngineProfile, Profile
+from fsr_deploy.profiling.record import EngineProfile, Profile, read_profile
 from fsr_deploy.profiling.statistics import Estimate, change, excess
 from fsr_deploy.runtime.machine import Machine
 
@@ -58,6 +59,48 @@ class Change:
         times = self.times
         interval = f"{times.value:.3f}x [{times.low:.3f}, {times.high:.3f}]"
         return f"{self.engine}, {self.what}: {self.old_ms:.3f} -> {self.new_ms:.3f} ms, {interval}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two runs say: the change of every figure that both have, and what else differs between the runs."""
+
+    changes: list[Change]
+    circumstances: list[str]
+
+    @property
+    def slower(self) -> list[Change]:
+        """The figures that became slower beyond the noise, the largest change in milliseconds first."""
+        return _largest_first(change for change in self.changes if change.regressed)
+
+    @property
+    def faster(self) -> list[Change]:
+        """The figures that became faster beyond the noise, the largest change in milliseconds first."""
+        return _largest_first(change for change in self.changes if change.improved)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the comparison as plain data."""
+        return {
+            "regressed": list(map(asdict, self.slower)),
+            "improved": list(map(asdict, self.faster)),
+            "compared": len(self.changes),
+            "circumstances": self.circumstances,
+        }
+
+    def __str__(self) -> str:
+        lines = [f"slower: {change}" for change in self.slower] + [f"faster: {change}" for change in self.faster]
+        total = f"{len(self.changes)} figures compared: {len(self.slower)} slower beyond the noise"
+        return "\n".join([*lines, f"{total}, {len(self.faster)} faster"])
+
+
+def _largest_first(changes: Iterable[Change]) -> list[Change]:
+    return sorted(changes, key=lambda change: -abs(change.new_ms - change.old_ms))
+
+
+def compare_files(old: Path, new: Path) -> Comparison:
+    """Compare two ``profile.json`` files or their folders; raises InputError as ``read_profile`` and ``compare``."""
+    profiles = read_profile(old), read_profile(new)
+    return Comparison(compare(*profiles), list(differences(*profiles)))
 
 
 def compare(old: Profile, new: Profile) -> list[Change]:

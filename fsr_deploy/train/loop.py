@@ -39,7 +39,7 @@ class TrainSettings:
     """Everything that decides which weights a run ends with; written to ``run.json``.
 
     ``data`` and ``val`` are what open_faces takes; ``start`` is a checkpoint to begin from, ``key`` its entry to take,
-    ``vgg`` a file with VGG19's weights.
+    ``vgg`` a file with VGG19's weights. Raises UsageError for a ``key`` without ``start``.
     """
 
     model: str
@@ -55,6 +55,10 @@ class TrainSettings:
     start: str | None = None
     key: str | None = None
     vgg: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.key is not None and self.start is None:
+            raise UsageError("--key names an entry of a checkpoint; give --checkpoint too")
 
 
 @dataclass(frozen=True)

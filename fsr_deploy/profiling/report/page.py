@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
+from pathlib import Path
 
 from fsr_deploy._util import html_page as page
-from fsr_deploy.profiling.record import EngineProfile, Profile
+from fsr_deploy._util.files import write_file
+from fsr_deploy.profiling.record import EngineProfile, Profile, to_json
 from fsr_deploy.profiling.report import plots, svg, tables
 from fsr_deploy.profiling.report.svg import number
 from fsr_deploy.profiling.report.tables import TextTable
@@ -28,6 +30,13 @@ ROOFLINE_LEAD = (
     "Operations from the exported graph, two per multiply-accumulate; bytes as if every node read and wrote memory, so "
     "that fused nodes may stand left of their place. Ceilings are NumPy's on this machine; larger dots take more time."
 )
+
+
+def write(profile: Profile, folder: Path) -> None:
+    """Write ``profile.json``, ``profile.md`` and ``profile.html``."""
+    texts = {"profile.json": to_json(profile), "profile.md": markdown(profile), "profile.html": html(profile)}
+    for name, text in texts.items():
+        write_file(folder / name, text.encode())
 
 
 def html(profile: Profile) -> str:
