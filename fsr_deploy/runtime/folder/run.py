@@ -62,7 +62,10 @@ class _Tally:
     advance: Callable[[int], None]
     notice: Callable[[str], None]
 
-    def done(self, frame: Loaded) -> None:
+    def written(self, frame: Loaded | Failed) -> None:
+        if isinstance(frame, Failed):
+            self.failed(frame)
+            return
         self.summary.done += 1
         self.summary.changes.update(frame.changes)
         self.summary.sizes.add(frame.size)
@@ -133,10 +136,7 @@ def run(
         upscaled = ordered_map(engines, engine.timed(upscale, len), groups, session.in_flight)
         faces = itertools.chain.from_iterable(upscaled)
         for outcome in ordered_map(encoders, encode.timed(write), faces, ahead):
-            if isinstance(outcome, Failed):
-                tally.failed(outcome)
-            else:
-                tally.done(outcome)
+            tally.written(outcome)
     summary.batch = upscale.batch
     summary.seconds = time.perf_counter() - start
     summary.stages = report(stages, summary.done, summary.seconds)
