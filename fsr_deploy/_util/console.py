@@ -1,4 +1,4 @@
-"""What every command shares: messages on stderr, one JSON summary on stdout, progress, exit codes."""
+"""What all commands share: messages on stderr, one JSON summary on stdout, progress, exit codes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from fsr_deploy.errors import ExitCode, FsrError, InputError
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Control characters, ends of lines, marks that turn text around, and the bytes of names that are no text. A line may
-# end before one that is indented: a list of our own, which no name can pass for a message of its own.
+# Control characters, line ends, direction marks, and bytes of names that are not text. A line end before an indented
+# line is allowed: it is a list of ours, and no file name can imitate a new message that way.
 _UNPRINTABLE = re.compile("[\0-\t\v-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]|\n(?!  )")
 
 
 def printable(message: str) -> str:
-    r"""Return a message with what a terminal would obey, and not show, as \x1b or \u202e."""
+    r"""Return a message with control characters written as \x1b or \u202e, so that a terminal shows them."""
     return _UNPRINTABLE.sub(lambda found: _escaped(ord(found[0])), message)
 
 
@@ -41,7 +41,7 @@ def _escaped(code: int) -> str:
 
 
 class Terminal(logging.Handler):
-    """Prints what the library tells, a line each, on stderr, so that stdout stays machine-readable."""
+    """Prints the library's messages on stderr, one line each, so that stdout stays machine-readable."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message, a warning marked as such."""
@@ -52,8 +52,7 @@ class Terminal(logging.Handler):
 def _print_line(message: str) -> None:
     """Print one line for a person.
 
-    Where nobody listens (a closed stream, a full disk, a pipe without a reader) the message is lost and the work goes
-    on.
+    If it cannot be written (closed stream, full disk, pipe without a reader), the message is lost and work continues.
     """
     if sys.stderr is None:
         return
@@ -91,10 +90,8 @@ def show(text: str) -> None:
 
 
 def print_json(summary: dict[str, Any]) -> None:
-    """Print the one machine-readable summary of a command to stdout; ASCII, whatever the names in it; a number that is
-    not finite is null.
-
-    Raises InputError where it cannot be written; a reader that has gone does not matter.
+    """Print the one machine-readable summary of a command to stdout, in ASCII; a number that is not finite is null.
+    Raises InputError where it cannot be written; a closed pipe is ignored.
     """
     with _to_stdout():
         print(json_text(summary, indent=2), flush=True)
@@ -260,9 +257,9 @@ def _run(function: Callable[..., ExitCode | None], *args: Any, **kwargs: Any) ->
 
 
 def _open_streams() -> None:
-    """Give a stream that was closed before the start (2>&-) a place to go, and let stdout take any name.
+    """Replace streams that were closed before the start (2>&-), and let stdout take any name.
 
-    The next file to be opened would get a closed stream's number, and what libraries print would land in that file.
+    Otherwise the next file would get a closed stream's number, and what libraries print would go into that file.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -272,7 +269,7 @@ def _open_streams() -> None:
 
 
 def _drop_what_is_left() -> None:
-    """Forget what could not be printed: Python would try again at its end and change the exit code."""
+    """Discard what could not be printed: at exit, Python would try again and change the exit code."""
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()
