@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from docs.rooms import LEVELS, imports, room_of, rooms_svg
 
 IMPORTS = imports()
-PICTURE = Path(__file__).parents[1] / "docs" / "rooms.svg"
+ROOT = Path(__file__).parents[1]
+PICTURE = ROOT / "docs" / "rooms.svg"
 # The registry loads the modules that register networks with it when it is first asked for one.
 BY_DESIGN = {("models.registry", "models.zoo")}
 
@@ -66,10 +68,29 @@ def test_what_is_imported_stays_light(statement: str, unwanted: tuple[str, ...])
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def sources(*folders: str) -> dict[str, str]:
+    """Return the text of every Python file in folders of the repository, by its path."""
+    paths = (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
+    return {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in paths}
+
+
+def longer(texts: dict[str, str], limit: int) -> dict[str, int]:
+    return {name: lines for name, text in texts.items() if (lines := len(text.splitlines())) > limit}
+
+
 def test_commands_are_thin() -> None:
-    long = {
-        path.name: lines
-        for path in (Path(__file__).parents[1] / "fsr_deploy" / "cli").glob("*.py")
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 150
-    }
-    assert long == {}
+    assert longer(sources("fsr_deploy/cli"), 120) == {}
+
+
+def test_modules_have_one_subject_each() -> None:
+    assert longer(sources("fsr_deploy", "tests", "examples", "docs"), 400) == {}
+
+
+def test_functions_can_be_read_at_a_glance() -> None:
+    functions = [
+        (f"{name}:{node.lineno} {node.name}", (node.end_lineno or 0) - node.lineno + 1)
+        for name, text in sources("fsr_deploy", "tests", "examples", "docs").items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert [(name, lines) for name, lines in functions if lines > 60] == []

@@ -1,6 +1,6 @@
-"""The folder for what can be made again and takes long: ranges of calibrations, timings of kernels.
+"""The folder for results that take long and can be computed again: calibration ranges, kernel timings.
 
-A cache never stops a command: where there is no place for it, or none that can be written, one warning says so.
+A cache never stops a command. Without a folder that can be written, there is one warning and no cache.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _warned: set[str] = set()
 
 
 def find_cache() -> Path:
-    """Return the cache's folder, which need not exist: FSR_CACHE, or fsr-deploy in the user's cache directory.
+    """Return the cache's folder, which may not exist yet: FSR_CACHE, or fsr-deploy in the user's cache directory.
 
     Raises RuntimeError where there is none: a container's user without an entry in /etc/passwd has no home.
     """

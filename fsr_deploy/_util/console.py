@@ -1,8 +1,9 @@
-"""What every command shares: messages on stderr, one JSON summary on stdout, progress, exit codes."""
+"""What all commands share: messages on stderr, one JSON summary on stdout, progress, exit codes."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import io
 import logging
 import os
@@ -13,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from fsr_deploy._util.cores import bound_libraries
 from fsr_deploy._util.imports import import_fault
@@ -21,13 +22,16 @@ from fsr_deploy._util.json_records import json_text
 from fsr_deploy._util.log import LOGGER, PLAIN_PROGRESS_SECONDS, reporting, say
 from fsr_deploy.errors import ExitCode, FsrError, InputError
 
-# Control characters, ends of lines, marks that turn text around, and the bytes of names that are no text. A line may
-# end before one that is indented: a list of our own, which no name can pass for a message of its own.
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Control characters, line ends, direction marks, and bytes of names that are not text. A line end before an indented
+# line is allowed: it is a list of ours, and no file name can imitate a new message that way.
 _UNPRINTABLE = re.compile("[\0-\t\v-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]|\n(?!  )")
 
 
 def printable(message: str) -> str:
-    r"""Return a message with what a terminal would obey, and not show, as \x1b or \u202e."""
+    r"""Return a message with control characters written as \x1b or \u202e, so that a terminal shows them."""
     return _UNPRINTABLE.sub(lambda found: _escaped(ord(found[0])), message)
 
 
@@ -37,7 +41,7 @@ def _escaped(code: int) -> str:
 
 
 class Terminal(logging.Handler):
-    """Prints what the library tells, a line each, on stderr, so that stdout stays machine-readable."""
+    """Prints the library's messages on stderr, one line each, so that stdout stays machine-readable."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message, a warning marked as such."""
@@ -48,8 +52,7 @@ class Terminal(logging.Handler):
 def _print_line(message: str) -> None:
     """Print one line for a person.
 
-    Where nobody listens (a closed stream, a full disk, a pipe without a reader) the message is lost and the work goes
-    on.
+    If it cannot be written (closed stream, full disk, pipe without a reader), the message is lost and work continues.
     """
     if sys.stderr is None:
         return
@@ -87,10 +90,8 @@ def show(text: str) -> None:
 
 
 def print_json(summary: dict[str, Any]) -> None:
-    """Print the one machine-readable summary of a command to stdout; ASCII, whatever the names in it; a number that is
-    not finite is null.
-
-    Raises InputError where it cannot be written; a reader that has gone does not matter.
+    """Print the one machine-readable summary of a command to stdout, in ASCII; a number that is not finite is null.
+    Raises InputError where it cannot be written; a closed pipe is ignored.
     """
     with _to_stdout():
         print(json_text(summary, indent=2), flush=True)
@@ -189,6 +190,23 @@ def finish_on_interrupt(message: str) -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, previous)
 
 
+def options_from(arguments: type[T]) -> Callable[[Callable[[T], R]], Callable[..., R]]:
+    """Give a function that takes a dataclass a parameter for each field, so that a command's options are fields."""
+
+    def spread(function: Callable[[T], R]) -> Callable[..., R]:
+        def from_words(**words: Any) -> R:
+            return function(arguments(**words))
+
+        hints = get_type_hints(arguments, include_extras=True)
+        fields = inspect.signature(arguments).parameters.values()
+        signature = inspect.Signature([field.replace(annotation=hints[field.name]) for field in fields])
+        from_words.__signature__ = signature  # type: ignore[attr-defined]
+        from_words.__doc__, from_words.__annotations__ = function.__doc__, hints
+        return from_words
+
+    return spread
+
+
 def command(function: Callable[..., ExitCode | None]) -> Callable[[], None]:
     """Turn an annotated function into a command's ``main``: options by typer, errors as one line and an exit code."""
     import typer
@@ -239,9 +257,9 @@ def _run(function: Callable[..., ExitCode | None], *args: Any, **kwargs: Any) ->
 
 
 def _open_streams() -> None:
-    """Give a stream that was closed before the start (2>&-) a place to go, and let stdout take any name.
+    """Replace streams that were closed before the start (2>&-), and let stdout take any name.
 
-    The next file to be opened would get a closed stream's number, and what libraries print would land in that file.
+    Otherwise the next file would get a closed stream's number, and what libraries print would go into that file.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -251,7 +269,7 @@ def _open_streams() -> None:
 
 
 def _drop_what_is_left() -> None:
-    """Forget what could not be printed: Python would try again at its end and change the exit code."""
+    """Discard what could not be printed: at exit, Python would try again and change the exit code."""
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()

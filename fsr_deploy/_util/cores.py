@@ -23,15 +23,14 @@ def physical_cores() -> int:
 
 
 def quota() -> float | None:
-    """Return how many cores' time a container may take ("docker --cpus=1.5"), None where nothing limits it."""
+    """Return the container's limit in cores ("docker --cpus=1.5"), None without a limit."""
     limits = [limit for folder in _groups() for limit in (_limit_of(folder),) if limit is not None]
     return min(limits, default=None)
 
 
 def bound_libraries() -> None:
-    """Have NumPy's BLAS and PyTorch, which see the affinity only, start no more threads than the quota allows.
-
-    Has to be called before they are imported; what the user has set stays.
+    """Limit the threads of NumPy's BLAS and of PyTorch to the quota; by themselves they know only the affinity. Call it
+    before they are imported. What the user has set is kept.
     """
     if quota() is not None:
         os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))

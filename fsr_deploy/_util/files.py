@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fsr_deploy.errors import InputError
 
-# Without O_NONBLOCK a pipe would be waited for. Not every system has the last two.
+# Without O_NONBLOCK, opening a pipe would wait. Not every system has the last two.
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -52,7 +52,7 @@ def replaced_file(path: Path, *, flush: bool = True) -> Iterator[Path]:
     With ``flush`` its content is on the disk before that, so that a power cut leaves the old file or the new one.
     Raises CannotWrite where that is impossible, a full disk included; then nothing is left behind.
     """
-    # The same name at every try: what a killed process left behind goes away.
+    # The same name at every attempt, so that the file of a killed process is replaced.
     temporary = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
     try:
         _create(temporary)
@@ -70,9 +70,9 @@ def replaced_file(path: Path, *, flush: bool = True) -> Iterator[Path]:
 
 
 def status(path: Path, *, follow: bool = True) -> os.stat_result | None:
-    """Return what the system says of a path, of a link itself without ``follow``; None where it says nothing.
+    """Return the status of a path, or of the link itself without ``follow``; None where there is none.
 
-    Path.exists and its like raise for a name that is too long, and for folders that may not be looked into.
+    Unlike Path.exists, this does not raise for a name that is too long or a folder without permission.
     """
     try:
         return path.stat() if follow else path.lstat()
@@ -102,7 +102,7 @@ def make_folder(path: Path) -> None:
 
 
 def _create(path: Path) -> None:
-    """Make an empty file, and the folders above it; another of that name goes away, and a link is not followed."""
+    """Make an empty file and the folders above it. A file of that name is replaced; a link is not followed."""
     exclusive = os.O_CREAT | os.O_EXCL | os.O_WRONLY
     try:
         handle = os.open(path, exclusive, 0o666)

@@ -1,4 +1,4 @@
-"""Try imports in a process of their own: some broken libraries end Python itself, and a doctor has to outlive them."""
+"""Try imports in a separate process: some broken libraries end Python itself, and fsr-doctor must survive that."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def try_imports(modules: Sequence[str]) -> dict[str, MissingError]:
 
 
 def _try(modules: Sequence[str]) -> tuple[dict[str, MissingError | None], str]:
-    """Return what became of the modules until the process ended, and how it ended."""
+    """Return the result for each module until the process ended, and how it ended."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-m", __name__, *modules]
     try:
@@ -46,7 +46,7 @@ def _try(modules: Sequence[str]) -> tuple[dict[str, MissingError | None], str]:
 
 
 def _error(line: dict[str, Any]) -> MissingError | None:
-    if line["library"]:  # not always the one that was asked for: OpenCV may fail because NumPy is broken
+    if line["library"]:  # not always the one that was imported: OpenCV may fail because NumPy is broken
         return BrokenLibrary(Library(**line["library"]), line["error"])
     return MissingError(line["error"]) if line["error"] else None
 

@@ -1,8 +1,8 @@
-"""Third-party libraries: imported when they are needed, and one sentence with the next step where that fails.
+"""Third-party libraries, imported when they are needed. A failure is one sentence with the next step.
 
 An import can fail in any way: not installed (ModuleNotFoundError), a system library that is not there (ImportError,
 OSError), built for another NumPy (AttributeError), half of the files gone (an empty module). None of these is a defect
-of this package, so none may end in a traceback.
+of this package, so none ends in a traceback.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ REASON_LENGTH = 300
 
 @dataclass(frozen=True)
 class Library:
-    """A library by what is installed, what of it shows that it is whole, and the commands that install and mend it."""
+    """A library: its distribution, a member that a whole installation has, and the commands that install and mend
+    it."""
 
     title: str
     distribution: str
@@ -85,7 +86,7 @@ class BrokenLibrary(MissingError):
 
 
 def load(module: str, install: str = "") -> ModuleType:
-    """Import a library; raises MissingError with the next step where that fails, in whatever way it does.
+    """Import a library; raises MissingError with the next step where that fails for any reason.
 
     ``install`` is the command to name where it is not installed, instead of that of LIBRARIES.
     """
@@ -106,10 +107,10 @@ def load(module: str, install: str = "") -> ModuleType:
 
 
 def import_fault(error: BaseException) -> MissingError | None:
-    """Return what a user has to know where an exception is that of an import of a library; None for all others.
+    """Return what a user must know if an exception comes from importing a library; None for other exceptions.
 
-    A failed import leaves the top level of the library, "<module>", in the traceback right behind our own line. A
-    library that a removed package has left empty can be imported, and fails when it is used.
+    After a failed import, the traceback has the library's top level, "<module>", right after our own line. A library
+    that was emptied by removing another package can be imported, and fails when it is used.
     """
     if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType) and _is_hollow(error.obj):
         return _hollow(error.obj)
@@ -131,14 +132,14 @@ def import_fault(error: BaseException) -> MissingError | None:
 
 
 def _behind_ours(error: BaseException) -> list[FrameType]:
-    """Return the frames of an exception that were called from the last one that is ours."""
+    """Return the frames of an exception after the last one of this package."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     ours = [index for index, frame in enumerate(frames) if PACKAGE in Path(frame.f_code.co_filename).parents]
     return frames[ours[-1] + 1 :] if ours else []
 
 
 def _names(error: BaseException, importing: list[FrameType]) -> list[str]:
-    """Return the modules that an exception, or else the import system's own frames, name as those that fail."""
+    """Return the modules that failed, as named by the exception or by the import system's frames."""
     names = [frame.f_locals["name"] for frame in importing if frame.f_code.co_name == "_find_and_load"]
     if isinstance(error, ImportError) and error.name:
         names.append(error.name)
@@ -170,7 +171,7 @@ def _not_installed(library: Library) -> MissingError:
 
 
 def _is_hollow(module: ModuleType) -> bool:
-    """Tell whether a module of LIBRARIES lacks what it has to hold."""
+    """Return why a module of LIBRARIES is incomplete."""
     library = LIBRARIES.get(module.__name__)
     return library is not None and not hasattr(module, library.member)
 

@@ -1,4 +1,4 @@
-"""JSON: read from a file that anyone may have written, as annotated dataclasses or refused by field name; written."""
+"""JSON files: untrusted ones are read into annotated dataclasses or refused with the field's name; and written."""
 
 from __future__ import annotations
 
@@ -40,10 +40,7 @@ def read_json(path: Path) -> Any:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """Return plain data as JSON, which has no infinity and no NaN: such a number becomes null.
-
-    The PSNR of equal faces is one.
-    """
+    """Return plain data as JSON. Infinity (the PSNR of equal faces) and NaN become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
@@ -77,7 +74,7 @@ def decode(kind: Any, value: Any, where: str) -> Any:
 
 
 def _decode_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
-    """Take the alternative of the value's own JSON type; without one, the first alternative says what was expected."""
+    """Decode as the alternative of the value's JSON type; if none fits, the error names the first alternative."""
     matching = [kind for kind in arguments if type(value) is kind]
     return decode((matching or arguments)[0], value, where)
 

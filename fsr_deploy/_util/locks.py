@@ -10,9 +10,9 @@ from pathlib import Path
 from fsr_deploy._util.log import warn
 from fsr_deploy.errors import InputError
 
-# What file systems answer that have no locks, some network ones among them.
+# The errors of file systems without locks, such as some network file systems.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
-# Another process removes its lock file when it is done; opened just before that, the file has to be opened again.
+# A process removes its lock file when it is done. If we opened it just before that, we must open it again.
 _PATIENCE_SECONDS = 0.5
 
 
@@ -37,7 +37,7 @@ def locked(path: Path, busy: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # Removed while it is held: whoever waits for this very file sees that it is gone, and makes another.
+        # Removed while it is held: a process that waits for this file sees that it is gone and makes a new one.
         with suppress(OSError):
             path.unlink()
         lock.release()

@@ -1,4 +1,4 @@
-"""What the library tells while it works: messages through ``logging``, progress through whoever wants to show it.
+"""Messages and progress of the library: messages through ``logging``, progress through a callback.
 
 Messages go to the logger ``fsr_deploy``, INFO for what is going on and WARNING for what a person should not miss. The
 commands print them; in Python they are shown as ``logging`` is set up. Progress goes nowhere unless ``reporting`` names
@@ -14,7 +14,7 @@ from contextvars import ContextVar
 
 LOGGER = logging.getLogger("fsr_deploy")
 
-PLAIN_PROGRESS_SECONDS = 5.0  # between lines that tell how far a step is
+PLAIN_PROGRESS_SECONDS = 5.0  # between progress lines
 
 # Takes what is counted, how many are done and how many there are.
 ProgressCallback = Callable[[str, int, int], None]
@@ -23,18 +23,18 @@ Reporter = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 def say(message: str) -> None:
-    """Tell what is going on, in one line."""
+    """Log what happens now, in one line."""
     LOGGER.info("%s", message)
 
 
 def warn(message: str) -> None:
-    """Tell what a person should not miss, in one line."""
+    """Log a warning, in one line."""
     LOGGER.warning("%s", message)
 
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Count towards ``total``; yields ``advance(count)``, which the reporter of this context is told of."""
+    """Count towards ``total``; yields ``advance(count)``, which calls the reporter of this context."""
     reporter = _reporter.get()
     with reporter(what, total) as advance:
         yield advance
@@ -42,7 +42,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def reporting(reporter: Reporter | None) -> Iterator[None]:
-    """Send the progress of the block to ``reporter``; None leaves it where it goes already."""
+    """Send the progress of the block to ``reporter``; None keeps the current one."""
     if reporter is None:
         yield
         return

@@ -78,17 +78,18 @@ class PlanInfo:
 class BundleInfo:
     """The contents of ``bundle.json``.
 
-    ``batches`` is (min, opt, max). ``io`` is "uint8" (RGB faces, (N, h, w, 3)) or "float" (the bare network,
-    (N, 3, H, W) in [-1, 1]); ``graph_target`` is what the graph was written for, one of TARGETS. ``files`` maps a
-    file's name to its SHA-256. ``precision_map`` maps a module's name in the network, "" for the network itself, to
-    {"precision", "reason"} where it differs from what is around it; the innermost entry that is or holds a module
-    counts, without any ``precision``. ``parity`` and ``latency`` are the measured tables, ``worst_case`` rows like
-    parity's that no budget holds for; ``parity_passed`` is False where an engine over its ``budget`` (parity.Budget's
-    figures) was published by force. ``precisions`` are those that were measured side by side, ``analysis`` the blocks
-    by what the precision does to each (search.Damage), ``kernels`` what the compiler of TensorRT for RTX made of the
-    graph (kernels.Kernels), where it was asked. ``notes`` are sentences that whoever runs the engine should read. ``lr_recipe`` names the way to its LR faces (LR_RECIPE); ``resizable`` tells whether the same weights can be
-    exported for LR faces of another size, None where a bundle does not say. ``checkpoint_entry`` is where in the
-    checkpoint the weights lay, "" for the file itself.
+    ``batches`` is (min, opt, max). ``io`` is "uint8" (RGB faces, (N, h, w, 3)) or "float" (the bare network, (N, 3, H,
+    W) in [-1, 1]); ``graph_target`` is what the graph was written for, one of TARGETS. ``files`` maps a file's name to
+    its SHA-256. ``precision_map`` maps a module's name in the network, "" for the network itself, to {"precision",
+    "reason"} where it differs from what is around it; the innermost entry that is or holds a module counts, without any
+    ``precision``. ``parity`` and ``latency`` are the measured tables, ``worst_case`` rows like parity's that no budget
+    holds for; ``parity_passed`` is False where an engine over its ``budget`` (parity.Budget's figures) was published by
+    force. ``precisions`` are those that were measured side by side, ``analysis`` the blocks by what the precision does
+    to each (search.Damage), ``kernels`` what the compiler of TensorRT for RTX made of the graph (kernels.Kernels),
+    where it was asked. ``notes`` are sentences that whoever runs the engine should read. ``lr_recipe`` names the way to
+    its LR faces (LR_RECIPE); ``resizable`` tells whether the same weights can be exported for LR faces of another size,
+    None where a bundle does not say. ``checkpoint_entry`` is where in the checkpoint the weights lay, "" for the file
+    itself.
     """
 
     model: str

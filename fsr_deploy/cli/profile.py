@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from fsr_deploy._util.console import command, print_json, show
 from fsr_deploy._util.log import say, warn
 from fsr_deploy.errors import ExitCode, UsageError
-
-if TYPE_CHECKING:
-    from fsr_deploy.profiling.compare import Change
-    from fsr_deploy.profiling.record import Profile
 
 AGAINST = "eager, channels-last, compile, onnxruntime, openvino"
 
@@ -55,21 +50,25 @@ def main(
     if not engines:
         raise UsageError("name one or more ENGINES to measure, or two profiles to --compare")
     from fsr_deploy.profiling.profile import profile
+    from fsr_deploy.profiling.report.page import markdown, write
 
-    _report(
-        profile(
-            engines,
-            against=[name.strip() for name in against.split(",") if name.strip()],
-            batches=_sizes(batches),
-            seconds=seconds,
-            layers=layers,
-            budget_ms=budget_ms,
-            device=device,
-            trust=trust,
-        ),
-        output,
-        json,
+    measured = profile(
+        engines,
+        against=[name.strip() for name in against.split(",") if name.strip()],
+        batches=_sizes(batches),
+        seconds=seconds,
+        layers=layers,
+        budget_ms=budget_ms,
+        device=device,
+        trust=trust,
     )
+    if output is not None:
+        write(measured, output)
+        say(f"written: {output / 'profile.html'}, profile.md and profile.json")
+    if json:
+        print_json(asdict(measured))
+    else:
+        show(markdown(measured))
     return ExitCode.DONE
 
 
@@ -81,53 +80,18 @@ def _sizes(batches: str) -> list[int]:
     return sizes
 
 
-def _report(profile: Profile, output: Path | None, json: bool) -> None:
-    from fsr_deploy._util.files import write_file
-    from fsr_deploy.profiling.record import to_json
-    from fsr_deploy.profiling.report.page import html, markdown
-
-    if output is not None:
-        texts = {"profile.json": to_json(profile), "profile.md": markdown(profile), "profile.html": html(profile)}
-        for file, text in texts.items():
-            write_file(output / file, text.encode())
-        say(f"written: {output / 'profile.html'}, profile.md and profile.json")
-    if json:
-        print_json(asdict(profile))
-    else:
-        show(markdown(profile))
-
-
 def _compare(old: Path, new: Path, *, json: bool) -> ExitCode:
-    """Say what changed; a regression ends with the code of a measured figure that is over its bounds."""
-    from fsr_deploy.profiling.compare import compare, differences
-    from fsr_deploy.profiling.record import read_profile
+    """Say what changed; a regression ends with the exit code of a figure that is over its bounds."""
+    from fsr_deploy.profiling.compare import compare_files
 
-    profiles = read_profile(old), read_profile(new)
-    changes = compare(*profiles)
-    circumstances = list(differences(*profiles))
-    for line in circumstances:
+    comparison = compare_files(old, new)
+    for line in comparison.circumstances:
         warn(f"not measured under the same circumstances: {line}")
-    slower = [change for change in changes if change.regressed]
-    faster = [change for change in changes if change.improved]
     if json:
-        print_json(
-            {
-                "regressed": list(map(asdict, slower)),
-                "improved": list(map(asdict, faster)),
-                "compared": len(changes),
-                "circumstances": circumstances,
-            }
-        )
+        print_json(comparison.as_dict())
     else:
-        _print_changes("slower", slower)
-        _print_changes("faster", faster)
-        show(f"{len(changes)} figures compared: {len(slower)} slower beyond the noise, {len(faster)} faster")
-    return ExitCode.PARITY if slower else ExitCode.DONE
-
-
-def _print_changes(what: str, changes: Sequence[Change]) -> None:
-    for change in sorted(changes, key=lambda change: -abs(change.new_ms - change.old_ms)):
-        show(f"{what}: {change}")
+        show(str(comparison))
+    return ExitCode.PARITY if comparison.slower else ExitCode.DONE
 
 
 if __name__ == "__main__":

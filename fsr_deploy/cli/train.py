@@ -3,53 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
-from fsr_deploy._util.console import command, print_json
+from fsr_deploy._util.console import command, options_from, print_json
 from fsr_deploy._util.log import say
-from fsr_deploy.cli import recipe_options as recipe_option
-from fsr_deploy.cli import train_options as option
+from fsr_deploy.cli.recipe_options import RecipeArguments
+from fsr_deploy.cli.train_options import Arguments
 from fsr_deploy.errors import UsageError
 
 
 @command
-def main(
-    model: option.Model,
-    data: option.Data,
-    output: option.Output,
-    recipe: recipe_option.Recipe = None,
-    val: option.Val = None,
-    layout: option.Layout = "auto",
-    limit: option.Limit = None,
-    val_limit: option.ValLimit = 64,
-    checkpoint: option.Checkpoint = None,
-    key: option.Key = None,
-    vgg: option.Vgg = None,
-    option: option.Option = None,
-    lr_size: option.LrSize = 16,
-    seed: option.Seed = 0,
-    steps: recipe_option.Steps = None,
-    batch: recipe_option.Batch = None,
-    lr: recipe_option.Lr = None,
-    discriminator_lr: recipe_option.DiscriminatorLr = None,
-    beta1: recipe_option.Beta1 = None,
-    beta2: recipe_option.Beta2 = None,
-    pixel: recipe_option.Pixel = None,
-    perceptual: recipe_option.Perceptual = None,
-    adversarial: recipe_option.Adversarial = None,
-    schedule: recipe_option.Schedule = None,
-    warmup: recipe_option.Warmup = None,
-    augment: recipe_option.Augment = None,
-    clip: recipe_option.Clip = None,
-    precision: recipe_option.Precision = None,
-    device: option.Device = "auto",
-    workers: option.Workers = 1,
-    validate_every: option.ValidateEvery = 1000,
-    save_every: option.SaveEvery = 200,
-    log_every: option.LogEvery = 20,
-    as_json: option.AsJson = False,
-) -> None:
+@options_from(Arguments)
+def main(given: Arguments) -> None:
     """Train MODEL; the same command again continues a run that was stopped or killed, exactly.
 
     \b
@@ -57,52 +23,35 @@ def main(
     fsr-train aminet-tiny --data faces:20000 --steps 2000 --batch 8 --schedule cosine -o runs/tiny
     torchrun --nproc-per-node 4 --no-python fsr-train amigan --data CelebA --vgg vgg19.pth -o runs/amigan
     """
-    if key is not None and checkpoint is None:
-        raise UsageError("--key names an entry of a checkpoint; give --checkpoint too")
     from fsr_deploy.models import registry
     from fsr_deploy.train import recipes
     from fsr_deploy.train.loop import Cadence, Training, TrainSettings, make_fabric
 
-    chosen = recipes.recipe(
-        recipe or recipes.recipe_for(model),
-        steps=steps,
-        batch=batch,
-        lr=lr,
-        discriminator_lr=discriminator_lr,
-        beta1=beta1,
-        beta2=beta2,
-        pixel=pixel,
-        perceptual=perceptual,
-        adversarial=adversarial,
-        schedule=schedule,
-        warmup=warmup,
-        augment=augment,
-        clip=clip,
-        precision=precision,
-    )
+    overrides = {field.name: getattr(given, field.name) for field in fields(RecipeArguments) if field.name != "recipe"}
+    recipe = recipes.recipe(given.recipe or recipes.recipe_for(given.model), **overrides)
     settings = TrainSettings(
-        model=model,
-        options={**registry.size_options(model, lr_size), **_options(option or [])},
-        recipe=chosen,
-        data=data,
-        val=val or data,
-        layout=layout,
-        limit=limit,
-        val_limit=val_limit,
-        lr_size=lr_size,
-        seed=seed,
-        start=str(checkpoint) if checkpoint else None,
-        key=key,
-        vgg=str(vgg) if vgg else None,
+        model=given.model,
+        options={**registry.size_options(given.model, given.lr_size), **_options(given.option or [])},
+        recipe=recipe,
+        data=given.data,
+        val=given.val or given.data,
+        layout=given.layout,
+        limit=given.limit,
+        val_limit=given.val_limit,
+        lr_size=given.lr_size,
+        seed=given.seed,
+        start=str(given.checkpoint) if given.checkpoint else None,
+        key=given.key,
+        vgg=str(given.vgg) if given.vgg else None,
     )
-    fabric = make_fabric(device, chosen.precision)
-    cadence = Cadence(validate_every, save_every, log_every, workers)
-    result = Training(settings, output, fabric, cadence).run()
+    fabric = make_fabric(given.device, recipe.precision)
+    cadence = Cadence(given.validate_every, given.save_every, given.log_every, given.workers)
+    result = Training(settings, given.output, fabric, cadence).run()
     if fabric.is_global_zero:
         best, bicubic = result.best_psnr, result.bicubic.psnr
-        say(f"{output}: {result.steps} steps, best PSNR {best:.2f} dB on Y (bicubic {bicubic:.2f} dB)")
-        if as_json:
-            print_json({"run": str(output), **asdict(result)})
+        say(f"{given.output}: {result.steps} steps, best PSNR {best:.2f} dB on Y (bicubic {bicubic:.2f} dB)")
+        if given.as_json:
+            print_json({"run": str(given.output), **asdict(result)})
 
 
 def _options(texts: list[str]) -> dict[str, Any]:

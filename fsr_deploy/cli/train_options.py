@@ -1,33 +1,50 @@
-"""The options of fsr-train, but for those of a recipe."""
+"""The options of fsr-train; those of the recipe are in recipe_options.py."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Model = Annotated[str, typer.Argument(help="A registered network, for example aminet.")]
-Data = Annotated[str, typer.Option(help="A folder of faces, or faces:COUNT for drawn ones.")]
-Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the run; made, or continued.")]
-Val = Annotated[str | None, typer.Option(help="Held-out faces, as --data.", show_default="held back from --data")]
-Layout = Annotated[str, typer.Option(help="auto, celeba, widerface, helen, scface, people (LFW, WebFace) or folder.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Train on the first so many faces.")]
-ValLimit = Annotated[int, typer.Option(min=1, help="Validate on the first so many faces.")]
-Checkpoint = Annotated[Path | None, typer.Option(help="Weights to begin from.")]
-Key = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="The checkpoint's entry to take.", show_default="the average, if any"),
-]
-Vgg = Annotated[Path | None, typer.Option(help="VGG19's weights, for the perceptual loss.")]
-Option = Annotated[
-    list[str] | None, typer.Option(help="NAME=VALUE of the network, for example padding=zeros; repeatable.")
-]
-LrSize = Annotated[int, typer.Option(min=8, help="Side of the LR faces in pixels.")]
-Seed = Annotated[int, typer.Option(help="Decides weights, order and augmentation.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes that load faces, for each that trains.")]
-ValidateEvery = Annotated[int, typer.Option(min=1, help="Steps.")]
-SaveEvery = Annotated[int, typer.Option(min=1, help="Steps.")]
-LogEvery = Annotated[int, typer.Option(min=1, help="Steps.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a summary to stdout.")]
+from fsr_deploy.cli.recipe_options import RecipeArguments
+
+
+@dataclass(frozen=True)
+class TrainArguments:
+    """What is trained, on which data and on which device."""
+
+    model: Annotated[str, typer.Argument(help="A registered network, for example aminet.")]
+    data: Annotated[str, typer.Option(help="A folder of faces, or faces:COUNT for drawn ones.")]
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run; made, or continued.")]
+    val: Annotated[
+        str | None, typer.Option(help="Held-out faces, as --data.", show_default="held back from --data")
+    ] = None
+    layout: Annotated[
+        str, typer.Option(help="auto, celeba, widerface, helen, scface, people (LFW, WebFace) or folder.")
+    ] = "auto"
+    limit: Annotated[int | None, typer.Option(min=1, help="Train on the first so many faces.")] = None
+    val_limit: Annotated[int, typer.Option(min=1, help="Validate on the first so many faces.")] = 64
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights to begin from.")] = None
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The checkpoint's entry to take.", show_default="the average, if any"),
+    ] = None
+    vgg: Annotated[Path | None, typer.Option(help="VGG19's weights, for the perceptual loss.")] = None
+    option: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE of the network, for example padding=zeros; repeatable.")
+    ] = None
+    lr_size: Annotated[int, typer.Option(min=8, help="Side of the LR faces in pixels.")] = 16
+    seed: Annotated[int, typer.Option(help="Decides weights, order and augmentation.")] = 0
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto"
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load faces, for each that trains.")] = 1
+    validate_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 1000
+    save_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 200
+    log_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 20
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary to stdout.")] = False
+
+
+@dataclass(frozen=True)
+class Arguments(RecipeArguments, TrainArguments):
+    """What fsr-train takes."""

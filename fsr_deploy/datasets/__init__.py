@@ -1,1 +1,1 @@
-"""Faces to train and to measure on: from a folder, or drawn."""
+"""Faces for training and evaluation, from a folder or drawn."""

@@ -1,4 +1,4 @@
-"""Faces to train and to measure on: from a folder, or drawn, always in an order that a seed decides."""
+"""Faces for training and evaluation, from a folder or drawn, in an order that a seed decides."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class FolderFaces:
     def read(self, index: int) -> Face:
         """Decode, cut out and resize one face; raises InputError that names a damaged file."""
         file = self.files[index]
-        # Boxes count stored pixels, whatever EXIF says of how to show them.
+        # Boxes are in stored pixels, before the EXIF orientation is applied.
         picture = read_frame(file.path, upright=file.box is None)
         left, top, right, bottom = _box(file, (picture.shape[1], picture.shape[0]))
         return lr_face(picture[top:bottom, left:right], (self.size, self.size))
@@ -100,7 +100,7 @@ def open_faces(spec: str, split: str, size: int = 128, layout: str = "auto", lim
 
 
 def _large_enough(root: Path, files: list[FaceFile], size: int) -> list[FaceFile]:
-    """Look at every picture's header once, so that a bad data set fails now and not after an hour."""
+    """Read every picture's header once, so that a bad data set fails at once and not after an hour."""
     sides, broken = [], []
     for file in files:
         try:
@@ -137,7 +137,7 @@ def _stored_size(path: Path) -> tuple[int, int]:
 
 
 def _box(file: FaceFile, picture_size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return the square to cut out, moved and shrunk to lie within the picture; all of it where none is asked for."""
+    """Return the square to cut out, moved and shrunk to fit into the picture; the whole picture without a box."""
     width, height = picture_size
     if file.box is None and file.centre == 1:
         return 0, 0, width, height
@@ -151,9 +151,9 @@ def _box(file: FaceFile, picture_size: tuple[int, int]) -> tuple[int, int, int, 
 class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
     """Pairs (input, target) for training, both (3, S, S) float32 RGB in [-1, 1].
 
-    An item is asked for by (epoch, index) and depends on these and the seed alone, so that a run that is resumed, or
-    split over processes, sees what an uninterrupted one sees. ``augment`` is any of "scale" (1 to 1.3, then a random
-    crop), "mirror" and "rotate" (multiples of 90 degrees), as in both papers.
+    An item is requested by (epoch, index) and depends only on these and the seed. A run that is resumed, or split over
+    processes, therefore sees the same items as an uninterrupted one. ``augment`` is any of "scale" (1 to 1.3, then a
+    random crop), "mirror" and "rotate" (multiples of 90 degrees), as in both papers.
     """
 
     def __init__(self, source: FaceSource, lr_size: int, augment: Sequence[str] = (), seed: int = 0) -> None:

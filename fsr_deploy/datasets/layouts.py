@@ -1,4 +1,4 @@
-"""The data sets of both papers, as they lie on disk once unpacked: which files, which split, which part of a picture.
+"""The data sets of both papers as they are on disk after unpacking: files, splits, and the part of a picture to use.
 
 Each layout is a function of (root, split) that returns its faces, or None where the root does not look like it.
 ``split`` is "train", "val" or "test". Data sets without a split of their own hold 5 % back for "val", by person where

@@ -1,4 +1,4 @@
-"""Frames from files and back: uint8 RGB arrays, and nothing half-read or half-written."""
+"""Frames from files and back, as uint8 RGB arrays; nothing is read or written by half."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ENCODING: dict[str, list[int]] = {
 SUFFIXES = tuple(_ENCODING)
 
 BLOCK_ROWS = 256
-# How the pixels of each EXIF orientation are laid back as they were stored.
+# How to undo each EXIF orientation.
 _AS_STORED: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -51,7 +51,7 @@ _AS_STORED: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded image: ``pixels`` is (H, W, 3) uint8 RGB; ``changes`` tells what was done to its colours."""
+    """A decoded image: ``pixels`` is (H, W, 3) uint8 RGB; ``changes`` lists what was done to its colours."""
 
     pixels: RGB
     changes: frozenset[Change] = frozenset()
@@ -70,7 +70,7 @@ def read_picture(path: Path) -> bytes:
 
 
 def file_bytes(path: Path) -> int:
-    """Return a file's size in bytes, 0 for one that cannot be looked at; reading it says why."""
+    """Return a file's size in bytes, 0 if it cannot be determined; reading the file then raises the reason."""
     try:
         return path.stat().st_size
     except (OSError, ValueError):
@@ -108,7 +108,7 @@ def decode_frame(content: bytes, name: str | Path, upright: bool = True, header:
     then pixels lie as they are stored. ``header`` is frame_header's, where it is known.
 
     Raises InputError that calls the file ``name`` where frame_header does or its pixels are corrupt or truncated.
-    Flipped bits in the pixels of a whole JPEG, BMP, TIFF or lossy WebP cannot be told from a picture.
+    Flipped bits in the pixels of a complete JPEG, BMP, TIFF or lossy WebP cannot be detected.
     """
     header = header or frame_header(content, name)
     pixels, changes = _decode(content, name, header, upright)
@@ -155,7 +155,7 @@ def _imdecode(content: bytes, upright: bool = True) -> NDArray[Any] | None:
         return None
     if pixels is None:
         return None
-    # In place, some rows at a time: a copy of a large picture would double its memory.
+    # In place, some rows at a time: a copy of a large picture would double the memory.
     for top in range(0, len(pixels), BLOCK_ROWS):
         rows = pixels[top : top + BLOCK_ROWS]
         rows[:] = cv2.cvtColor(rows, cv2.COLOR_BGR2RGB)

@@ -1,4 +1,4 @@
-"""From what a picture's numbers mean, by its colour profile, to sRGB, which networks are trained on."""
+"""From a picture's colour profile to sRGB, which networks are trained on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fsr_deploy.images.header import MAX_PROFILE_BYTES
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# A profile that moves no colour by more than this is sRGB's, as most are, by whatever name.
+# A profile that changes no colour by more than this is sRGB under some name, as most are.
 SAME_LEVELS = 1
 BLOCK_PIXELS = 1 << 20
 MODES = {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK"}  # a profile's colour space -> Pillow's mode
@@ -30,9 +30,9 @@ class Change(Enum):
 
 
 def to_srgb(pixels: NDArray[np.uint8], grey: bool, profile: bytes) -> Change | None:
-    """Turn (H, W, 3) uint8 RGB pixels, whose numbers mean what an ICC profile says, into sRGB, in place.
+    """Convert (H, W, 3) uint8 RGB pixels from the colours of an ICC profile to sRGB, in place.
 
-    ``grey`` tells that the three channels are one. Returns what was done, None where the profile is sRGB's.
+    ``grey`` says that the three channels are equal. Returns what was done, None where the profile is sRGB's.
     """
     from fsr_deploy.images.pillow import Image
 
@@ -77,7 +77,7 @@ def _mode(profile: bytes, wanted: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> Any:
-    """Return what takes pictures of a mode to sRGB, None where they are in it; raises ValueError for a broken profile.
+    """Return the transform from a mode to sRGB, None where none is needed; raises ValueError for a broken profile.
 
     Any number of threads may use it at once.
     """
@@ -106,13 +106,13 @@ def _build(profile: Any, mode: str) -> Any:
     from fsr_deploy.images.pillow import ImageCms
 
     # Perceptual, as viewers do; for the profiles of displays that is the same as relative colorimetric.
-    # Without its memory of the last colour, littleCMS shares nothing between threads.
+    # Without its cache of the last colour, littleCMS shares nothing between threads.
     to = ImageCms.createProfile("sRGB")
     return ImageCms.buildTransform(profile, to, mode, "RGB", ImageCms.Intent.PERCEPTUAL, ImageCms.Flags.NOCACHE)
 
 
 def _samples(mode: str) -> NDArray[np.uint8]:
-    """Return colours from all over a mode, as a picture: (1, 256) of greys, (1, 729, 3) of RGB."""
+    """Return a picture of sample colours of a mode: (1, 256) of greys, (1, 729, 3) of RGB."""
     if mode == "L":
         return np.arange(256, dtype=np.uint8)[None]
     steps = np.linspace(0, 255, 9).round().astype(np.uint8)

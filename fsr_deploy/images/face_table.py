@@ -1,4 +1,4 @@
-"""parity.png: what went in, what eager and the engine make of it, and what remains between the two."""
+"""parity.png: the input, the results of eager and of the engine, and their difference."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ def parity_picture(lr: Faces | None, bicubic: Faces, eager: Faces, engine: Faces
     """Draw up to four faces as rows of LR | bicubic | eager | engine | difference x 20; returns (H, W, 3) uint8 RGB.
 
     ``lr`` is (N, h, w, 3), None where the LR faces are not known, the others are (N, H, W, 3) uint8 RGB; the difference
-    is per channel, black where equal. ``footer`` is the line under the picture: what a reader of the picture alone must
-    know.
+    is per channel, black where equal. ``footer`` is the line under the picture, for a reader who sees nothing else.
     """
     columns = {} if lr is None else {f"LR {lr.shape[2]}x{lr.shape[1]}": lr}
     columns |= {
@@ -37,10 +36,10 @@ def parity_picture(lr: Faces | None, bicubic: Faces, eager: Faces, engine: Faces
 
 
 def face_table(columns: Mapping[str, Faces], footer: str) -> RGB:
-    """Draw a table of faces, a titled column each and a face a row, over a footer; returns (H, W, 3) uint8 RGB.
+    """Draw a table of faces, one titled column each and one face per row, with a footer; returns (H, W, 3) uint8 RGB.
 
-    Each column is (N, h, w, 3) uint8 RGB of the same N; faces smaller than the largest are enlarged to it in blocks,
-    so that every pixel they have is seen.
+    Each column is (N, h, w, 3) uint8 RGB of the same N; smaller faces are enlarged by repeating pixels, so that every
+    pixel is visible.
     """
     rows = min(len(faces) for faces in columns.values())
     side = max(faces.shape[1] for faces in columns.values())

@@ -1,8 +1,8 @@
 """What an image file says about itself before it is decoded: format, size, colours, and whether it is whole.
 
-OpenCV decodes first and tells the size afterwards, too late for a file of a few kilobytes that unpacks to gigabytes;
-and some versions turn a truncated JPEG into a grey picture without a word. Each function here reads one format's
-header; sizes are in pixels. Functions raise ValueError, struct.error or IndexError where the bytes end too early.
+OpenCV decodes first and gives the size afterwards, too late for a file of a few kilobytes that unpacks to gigabytes.
+Some versions turn a truncated JPEG into a grey picture without an error. Each function here reads one format's header;
+sizes are in pixels. Functions raise ValueError, struct.error or IndexError where the bytes end too early.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from fsr_deploy.images.tiff_header import read_tiff_header
 
-# Enough of a file to tell what it is.
+# Enough of a file to recognise its format.
 HEAD_BYTES = 64
 MAX_PROFILE_BYTES = 8 << 20
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -170,7 +170,7 @@ def _tiff(content: bytes) -> ImageHeader:
 
 
 def _gif(content: bytes) -> ImageHeader:
-    """Read the screen, and the first picture, which may reach beyond it."""
+    """Read the logical screen and the first picture, which may be larger."""
     width, height, flags = struct.unpack_from("<HHB", content, 6)
     position = 13 + _palette_bytes(flags)
     while content[position] == 0x21:  # extensions: blocks up to an empty one
@@ -192,7 +192,7 @@ def _palette_bytes(flags: int) -> int:
 
 
 def _avif(content: bytes) -> ImageHeader:
-    """Read the sizes that the index names, of the picture, its parts and its alpha; the largest counts."""
+    """Read the sizes in the index, of the picture, its parts and its alpha; return the largest."""
     position = 0
     while content[position + 4 : position + 8] != b"meta":
         length = struct.unpack_from(">I", content, position)[0]

@@ -12,7 +12,7 @@ from fsr_deploy.errors import InputError
 from fsr_deploy.images.header import HEAD_BYTES, known_formats, recognise
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
-# Every raw format of a camera begins like a TIFF file, whose first picture is then a thumbnail.
+# The raw formats of cameras begin like a TIFF file, and their first picture is a thumbnail.
 _BY_SUFFIX_ONLY = ("TIFF",)
 _SHOWN_SUFFIXES = 8
 
@@ -34,7 +34,7 @@ class Listing:
         """Return one line that counts what was left out by suffix, None where nothing was."""
         if not self.left_out:
             return None
-        # Names are shown only where they cannot upset a terminal or fill it.
+        # Names are shown only where they are short and safe for a terminal.
         named = {suffix: n for suffix, n in self.left_out.items() if suffix[1:].isalnum() and len(suffix) <= 9}
         top = sorted(named.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN_SUFFIXES]
         parts = [f"{suffix} {n}" for suffix, n in top]
@@ -45,12 +45,10 @@ class Listing:
 
 
 def list_frames(folder: str | Path) -> Listing:
-    """Return what lies below a folder, hidden files and folders aside.
-
-    A picture is a file with one of SUFFIXES, whatever it holds, or one that begins as a picture does, whatever its
-    name; TIFF needs its suffix. Links to folders are followed, each real folder once. A part that cannot be
-    looked at is a named failure and the rest is listed. Raises InputError for a folder that is missing, cannot be read,
-    or holds no pictures.
+    """Return the files below a folder, without hidden files and folders. A picture is a file with one of SUFFIXES, or a
+    file of another name that begins like a picture; TIFF needs its suffix. Links to folders are followed, each real
+    folder once. A part that cannot be read becomes a named failure, and the rest is listed. Raises InputError for a
+    folder that is missing, cannot be read, or holds no pictures.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -68,7 +66,7 @@ def list_frames(folder: str | Path) -> Listing:
 
 
 def is_picture(path: Path) -> bool:
-    """Tell whether a file is taken for a picture: by its suffix or, where that is no picture's, by its first bytes."""
+    """Tell whether a file counts as a picture: by its suffix or, with another suffix, by its first bytes."""
     if path.suffix.lower() in SUFFIXES:
         return True
     try:
@@ -82,7 +80,7 @@ def is_picture(path: Path) -> bool:
 
 
 def _walk(folder: Path, listing: Listing) -> Iterator[Path]:
-    """Yield the files below a folder; what cannot be looked at joins the listing's failures."""
+    """Yield the files below a folder; what cannot be read is added to the listing's failures."""
     waiting, seen = [folder], set[tuple[int, int]]()
     while waiting:
         current = waiting.pop()

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 MAX_PIXELS = 1 << 27
-# The second wall behind header.py: what a header hides from us, OpenCV refuses. It reads this once, as it loads.
+# A second limit after header.py: OpenCV refuses what a header hid from us. OpenCV reads it once, at import.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
 
 import cv2  # noqa: E402

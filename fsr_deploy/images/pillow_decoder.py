@@ -1,4 +1,4 @@
-"""The pictures that Pillow reads and OpenCV does not, or not rightly."""
+"""The pictures that Pillow reads and OpenCV does not, or reads wrongly."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class MissingCodec(Exception):
-    """This Pillow has no decoder for the format; the message says which has."""
+    """This Pillow has no decoder for the format; the message names a version that has."""
 
 
 def wants_pillow(header: ImageHeader) -> bool:
     """Tell whether Pillow reads such a picture better than OpenCV.
 
-    OpenCV reads GIF and AVIF from some versions on only and does not turn AVIF upright, is off by dozens of levels for
-    CIELAB, makes 248 of the brightest of five bits, and turns CMYK into RGB before its profile could be asked.
+    Only newer OpenCV versions read GIF and AVIF, and they do not rotate AVIF upright. OpenCV is off by dozens of levels
+    for CIELAB, maps the brightest value of five bits to 248, and converts CMYK to RGB without its profile.
     """
     by_profile = header.colours == "CMYK" and header.profile is not None
     return header.format in ("GIF", "AVIF") or header.colours == "Lab" or header.coarse or by_profile

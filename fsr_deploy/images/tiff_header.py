@@ -30,7 +30,8 @@ class TiffHeader:
 
 
 def read_tiff_header(content: bytes) -> TiffHeader:
-    """Read the first directory; raises ValueError for one that cannot be relied on, struct.error for one cut off."""
+    """Read the first directory; raises ValueError where it is ambiguous or corrupt, struct.error where it is cut
+    off."""
     file = _Directory(content)
     if file.number(NEW_SUBFILE) & 1 or DNG_VERSION in file.entries:
         raise ValueError("its first picture is a preview, as in a camera's raw file; develop it to PNG or JPEG")
@@ -66,7 +67,7 @@ class _Directory:
             self.entries.setdefault(tag, value)  # libtiff takes the first of several too
 
     def number(self, tag: int, default: int = 0) -> int:
-        """Return a tag's single number; raises ValueError where it is written so that readers may differ."""
+        """Return a tag's single number; raises ValueError where readers could read different numbers."""
         if tag not in self.entries:
             return default
         kind, count, position = self.entries[tag]

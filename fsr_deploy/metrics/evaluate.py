@@ -1,4 +1,4 @@
-"""One table for whatever can upscale a face: eager networks, ONNX graphs, TensorRT plans, and bicubic."""
+"""One table for everything that can upscale a face: eager networks, ONNX graphs, TensorRT plans, and bicubic."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def torch_device(device: str) -> torch.device:
 
 
 def _engine_files(path: Path) -> list[Path]:
-    """Return the engines that a name stands for: those of a bundle, or a graph or plan itself."""
+    """Return the engine files of a name: those of a bundle, or the graph or plan itself."""
     if path.is_dir():
         info = read_bundle(path).info
         return [path / name for name in (ONNX_NAME, PLAN_NAME) if name in info.files]
@@ -213,7 +213,7 @@ def _open_engines(paths: Sequence[Path], device: str, trust: bool) -> tuple[list
     systems, left_out = [], {}
     for path in paths:
         try:
-            # A plan runs on a GPU only: beside networks that were asked to run on the CPU, it takes the GPU there is.
+            # A plan runs on a GPU only: it takes the GPU even if the networks run on the CPU.
             place = "auto" if path.suffix == ".plan" and device == "cpu" else device
             systems.append(_engine_system(path, open_session(path, place, trust=trust)))
         except MissingError as error:

@@ -17,11 +17,11 @@ from fsr_deploy.models.tensors import to_batch
 
 INCEPTION = "pt_inception-2015-12-05-6726825d.pth"
 FILES = (INCEPTION,)
-FEATURES = 2048  # of fewer faces than that, their covariance is not of full rank
+FEATURES = 2048  # with fewer faces, the covariance has not full rank
 
 
 class Moments:
-    """Mean and covariance of features that come in batches; it keeps sums, whatever their number."""
+    """Mean and covariance of features that come in batches; it keeps sums only."""
 
     def __init__(self) -> None:
         self._count, self._sum, self._products = 0, np.zeros(0), np.zeros((0, 0))
@@ -58,7 +58,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
 
 class _Distance:
-    """The features of all SR and all HR faces; ``features`` gives those of some, (N, 2048)."""
+    """The features of all SR and all HR faces; ``features`` computes those of a batch, (N, 2048)."""
 
     def __init__(self, features: Callable[[Sequence[Face]], NDArray[np.float64]]) -> None:
         self._features, self._sr, self._hr = features, Moments(), Moments()

@@ -22,7 +22,7 @@ from fsr_deploy.images.resize import Face
 from fsr_deploy.metrics.pixel import Mean, Measure
 from fsr_deploy.runtime.backends.onnxruntime import session_options
 
-EMBEDDING = "w600k_r50.onnx"  # InsightFace's ArcFace; any other under this name that takes the same input
+EMBEDDING = "w600k_r50.onnx"  # InsightFace's ArcFace, or another network under this name with the same input
 FILES = (EMBEDDING,)
 SIDE = 112
 

@@ -1,4 +1,4 @@
-"""Which measures this machine can take, and what the others want."""
+"""Which measures this machine can compute, and what the others need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fsr_deploy.metrics import fid, identity, lpips, niqe
 from fsr_deploy.metrics.pixel import Measure, basic_measures
 
 Loader = Callable[[Path, torch.device], Measure]
-# Measures with weights of their own: the files, under their published names, and what makes the measure of them.
+# Measures with weights: the files under their published names, and the function that makes the measure.
 OPTIONAL: dict[str, tuple[tuple[str, ...], Loader]] = {
     "LPIPS": (lpips.FILES, lpips.load_lpips),
     "FID": (fid.FILES, fid.load_fid),
@@ -22,10 +22,8 @@ OPTIONAL: dict[str, tuple[tuple[str, ...], Loader]] = {
 
 
 def find_measures(folder: Path | None, size: int, device: torch.device) -> tuple[list[Measure], dict[str, str]]:
-    """Return the measures that can be taken of ``size`` x ``size`` faces with the weights of a folder.
-
-    Beside them, what each of the others wants. Raises InputError for weights of something else and for a folder that
-    is not there.
+    """Return the measures for ``size`` x ``size`` faces with the weights of a folder, and what the others need. Raises
+    InputError for weights of something else and for a missing folder.
     """
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder}: no such folder; --weights names the one with the weights of LPIPS, FID ...")

@@ -23,19 +23,19 @@ VIF_SCALES, VIF_NOISE, VIF_LEAST = 4, 2.0, 1e-10
 
 
 class Tally(Protocol):
-    """A measure being taken: faces are added in batches, so that never all of them are in memory."""
+    """A measure in progress: faces are added in batches, so that they need not all be in memory."""
 
     def add(self, sr: Sequence[Face], hr: Sequence[Face]) -> None:
         """Take in SR faces and their HR faces, each (S, S, 3) uint8 RGB."""
         ...
 
     def value(self) -> float:
-        """Return the measure of all faces so far."""
+        """Return the measure over all faces so far."""
         ...
 
 
 class Mean:
-    """The mean over the faces of what ``measure`` says of each pair."""
+    """The mean of ``measure`` over all pairs of faces."""
 
     def __init__(self, measure: Callable[[Face, Face], float]) -> None:
         self._measure, self._total, self._count = measure, 0.0, 0
@@ -53,9 +53,8 @@ class Mean:
 
 @dataclass(frozen=True)
 class Measure:
-    """One column of a table; ``start`` begins to take it, of faces of S x S pixels, S at least ``smallest``.
-
-    It needs ``fewest`` faces; of fewer than ``enough`` its value depends on how many they are.
+    """One column of a table; ``start`` begins a measure of faces of S x S pixels, S at least ``smallest``. It needs
+    ``fewest`` faces; with fewer than ``enough`` its value depends on their number.
     """
 
     name: str
@@ -66,14 +65,14 @@ class Measure:
     enough: int = 1
 
     def compute(self, sr: Sequence[Face], hr: Sequence[Face]) -> float:
-        """Return the value for faces that are all there, each (S, S, 3) uint8 RGB."""
+        """Return the value for lists of faces, each (S, S, 3) uint8 RGB."""
         tally = self.start()
         tally.add(sr, hr)
         return tally.value()
 
 
 def basic_measures() -> list[Measure]:
-    """Return the measures that need nothing but this package: the mean over the faces of each."""
+    """Return the measures that need only this package, each as the mean over the faces."""
     return [
         Measure("PSNR Y (dB)", True, _mean(psnr, luma)),
         Measure("SSIM Y", True, _mean(ssim, luma)),
@@ -113,8 +112,8 @@ def ssim(one: Array, other: Array) -> float:
 def vif(picture: Array, reference: Array) -> float:
     """Return the visual information fidelity of a picture, (H, W) in levels of [0, 255], at least 41x41.
 
-    Sheikh and Bovik 2006, in the pixel domain: at each of four scales, how much of the reference's information is left
-    behind a gain and noise that explain the picture. 1 where the two are equal.
+    Sheikh and Bovik 2006, in the pixel domain: at each of four scales, the picture is modelled as the reference times a
+    gain plus noise; the value is the share of the reference's information that remains. 1 for equal pictures.
     """
     x, y = reference.astype(np.float64), picture.astype(np.float64)
     kept = held = 0.0

@@ -1,1 +1,1 @@
-"""Latency profiling: how fast engines are on this machine, with intervals, and where their time goes."""
+"""Latency profiling: how fast engines are on this machine, with intervals, and what takes the time."""

@@ -1,7 +1,6 @@
-"""The network as PyTorch runs it, behind the Session protocol: what an engine's latency is compared with.
-
-It is the network that a bundle was exported from, unchanged by the export's rewrites, with the same pre- and
-postprocessing inside; its weights are fresh ones, on which latency does not depend.
+"""The network in PyTorch, behind the Session protocol: the baseline for an engine's latency. It is the network that a
+bundle was exported from, without the export's rewrites, with the same pre- and postprocessing inside. Its weights are
+random; latency does not depend on them.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class TorchSession:
 
     @property
     def in_flight(self) -> int:
-        """One: a run takes all cores, or all of the GPU."""
+        """One, because a run uses all cores, or all of the GPU."""
         return 1
 
     @torch.inference_mode()
@@ -73,7 +72,7 @@ class TorchSession:
 
 
 def open_baseline(bundle: BundleInfo, way: str, device: str) -> TorchSession:
-    """Return a session, proven to run; raises MissingError where torch.compile finds no compiler here."""
+    """Return a session that has run once; raises MissingError where torch.compile finds no compiler here."""
     session = TorchSession(bundle, way, device)
     if way == "compile":
         try:

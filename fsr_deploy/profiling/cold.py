@@ -1,4 +1,4 @@
-"""Cold start and memory of an engine, measured in processes that have done nothing else.
+"""Cold start and memory of an engine, measured in fresh processes.
 
 ``python -m fsr_deploy.profiling.cold ENGINE DEVICE TRUST`` is such a process.
 """
@@ -27,8 +27,8 @@ MIB = 1 << 20
 class ColdStart:
     """Seconds to load the engine, its libraries included, and then to give the first face; memory in MiB.
 
-    ``peak_mib`` is the most main memory that the process held, None where only Linux would tell; ``gpu_mib`` what the
-    GPU's free memory shrank by (without CUDA's own context), None on a CPU. The engine's file is in the system's cache.
+    ``peak_mib`` is the process's peak of main memory, None on other systems than Linux; ``gpu_mib`` the GPU memory that
+    it took (without CUDA's own context), None on a CPU. The engine's file is in the system's file cache.
     """
 
     load_s: float
@@ -38,9 +38,8 @@ class ColdStart:
 
 
 def cold_start(engine: Path, device: str, *, trust: bool) -> ColdStart:
-    """Start a fresh process a few times and return the median of each figure.
-
-    Raises InputError with the process's own words where the engine does not start there.
+    """Start a fresh process a few times and return the median of each figure. Raises InputError with the process's
+    error where the engine does not start there.
     """
     starts = [_start(engine, device, trust) for _ in range(STARTS)]
     return ColdStart(
@@ -61,7 +60,7 @@ def _start(engine: Path, device: str, trust: bool) -> ColdStart:
 
 
 def _measure(engine: Path, device: str, trust: bool) -> ColdStart:
-    """Measure this process; nothing heavy is loaded yet."""
+    """Measure this process, in which no large library is loaded yet."""
     start = time.perf_counter()
     free = _free_gpu_memory(device)
     session = open_session(engine, device, trust=trust)
@@ -88,7 +87,7 @@ def _free_gpu_memory(device: str) -> int | None:
 
 
 def _peak_memory() -> float | None:
-    """Return the process's peak in MiB; getrusage would count what the parent held before this program began."""
+    """Return the process's peak in MiB; getrusage would include memory of the parent process."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

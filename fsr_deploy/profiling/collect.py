@@ -18,14 +18,14 @@ from fsr_deploy.profiling.yardstick import Yardstick, ceilings, higher
 from fsr_deploy.runtime.machine import Load, LoadMeter, machine
 
 YARDSTICK_CALLS = 3  # at every visit
-BUSY = 0.1  # share of the CPU taken by others that is worth a note
+BUSY = 0.1  # share of the CPU taken by other processes from which a note is added
 
 
 @dataclass(frozen=True)
 class Request:
     """What to measure; ``seconds`` per engine and batch size.
 
-    ``say`` takes what will be done, ``warn`` what a reader should know, ``progress`` is as for a Schedule.
+    ``say`` and ``warn`` take messages, ``progress`` is that of a Schedule.
     """
 
     batches: Sequence[int]
@@ -40,7 +40,7 @@ class Request:
 
 @dataclass(frozen=True)
 class _Watches:
-    """Who looks on between the engines' turns, by the name of the engine that is looked into."""
+    """What else is measured between the engines' turns, by the name of the engine."""
 
     yardstick: Yardstick
     layers: dict[str, LayerWatch]
@@ -56,7 +56,7 @@ class _Watches:
 
 
 def collect(subjects: Sequence[Subject], request: Request) -> Profile:
-    """Measure the engines against each other; raises ParityError for one whose latency cannot be measured."""
+    """Measure the engines side by side; raises ParityError for one whose latency cannot be measured."""
     meter, facts, start = LoadMeter(), machine(), request.clock.now()
     notes: list[str] = []
 
@@ -95,7 +95,7 @@ def collect(subjects: Sequence[Subject], request: Request) -> Profile:
 
 
 def _announcement(engines: int, plan: Schedule) -> str:
-    """Say how long it will take; fast engines are done sooner with their layers."""
+    """Say how long it will take; with fast engines, the layers take less."""
     sizes = len(set(plan.batches))
     seconds = plan.seconds * engines * sizes + plan.beside_seconds
     layers = f" and {plan.beside_seconds:g} s for layers" if plan.beside_seconds else ""
@@ -155,7 +155,7 @@ def _ratios(series: Sequence[Series]) -> Iterator[EngineRatio]:
 
 
 def _warnings(load: Load, series: Sequence[Series]) -> Iterator[str]:
-    """Yield what a reader should know before trusting the figures."""
+    """Yield warnings for a reader of the figures."""
     if load.others is not None and load.others > BUSY:
         yield f"other processes took {load.others:.0%} of the CPU during the run; the intervals are wider for it"
     if load.stolen is not None and load.stolen > BUSY:

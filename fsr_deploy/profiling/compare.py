@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 from fsr_deploy.errors import InputError
 from fsr_deploy.profiling.layers.attribution import FEWEST_PEERS, LayerProfile, ModuleTime
-from fsr_deploy.profiling.record import EngineProfile, Profile
+from fsr_deploy.profiling.record import EngineProfile, Profile, read_profile
 from fsr_deploy.profiling.statistics import Estimate, change, excess
 from fsr_deploy.runtime.machine import Machine
 
-LEAST = 1.01  # a smaller change is nobody's concern, however sure
-SMALLEST = 0.002  # share of the time from which a module is compared; each figure more makes all less sure
+LEAST = 1.01  # a smaller change is not reported, even if it is certain
+SMALLEST = 0.002  # share of the time from which a module is compared; every further figure widens all intervals
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,55 @@ class Change:
         return f"{self.engine}, {self.what}: {self.old_ms:.3f} -> {self.new_ms:.3f} ms, {interval}"
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What two runs say: the change of every figure that both have, and what else differs between the runs."""
+
+    changes: list[Change]
+    circumstances: list[str]
+
+    @property
+    def slower(self) -> list[Change]:
+        """The figures that became slower beyond the noise, the largest change in milliseconds first."""
+        return _largest_first(change for change in self.changes if change.regressed)
+
+    @property
+    def faster(self) -> list[Change]:
+        """The figures that became faster beyond the noise, the largest change in milliseconds first."""
+        return _largest_first(change for change in self.changes if change.improved)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the comparison as plain data."""
+        return {
+            "regressed": list(map(asdict, self.slower)),
+            "improved": list(map(asdict, self.faster)),
+            "compared": len(self.changes),
+            "circumstances": self.circumstances,
+        }
+
+    def __str__(self) -> str:
+        lines = [f"slower: {change}" for change in self.slower] + [f"faster: {change}" for change in self.faster]
+        total = f"{len(self.changes)} figures compared: {len(self.slower)} slower beyond the noise"
+        return "\n".join([*lines, f"{total}, {len(self.faster)} faster"])
+
+
+def _largest_first(changes: Iterable[Change]) -> list[Change]:
+    return sorted(changes, key=lambda change: -abs(change.new_ms - change.old_ms))
+
+
+def compare_files(old: Path, new: Path) -> Comparison:
+    """Compare two ``profile.json`` files or their folders; raises InputError as ``read_profile`` and ``compare``."""
+    profiles = read_profile(old), read_profile(new)
+    return Comparison(compare(*profiles), list(differences(*profiles)))
+
+
 def compare(old: Profile, new: Profile) -> list[Change]:
     """Return the change of every figure that both profiles have; engines are matched by name.
 
-    All intervals hold together with 95 %: latencies, kinds of modules and modules share what may go wrong evenly, and
-    so do the figures of each. Where the modules are enough to tell how much slower the whole engine was under the
-    profiler, each is judged beside the others: new times are divided by that factor, what slows down all modules is
-    left to the latencies to show, and a module has to stand out from how the others' changes scatter. Raises InputError
+    All intervals hold together with 95 %: the error is divided equally between latencies, kinds of modules and modules,
+    and then between the figures of each. With enough modules, each is compared relative to the others: new times are
+    divided by the factor by which all modules became slower under the profiler (a slowdown of all modules shows in the
+    latencies instead), and the change of a module must exceed the scatter of the others' changes. Raises InputError
     where the profiles share nothing, or one of them is too old.
     """
     if not (old.yardstick.passes and new.yardstick.passes):
@@ -85,7 +128,7 @@ def compare(old: Profile, new: Profile) -> list[Change]:
 
 
 def differences(old: Profile, new: Profile) -> Iterator[str]:
-    """Yield what else differs between the runs: a changed figure may come from it."""
+    """Yield what else differs between the runs and may explain a change."""
     for what, before, after in (
         ("CPU", old.machine.cpu, new.machine.cpu),
         ("cores", old.machine.cores, new.machine.cores),
@@ -102,15 +145,15 @@ def differences(old: Profile, new: Profile) -> Iterator[str]:
 
 
 def _names(machine: Machine) -> str:
-    """Return the GPUs' names and drivers, without the clocks of the moment."""
+    """Return the GPUs' names and drivers, without their current clocks."""
     return "; ".join(",".join(gpu.split(",")[:2]) for gpu in machine.gpus) or "none"
 
 
 def _drift(old: Profile, new: Profile) -> float:
     """Return by what factor the machine may have been slower in the new run.
 
-    The yardstick tells how fast its cores were. An engine that wants all of them suffers more from other processes:
-    by the square of what they leave, as measured with one core of two taken.
+    The yardstick gives the speed of the cores. An engine that uses all cores suffers more from other processes: by the
+    square of the share that they leave, as measured with one core of two in use.
     """
     left = max(1 - (old.load.others or 0.0), 0.01) / max(1 - (new.load.others or 0.0), 0.01)
     return new.yardstick.value / old.yardstick.value * left**2
@@ -125,7 +168,7 @@ def _latencies(old: EngineProfile, new: EngineProfile, drift: float) -> Iterator
 def _layers(
     family: Literal["kinds", "modules"], old: EngineProfile, new: EngineProfile, drift: float
 ) -> Iterator[_Figure]:
-    """Yield the kinds of modules or the modules, each beside the others where both runs tell how these were."""
+    """Yield the kinds of modules or the modules, each relative to the others where both runs have that figure."""
     if old.layers is None or new.layers is None or old.layers.batch != new.layers.batch:
         return
     others = _others(old.layers, new.layers)
@@ -140,10 +183,8 @@ def _layers(
 
 
 def _others(old: LayerProfile, new: LayerProfile) -> tuple[float, float] | None:
-    """Return how many times as long the modules took in the new run, in the median, and how these ratios scatter.
-
-    Modules suffer differently from other processes and from where a process finds its memory, and kinds of modules do
-    too. None where there are too few modules.
+    """Return the median ratio of the modules' times, new / old, and how these ratios scatter. Other processes and the
+    placement of memory affect modules, and kinds of modules, differently. None where there are too few modules.
     """
     modules, kinds = (
         [(a.beside_others, b.beside_others) for a, b in shared if a.beside_others and b.beside_others]
@@ -156,7 +197,7 @@ def _others(old: LayerProfile, new: LayerProfile) -> tuple[float, float] | None:
 
 
 def _shared(old: Iterable[ModuleTime], new: Iterable[ModuleTime]) -> Iterator[tuple[ModuleTime, ModuleTime]]:
-    """Yield the entries that both lists have and that take a share worth watching in one of them."""
+    """Yield the entries that both lists have and that take at least SMALLEST of the time in one of them."""
     known = {(entry.kind, entry.module): entry for entry in old}
     for entry in new:
         before = known.get((entry.kind, entry.module))

@@ -1,4 +1,4 @@
-"""Engines measured next to each other, and next to what else runs the same network."""
+"""Engines measured side by side, and beside other ways to run the same network."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def profile(
     trust: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Profile:
-    """Measure the latency of engines on this machine, each next to the others in one run.
+    """Measure the latency of engines on this machine, side by side in one run.
 
-    ``engines`` are bundles, ONNX files or plans; ``against`` names what the first of them is compared with, of AGAINST.
+    ``engines`` are bundles, ONNX files or plans; ``against`` names baselines for the first of them, from AGAINST.
     ``seconds`` are measured per engine and batch size; ``layers`` adds the time by module of the network, ``budget_ms``
     the best batch whose p99 is within so many milliseconds. ``trust`` loads plans without a bundle, which can run code.
     ``progress`` is called with what is counted, how many are done and how many there are.
@@ -65,7 +65,7 @@ def profile(
 
 
 def _baseline(name: str, engine: Path, first: Subject) -> Subject:
-    """Open what the first engine is compared with; raises MissingError where what it needs is not installed."""
+    """Open a baseline of the first engine; raises MissingError where a library for it is not installed."""
     device = first.session.info.device
     if name in TORCH:
         return Subject(name, _open_torch(name, engine, device))

@@ -1,4 +1,4 @@
-"""A profile: everything one run measured, as it is written to ``profile.json`` and read back to be compared."""
+"""A profile: everything that one run measured, written to ``profile.json`` and read back for comparison."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BatchProfile:
 
     @property
     def bound(self) -> float:
-        """The latency in milliseconds that is kept: p99, or of fewer than 100 samples the largest."""
+        """The latency in milliseconds that is compared with a budget: p99, or the largest of fewer than 100 samples."""
         return self.latency.max if self.latency.p99 is None else self.latency.p99
 
 
@@ -76,7 +76,7 @@ class EngineProfile:
         return next((one for one in self.batches if one.batch == batch), None)
 
     def best(self, budget_ms: float | None = None) -> BatchProfile | None:
-        """Return the batch size of the highest rate, among those that keep a latency budget; None if none does."""
+        """Return the batch size of the highest rate among those within a latency budget; None if there is none."""
         kept = [one for one in self.batches if budget_ms is None or one.bound <= budget_ms]
         return max(kept, key=lambda one: one.faces_per_second, default=None)
 
@@ -93,7 +93,7 @@ class EngineRatio:
 
 @dataclass(frozen=True)
 class Profile:
-    """One run. ``yardstick`` is the milliseconds of fixed NumPy work during it, to compare runs by."""
+    """One run. ``yardstick`` is the time of fixed NumPy work during it, in milliseconds, to compare runs."""
 
     measured: str
     seconds: float

@@ -1,4 +1,4 @@
-"""Several engines measured in one run, taking turns, so that whatever the machine does happens to all of them."""
+"""Several engines measured in turns in one run, so that all of them see the same disturbances."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from fsr_deploy.profiling.timing import Clock, Stopwatch, WarmUp, warm_up
 from fsr_deploy.runtime.session import OutOfMemory, Session
 
 MAX_ROUNDS = 125  # per pass: 1000 samples in all
-SLOWEST_RUN = 1 / PASSES  # of the measuring time: once per pass, a slower batch would take longer than asked for
-WARM_UP_SHARE = 0.5  # of the measuring time: the most that the runs of a warm-up may take
-# After a change of the batch size, which ends CUDA graphs and refills arenas; of the engine's time in that visit. A
-# slow engine's first run is as fast as the next: of AMINet's, on one core, within 0.3 %.
+SLOWEST_RUN = 1 / PASSES  # of the measuring time; with one slower run per pass, measuring would take too long
+WARM_UP_SHARE = 0.5  # of the measuring time: the limit for a warm-up
+# Share of the engine's time in a visit that is run but not counted: a new batch size invalidates CUDA graphs and
+# refills arenas. A slow engine's first run is as fast as the next, for AMINet on one core within 0.3 %.
 REWARM_RUNS, REWARM_SECONDS, REWARM_SHARE = 5, 0.2, 0.2
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -46,9 +46,9 @@ class Series:
 class Schedule:
     """What to measure: ``seconds`` per engine and batch size.
 
-    ``beside`` is called with the batch size at every visit to it, before the engines, and takes ``beside_seconds`` in
-    all, roughly. ``notice`` takes a line about what was left out, ``say`` one about what comes next; ``progress``
-    makes, of what is being done and in how many steps, the function that is called after each.
+    ``beside`` is called with the batch size at every visit, before the engines, and takes about ``beside_seconds`` in
+    total. ``notice`` takes a line about what was left out, ``say`` one about what comes next. ``progress`` takes a
+    description and the number of steps, and returns the function that is called after each step.
     """
 
     batches: Sequence[int]
@@ -75,7 +75,8 @@ class _Visit:
         return sum(one.warm_up.fastest for one in self.series.values())
 
     def seconds(self, asked: float) -> float:
-        """Return what all passes will take of ``asked`` seconds for each engine; more for one round in each pass."""
+        """Return the seconds of all passes for ``asked`` seconds per engine; more if one round per pass takes
+        longer."""
         least, most = (PASSES * rounds * self.round_seconds for rounds in (1, MAX_ROUNDS))
         return max(min(asked * len(self.series), most), least)
 
@@ -140,7 +141,7 @@ class _TooLarge(Exception):
 
 
 def _check(session: Session, batch: int, known: tuple[float, int], seconds: float) -> None:
-    """Raise _TooLarge for a batch that the engine cannot take or, judged by the ``known`` run, takes too long for."""
+    """Raise _TooLarge for a batch that the engine cannot take or, by the time of the ``known`` run, takes too long."""
     largest = session.info.max_batch
     if largest is not None and batch > largest:
         raise _TooLarge(f"it takes at most {largest}")
@@ -153,8 +154,8 @@ def _check(session: Session, batch: int, known: tuple[float, int], seconds: floa
 def _take_turns(visit: _Visit, plan: Schedule, rng: np.random.Generator) -> None:
     """Run in rounds until the time of the visit is over.
 
-    On a machine that is slower than in the warm-up they are fewer, but half of those planned at least: of very few, one
-    disturbance would make the median.
+    On a machine that is slower than in the warm-up there are fewer rounds, but at least half of those planned: with
+    very few, one disturbance would decide the median.
     """
     names, share = list(visit.watches), plan.seconds / PASSES
     end = plan.clock.now() + share * len(names)

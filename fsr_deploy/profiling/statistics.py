@@ -1,20 +1,20 @@
 """Figures with intervals, made for a machine that drifts and is disturbed.
 
 A run of the profiler visits every engine and batch size in several *passes* spread over the whole run; within a pass
-all engines take turns, once per *round*. A pass is one observation, its median: what disturbs a few rounds is gone from
-it, and successive passes are seconds to minutes apart. All intervals are at 95 % and come from the ranks of these eight
-observations, so that they hold whatever their distribution is, as long as any order of the passes is as likely as
-another:
+all engines take turns, once per *round*. A pass is one observation, its median: a disturbance of a few rounds does not
+change it, and successive passes are seconds to minutes apart. All intervals are at 95 % and come from the ranks of
+these eight observations, so that they hold whatever their distribution is, as long as any order of the passes is as
+likely as another:
 
-- of a latency (``typical``): where the median of another, equally long run is expected: between the smallest and the
-  largest of the passes' medians.
+- of a latency (``typical``): the range in which the median of another, equally long run is expected, from the smallest
+  to the largest of the passes' medians.
 - of a ratio of two engines in one run (``paired_ratio``): the rounds pair the engines, so drift and disturbances that
   last longer than a round cancel. Hodges and Lehmann's estimate with the interval of Wilcoxon's signed ranks.
 - of a change between two runs (``change``): the same with the ranks of Mann and Whitney, of the passes of one run among
   those of the other.
 
-Drift slower than a whole run cannot show in its passes. A yardstick, fixed work timed in both runs, and the load by
-others say what became of the machine, and ``change`` allows for it.
+Drift that is slower than a whole run does not show in its passes. A yardstick (fixed work, timed in both runs) and the
+load by other processes measure it, and ``change`` allows for it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 PASSES = 8
 P99_SAMPLES = 100
-ERROR = 0.05  # how often an interval does not hold its figure
+ERROR = 0.05  # how often an interval misses its figure
 
 Passes = Sequence[Sequence[float]]
 
@@ -87,12 +87,12 @@ def typical(passes: Passes) -> Estimate:
 def change(old: Estimate, new: Estimate, drift: float = 1.0, looks: int = 1, scatter: float = 0.0) -> Estimate:
     """Return new / old for figures of two runs; its interval holds the errors of both.
 
-    ``drift`` is by what factor the machine itself may have been slower in the new run. An engine may have followed it
-    or not, so the interval reaches from the one to the other. ``looks`` is how many figures are compared at once: the
-    interval is widened so that all of them hold with 95 % (Bonferroni), as far as eight passes can: the widest, that
-    of the extreme ratios, is passed by once in 6435, which is enough for 321 figures. ``scatter`` is by how much, as a
-    standard deviation in log time, figures like these differ from run to run beyond what passes show (``excess``).
-    Raises ValueError for figures without passes.
+    ``drift`` is the factor by which the machine itself may have been slower in the new run. The engine may have been
+    affected or not, so the interval covers both cases. ``looks`` is the number of figures that are compared: the
+    interval is widened so that all of them hold together with 95 % (Bonferroni), as far as eight passes allow. The
+    widest interval, from the smallest to the largest ratio, is missed once in 6435 cases, which is enough for 321
+    figures. ``scatter`` is how much figures like these differ between runs beyond the noise of passes (``excess``), as
+    a standard deviation in log time. Raises ValueError for figures without passes.
     """
     if not old.passes or not new.passes:
         raise ValueError("a figure without passes cannot be compared")
@@ -104,10 +104,9 @@ def change(old: Estimate, new: Estimate, drift: float = 1.0, looks: int = 1, sca
 
 
 def excess(pairs: Sequence[tuple[Estimate, Estimate]]) -> float:
-    """Return by how much the changes of many figures (old, new) differ from each other beyond their passes' noise.
-
-    As a standard deviation in log time, from the median deviation, so that a few figures that did change count little;
-    of few figures, only what cannot well be chance.
+    """Return how much the changes of many figures (old, new) differ from each other beyond their passes' noise. It is a
+    standard deviation in log time, estimated from the median deviation, so that a few real changes count little. With
+    few figures, only a scatter that is unlikely by chance counts.
     """
     old, new = (np.log([one.passes for one in side]) for side in zip(*pairs, strict=True))
     changes = new.mean(axis=1) - old.mean(axis=1)
@@ -125,7 +124,8 @@ def paired_ratio(samples: Passes, base: Passes) -> Estimate:
 
 
 def _by_ranks(values: NDArray[np.float64], counts: Sequence[int], error: float) -> tuple[float, float, float]:
-    """Return the median of the values and the two, as far from either end, that a figure lies beyond with ``error``.
+    """Return the median of the values and the two values, equally far from the ends, that a figure exceeds with
+    ``error``.
 
     ``counts`` says in how many of all equally likely cases 0, 1, 2 ... values lie on one side of the figure.
     """

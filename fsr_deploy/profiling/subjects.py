@@ -1,4 +1,4 @@
-"""What is profiled: engines as the user names them, and how each is looked into."""
+"""What is profiled: the engines that the user names, and how to profile each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fsr_deploy.runtime.tensorrt.session import TensorRTSession
 
 @dataclass(frozen=True)
 class Subject:
-    """A session with the name it goes by; ``file`` is its engine's, None for what is only compared with."""
+    """A session and its name; ``file`` is the engine's file, None for a baseline."""
 
     name: str
     session: Session
@@ -32,14 +32,14 @@ class Subject:
     cold_start: ColdStart | None = None
 
     def focus(self, batches: Sequence[int]) -> int:
-        """Return the batch size to look into: a GPU's best one, a CPU's smallest, which is as telling there."""
+        """Return the batch size to profile by layer: the best one on a GPU, the smallest on a CPU, which is as good
+        there."""
         best = self.session.info.best_batch
         return best if self.session.info.device != "cpu" and best in batches else min(batches)
 
     def watch_layers(self, batch: int, seconds: float, clock: Clock) -> LayerWatch | None:
-        """Return what times the modules in visits of so many seconds, None where no profiler can be trusted.
-
-        ONNX Runtime's times the launch of a kernel on a GPU and not the kernel.
+        """Return what times the modules in visits of ``seconds``, None without a reliable profiler. On a GPU, ONNX
+        Runtime's profiler times the launch of a kernel and not the kernel.
         """
         recorder: Recorder
         if self.file is not None and isinstance(self.session, OnnxSession) and self.session.info.device == "cpu":
@@ -51,25 +51,25 @@ class Subject:
         return LayerWatch(recorder, self._table(), batch, seconds, clock)
 
     def watch_stages(self, batch: int) -> StageWatch | None:
-        """Return what times transfers apart from computation, None where the engine does not tell them apart."""
+        """Return what times transfers and computation separately, None where the engine cannot."""
         if self.file is not None and isinstance(self.session, TensorRTSession):
             return StageWatch(self.session, batch)
         return None
 
     def quality(self) -> ParityFigures | None:
-        """Return the bundle's parity figures of the kind of engine that runs."""
+        """Return the bundle's parity figures for the engine that runs (plan or graph)."""
         bundle = self.file.bundle if self.file else None
         return worst_parity(bundle, plan=isinstance(self.session, TensorRTSession)) if bundle else None
 
     def notes(self) -> list[str]:
-        """Return what whoever reads the figures should know of the engine."""
+        """Return notes on the engine for a reader of the figures."""
         notes = list(self.session.info.notes)
         if isinstance(self.session, TensorRTSession) and self.session.graph_failure:
             notes.append(f"no CUDA graph: {self.session.graph_failure}")
         return notes
 
     def _table(self) -> ModuleTable:
-        """Return the bundle's table of modules; without one, modules go by the paths in the kernels' names."""
+        """Return the bundle's table of modules; without it, modules are found by the paths in the kernels' names."""
         if self.file is None or self.file.bundle is None or LAYERS_NAME not in self.file.bundle.files:
             return ModuleTable({})
         return read_table(Bundle(self.file.path.parent, self.file.bundle))

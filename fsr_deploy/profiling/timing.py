@@ -1,4 +1,4 @@
-"""One sample of an engine's latency, taken so that the engine cannot look faster than it is.
+"""One sample of an engine's latency, measured so that an engine cannot appear faster than it is.
 
 A sample is the time from the call of ``upscale`` until its result has been read. Three things make sure that the
 result was there by then: values spread over the whole result are compared, before the clock stops, with the result
@@ -55,7 +55,7 @@ class MonotonicClock:
 class WarmUp:
     """How the warm-up went: ``fastest`` is its fastest run; ``stable`` is False where its time ran out first.
 
-    ``seconds`` holds all that came before the measurement, the first runs and what they compile included.
+    ``seconds`` is all the time before the measurement, with the first runs and what they compile.
     """
 
     runs: int
@@ -68,7 +68,7 @@ class Stopwatch:
     """Times one session at one batch size.
 
     Raises ParityError where the session returns before its result is complete, repeats an older result, or gives the
-    same result for different faces, so that nothing could be told from it.
+    same result for different faces, which makes such checks impossible.
     """
 
     def __init__(self, session: Session, batch_size: int, clock: Clock, seed: int = 0) -> None:
@@ -118,9 +118,9 @@ def _close(found: NDArray[np.uint8], known: NDArray[np.uint8]) -> bool:
 def warm_up(sample: Callable[[], float], clock: Clock, limit: float) -> WarmUp:
     """Run until five runs in a row were not faster than the fastest before them by more than 2 %, or out of time.
 
-    Of a slow engine two runs in a row are enough, if they took half a second: what warms up, caches and clocks, does so
-    in time rather than in runs. The fastest run is the measure because disturbances only ever make a run slower: they
-    neither end the warm-up early nor draw it out. ``limit`` is in seconds.
+    For a slow engine two runs in a row are enough, if they took half a second: caches and clocks warm up with time, not
+    with the number of runs. The fastest run is the reference because disturbances only make runs slower: they neither
+    end the warm-up early nor prolong it. ``limit`` is in seconds.
     """
     start = clock.now()
     fastest = sample()

@@ -1,4 +1,4 @@
-"""Fixed work that measures the machine itself: how fast it is at the moment, and the ceilings of a roofline."""
+"""Fixed work that measures the machine itself: its current speed, and the ceilings of a roofline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from fsr_deploy._util.cores import usable_cores
 from fsr_deploy.profiling.timing import Clock
 
-CACHED = 1 << 15  # float32 values: they stay in a core's own cache
+CACHED = 1 << 15  # float32 values, which fit into a core's cache
 STREAMED = 1 << 22  # float32 values: they do not
 COMPUTE_ROUNDS, COPY_ROUNDS = 200, 3  # each about 3 ms
 GEMM_SIZE = 1024
@@ -20,17 +20,16 @@ CEILING_RUNS = 10
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What this machine's CPU reaches: ``gflops`` in an FP32 matrix product, ``gbytes`` per second copying memory."""
+    """The CPU's ceilings: ``gflops`` of an FP32 matrix product, ``gbytes`` per second when copying memory."""
 
     gflops: float
     gbytes: float
 
 
 class Yardstick:
-    """The same NumPy work on every core, timed again and again: half arithmetic in the cache, half copying memory.
-
-    No BLAS: its threads go on spinning for a while and would disturb what is measured next. ``samples`` holds the
-    seconds of every call.
+    """The same NumPy work on every core, timed repeatedly: half arithmetic in the cache, half copying memory. No BLAS,
+    because its threads keep spinning for a while and would disturb the next measurement. ``samples`` holds the seconds
+    of every call.
     """
 
     def __init__(self, clock: Clock, cores: int) -> None:
@@ -55,7 +54,7 @@ class Yardstick:
 def ceilings(clock: Clock) -> Ceilings:
     """Measure both ceilings, each as the best of a few runs on all cores that this process may use; about 0.2 s.
 
-    The matrix product is NumPy's, as fast as the BLAS it comes with.
+    The matrix product is NumPy's, with the BLAS that it comes with.
     """
     left, right = np.ones((2, GEMM_SIZE, GEMM_SIZE), np.float32)
     gemm = _best(clock, lambda: left @ right)
@@ -68,7 +67,7 @@ def ceilings(clock: Clock) -> Ceilings:
 
 
 def higher(*measured: Ceilings) -> Ceilings:
-    """Return the highest of each ceiling: what disturbs a measurement only ever makes it lower."""
+    """Return the highest of each ceiling, because disturbances only make it lower."""
     return Ceilings(max(one.gflops for one in measured), max(one.gbytes for one in measured))
 
 

@@ -79,7 +79,7 @@ JOBS = (
 
 
 def look_around() -> list[Part]:
-    """Return the parts that commands need, each tried as a command would."""
+    """Return the parts that commands need, each tried in the way a command uses it."""
     say("trying each library, which takes some seconds")
     wrong = try_imports(tuple(module for module in LIBRARIES if module != "openvino"))
     found = [_try("processor", _processor), _try("cache", _cache), _try("driver", _driver), _try("GPU", _gpus)]
@@ -96,13 +96,13 @@ def missing(job: Task, parts: list[Part]) -> list[str]:
 
 
 def mend_lines(parts: list[Part]) -> list[str]:
-    """Return the commands that mend what is broken, each once; NumPy's alone where others may be broken by it."""
+    """Return the commands that repair what is broken, each once; only NumPy's where it may be why others fail."""
     first = [part.mend for part in parts if part.name == "NumPy" and part.mend]
     return first or list(dict.fromkeys(part.mend for part in parts if part.mend))
 
 
 def install_line(parts: list[Part]) -> str:
-    """Return the one command that installs what is missing, "" where nothing is that this machine could use."""
+    """Return the one command that installs what is missing, "" where nothing useful on this machine is missing."""
     gpu = any(part.name == "GPU" and part.works for part in parts)
     lacking = [part for part in parts if not part.works and not part.mend]
     extras = {part.extra for part in lacking if part.extra and (gpu or part.extra != "gpu")}
@@ -136,7 +136,7 @@ def as_json(parts: list[Part]) -> dict[str, Any]:
 
 
 def _try(name: str, look: Callable[[], str], extra: str = "", wrong: MissingError | None = None) -> Part:
-    """Look in this process, unless the trial has found the library broken."""
+    """Look in this process, unless the trial found the library broken."""
     try:
         if isinstance(wrong, BrokenLibrary):
             raise wrong
@@ -196,7 +196,7 @@ def _cuda_bindings() -> str:
 
 
 def _base(module: str, name: str, wrong: MissingError | None) -> Part:
-    """Return a library that every installation of this package has: where it is missing, something removed it."""
+    """Return a library that this package requires: if it is missing, something removed it."""
     part = _try(
         name,
         lambda: str(imports.load(module).__version__) if module != "PIL.Image" else metadata.version("pillow"),
@@ -224,7 +224,7 @@ def _providers() -> str:
 
 
 def _installed(name: str, extra: str, wrong: MissingError | None) -> Part:
-    """Return a library by its metadata and the trial: importing PyTorch here too would take seconds more."""
+    """Return a library by its metadata and the trial: importing PyTorch here again would take seconds."""
     if not _is_installed(name):
         return Part(name, False, "no: not installed", extra)
     return _try(name, lambda: metadata.version(name), extra, wrong)

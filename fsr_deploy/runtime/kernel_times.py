@@ -29,7 +29,7 @@ _SUFFIX = "_kernel_time"
 
 
 class OnnxRecorder:
-    """ONNX Runtime on the CPU, with a session of its own that is set up like the one that is timed."""
+    """ONNX Runtime on the CPU, in a separate session with the same options as the one that is timed."""
 
     def __init__(self, file: EngineFile, batch_size: int) -> None:
         self._folder = tempfile.TemporaryDirectory()
@@ -49,7 +49,7 @@ class OnnxRecorder:
 
 
 class TensorRTRecorder:
-    """A plan with TensorRT's profiler; the session stays its owner's."""
+    """A plan with TensorRT's profiler; the caller keeps the session."""
 
     def __init__(self, session: TensorRTSession, batch_size: int) -> None:
         self._session = session

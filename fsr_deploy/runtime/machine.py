@@ -16,13 +16,13 @@ LIBRARIES = ("fsr-deploy", "numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt"
 INSTRUCTIONS = (
     *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),  # x86
     *("asimd", "asimddp", "i8mm", "sve", "sve2"),  # Arm
-)  # those that the speed of FP32 and INT8 kernels depends on, as Linux names them
+)  # those that matter for the speed of FP32 and INT8 kernels, as Linux names them
 GPU_FIELDS = "name,driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit"
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Facts as the system gives them; empty or None where it does not.
+    """Facts from the system; empty or None where it gives none.
 
     ``cores`` are those this process may use, ``clock_mhz`` their mean clock at the time of asking. ``gpus`` holds one
     line of nvidia-smi for each GPU: name, driver, SM clock and its maximum, memory clock, power limit.
@@ -42,10 +42,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class Load:
-    """How busy the machine was beside the measurement.
+    """How busy the machine was with other work during the measurement.
 
     ``before`` and ``after`` are load averages over one minute; ``others`` is the share of all cores' time that other
-    processes took, ``stolen`` the share that the hypervisor gave to other machines. None where the system is silent.
+    processes took, ``stolen`` the share that the hypervisor gave to other machines. None where the system does not say.
     """
 
     before: float | None
@@ -91,7 +91,7 @@ class LoadMeter:
 
 
 def _processor_seconds() -> tuple[float, float, float] | None:
-    """Return the seconds all cores were busy, were taken by the hypervisor, and have had in all."""
+    """Return the seconds of all cores: busy, taken by the hypervisor, and in total."""
     fields = _text("/proc/stat").partition("\n")[0].split()[1:9]
     if len(fields) < 8:
         return None

@@ -1,4 +1,4 @@
-"""From what a user names to a session that runs."""
+"""Open what a user names as a session."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fsr_deploy.runtime.session import Session
 def open_session(path: str | Path, device: str = "auto", *, trust: bool = False, throughput: bool = False) -> Session:
     """Load an engine: a bundle, its ``engine.plan`` or ``model.onnx``, or a ``.onnx`` file from elsewhere.
 
-    ``device`` is "cpu", "cuda", "cuda:1", or "auto" for the fastest there is; of a bundle, the plan runs where there
-    is TensorRT, otherwise the graph. ``trust`` allows a plan without a bundle: loading a plan can run code.
-    ``throughput`` is for many batches, as fast as possible all in all, instead of each as soon as possible: there,
-    as many threads should call ``upscale`` as the session's ``in_flight`` says.
+    ``device`` is "cpu", "cuda", "cuda:1", or "auto" for the fastest one here. Of a bundle, the plan runs where TensorRT
+    is, otherwise the graph. ``trust`` allows a plan without a bundle: loading a plan can run code. ``throughput`` is
+    for many batches: the highest total rate instead of the lowest latency. Then call ``upscale`` from as many threads
+    as the session's ``in_flight`` says.
 
     Raises UsageError for another device, InputError for files that are not what they should be and MissingError
     for a device or library that is not on this machine.
@@ -43,7 +43,7 @@ def parse_device(device: str) -> str:
 
 
 def _open_bundle(directory: Path, device: str, trust: bool, throughput: bool) -> Session:
-    """Open the bundle's file that serves the device best."""
+    """Open the bundle's best file for the device."""
     files = read_bundle(directory).info.files
     if PLAN_NAME in files and device != "cpu":
         try:

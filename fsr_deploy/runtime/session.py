@@ -13,13 +13,12 @@ Batch = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What a session runs: enough to print, to size batches and to key a journal.
+    """What a session runs: for messages, batch sizes and the journal.
 
-    ``lr_shape`` and ``sr_shape`` are (height, width) of one LR and one SR face in pixels.
-    ``max_batch`` is the largest batch the engine accepts, None where it has no limit.
-    ``best_batch`` is the batch size at which it is fastest per face. ``notes`` are sentences from its bundle that
-    whoever runs it should read. ``resizable`` tells whether its network can be exported for LR faces of another size,
-    None where nobody knows.
+    ``lr_shape`` and ``sr_shape`` are (height, width) of one LR and one SR face in pixels. ``max_batch`` is the largest
+    batch the engine accepts, None where it has no limit. ``best_batch`` is the batch size at which it is fastest per
+    face. ``notes`` are sentences from its bundle for the user. ``resizable`` says whether its network can be exported
+    for LR faces of another size, None where that is unknown.
     """
 
     engine: str
@@ -49,7 +48,7 @@ class Session(Protocol):
 
     @property
     def in_flight(self) -> int:
-        """How many batches are best on their way at once: so many threads may call ``upscale`` at a time."""
+        """How many batches should run at the same time: call ``upscale`` from so many threads."""
         ...
 
     def upscale(self, batch: Batch) -> Batch:

@@ -1,4 +1,4 @@
-"""A loaded engine as people use it: pictures of any size and kind in, SR faces of the same kind out."""
+"""A loaded engine: pictures of any size and kind in, SR faces of the same kind out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Picture = TypeVar("Picture", NDArray[np.uint8], "Image")
 class Upscaler:
     """An engine loaded on a device, made by ``load``.
 
-    Call it with pictures; close it when done, or use it in a ``with`` block. ``info`` tells the engine, its device, its
+    Call it with pictures; close it when done, or use it in a ``with`` block. ``info`` has the engine, its device, its
     precision and the shapes of its LR and SR faces.
     """
 
@@ -53,7 +53,7 @@ class Upscaler:
     @overload
     def __call__(self, faces: Sequence[Any]) -> list[Any]: ...
     def __call__(self, faces: Any) -> Any:
-        """Return the SR face of a picture, or of each of several, in the kind that the picture came in.
+        """Return the SR face of a picture, or of each of several, as the same kind of object.
 
         ``faces`` is an (h, w, 3) uint8 RGB array, a batch (N, h, w, 3) of them, a PIL image, the path of an image file
         (its SR face is an array), or a list of these. Pictures of any size are made LR faces as ``fsr-run`` does it.
@@ -74,7 +74,7 @@ class Upscaler:
         progress: ProgressCallback | None = None,
         **options: Any,
     ) -> RunSummary:
-        """Upscale a folder or an image into files, as ``fsr-run`` does, and go on with a run that was stopped.
+        """Upscale a folder or an image to files, as ``fsr-run`` does; continues a run that was stopped.
 
         ``output`` is the input's name with "_sr" unless given; ``options`` are RunOptions' fields. ``progress`` is
         called with what is counted, how many are done and how many there are. Raises UsageError, InputError and
@@ -123,10 +123,10 @@ def load(
 ) -> Upscaler:
     """Load an engine: a bundle (or its directory), its ``engine.plan`` or ``model.onnx``.
 
-    ``device`` is "auto", "cpu", "cuda" or "cuda:1". ``fit`` says what becomes of pictures of other proportions: "crop"
+    ``device`` is "auto", "cpu", "cuda" or "cuda:1". ``fit`` says how pictures of other proportions are fitted: "crop"
     keeps their middle, "stretch" all of them. ``trust`` allows a plan without a bundle, which can run code.
-    ``throughput`` is for many pictures, as fast as possible all in all. Raises UsageError, InputError and MissingError
-    as ``open_session`` does.
+    ``throughput`` is for many pictures: the highest total rate instead of the lowest latency. Raises UsageError,
+    InputError and MissingError as ``open_session`` does.
     """
     refuse_unknown("--fit", fit, FITS)
     return Upscaler(open_session(place(engine), device, trust=trust, throughput=throughput), fit)
@@ -150,7 +150,7 @@ def _checked(face: NDArray[Any]) -> Array:
 
 
 def _like(sr: Array, face: Any) -> Any:
-    """Return an SR face in the kind of the picture that it was made from."""
+    """Return an SR face as the same kind of object as its picture."""
     if isinstance(face, np.ndarray | str | os.PathLike):
         return sr
     from PIL import Image

@@ -15,13 +15,14 @@ from fsr_deploy.train.recipes import Recipe
 
 
 class DivergedError(FsrError):
-    """A loss or a weight is no longer a number; what was saved before still is."""
+    """A loss or a weight is NaN or infinite; earlier checkpoints are not affected."""
 
     exit_code = ExitCode.PARTIAL
 
 
 class Learner:
-    """A network with its optimiser, on all processes; ``module`` is for its weights, call the learner to train it."""
+    """A network with its optimiser, on all processes. Call the learner to train; ``module`` gives access to the
+    weights."""
 
     def __init__(self, name: str, module: nn.Module, lr: float, recipe: Recipe, fabric: Fabric) -> None:
         self.name, self.module, self.lr, self.clip, self.fabric = name, module, lr, recipe.clip, fabric
@@ -36,8 +37,8 @@ class Learner:
     def update(self, loss: Tensor, lr_factor: float) -> None:
         """Take one step down a loss; raises DivergedError, on all processes, where it is not finite on one.
 
-        With FP16's scaler, gradients that are not finite mean that their scale is too large: it leaves the step out and
-        takes a smaller one.
+        With FP16's scaler, gradients that are not finite mean that the scale is too large: the scaler skips the step
+        and reduces the scale.
         """
         mean = float(torch.as_tensor(self.fabric.all_reduce(loss.detach())))
         if not math.isfinite(mean):

@@ -1,4 +1,4 @@
-"""Training: one loop for all recipes, on one process or several, that continues exactly where it was killed."""
+"""Training: one loop for all recipes, on one or several processes, which continues exactly where it was stopped."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from fsr_deploy.train.sync_norm import synchronise
 from fsr_deploy.train.validation import Score, sample_grid, score, upscale
 from fsr_deploy.train.vgg import WANTED, VGG19Features, load_vgg19
 
-SAMPLES = 6  # faces in the picture that each validation writes
+SAMPLES = 6  # faces in the picture of each validation
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Everything that decides which weights a run ends with; written to ``run.json``.
+    """Everything that determines the resulting weights; written to ``run.json``.
 
     ``data`` and ``val`` are what open_faces takes; ``start`` is a checkpoint to begin from, ``key`` its entry to take,
-    ``vgg`` a file with VGG19's weights.
+    ``vgg`` a file with VGG19's weights. Raises UsageError for a ``key`` without ``start``.
     """
 
     model: str
@@ -56,10 +56,15 @@ class TrainSettings:
     key: str | None = None
     vgg: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.key is not None and self.start is None:
+            raise UsageError("--key names an entry of a checkpoint; give --checkpoint too")
+
 
 @dataclass(frozen=True)
 class Cadence:
-    """What happens between steps and decides nothing: how often, in steps, and with how many loading processes."""
+    """Settings that do not change the weights: how often to validate, save and log, in steps, and the loading
+    processes."""
 
     validate_every: int = 1000
     save_every: int = 200
@@ -69,7 +74,7 @@ class Cadence:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run ended with, on its held-out faces."""
+    """The result of a run on its held-out faces."""
 
     steps: int
     last: Score
@@ -97,13 +102,13 @@ def make_fabric(device: str, precision: str) -> Fabric:
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
     )
     fabric.launch()
-    # Depthwise gradients come in another memory order than DDP's buckets: true, and a matter of microseconds.
+    # Depthwise gradients have another memory order than DDP's buckets, which costs only microseconds.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     return fabric
 
 
 class Training:
-    """A run: built from its settings, taken up where its folder says that it stopped."""
+    """A run: built from its settings and, if its folder holds a saved state, continued from there."""
 
     def __init__(self, settings: TrainSettings, folder: Path, fabric: Fabric, cadence: Cadence | None = None) -> None:
         self.settings, self.recipe, self.fabric = settings, settings.recipe, fabric
@@ -130,7 +135,7 @@ class Training:
         self._say(f"training {settings.model} on {self.source.name}, validating on {held_out.name}")
 
     def run(self) -> Result:
-        """Train to the recipe's last step; raises DivergedError where the loss stops being a number."""
+        """Train to the recipe's last step; raises DivergedError where the loss is no longer finite."""
         if self.step:
             self._say(f"continuing after step {self.step}")
         try:

@@ -1,4 +1,4 @@
-"""What the generator is trained towards: the weighted sum of eq. 22, with the discriminator where it has one."""
+"""The generator's objective: the weighted sum of eq. 22, with the discriminator if there is one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fsr_deploy.train.vgg import VGG19Features
 
 
 class Objective:
-    """The terms that a recipe weighs; ``vgg`` is needed where it weighs the perceptual one."""
+    """The weighted terms of a recipe; ``vgg`` is needed for the perceptual one."""
 
     def __init__(self, recipe: Recipe, vgg: VGG19Features | None, fabric: Fabric) -> None:
         self.recipe, self.fabric = recipe, fabric
@@ -52,7 +52,7 @@ class Objective:
             self.discriminator.load(state)
 
     def _judge(self, discriminator: Learner, sr: Tensor) -> Tensor:
-        """Let the discriminator judge without learning: past its wrapper, which would wait for its gradients."""
+        """Run the discriminator without training it: not through its wrapper, which would wait for its gradients."""
         discriminator.module.requires_grad_(False)
         with self.fabric.autocast():
             logits: Tensor = discriminator.module(sr).float()

@@ -13,7 +13,7 @@ PRECISIONS = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides a training besides the network and the data.
+    """What determines a training besides the network and the data.
 
     ``batch`` is the global batch over all processes. ``pixel``, ``perceptual`` and ``adversarial`` weigh the terms of
     eq. 22; a term of weight 0 is not computed. ``augment`` names augmentations of TrainingPairs, separated by commas.
@@ -52,7 +52,7 @@ class Recipe:
             raise UsageError("all three loss weights are 0: nothing would be learnt")
 
     def lr_factor(self, step: int) -> float:
-        """Return what both learning rates are multiplied by at a step, counted from 0."""
+        """Return the factor of both learning rates at a step, counted from 0."""
         if step < self.warmup:
             return (step + 1) / self.warmup
         if self.schedule == "constant":
@@ -78,7 +78,7 @@ def recipe(name: str, **overrides: Any) -> Recipe:
 
 
 def recipe_for(model: str) -> str:
-    """Return the name of the recipe that a registered model is trained with where none is asked for."""
+    """Return the name of a registered model's default recipe."""
     if "gan" in model:
         return "amigan"
     return "mfspnet" if model.startswith(("mfspnet", "sparnet")) else "aminet"

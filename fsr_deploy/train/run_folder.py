@@ -1,7 +1,6 @@
-"""What a training run keeps on disk, so that it can be killed at any moment and continued exactly.
-
-``run.json`` what was asked for; ``state.pt`` everything the next step depends on; ``last.safetensors`` and
-``best.safetensors`` the weights to use; ``log.csv`` and ``validation.csv``; ``samples/`` pictures.
+"""The folder of a training run, from which it can be continued exactly after being killed at any moment. It holds
+``run.json`` (the settings), ``state.pt`` (everything that the next step depends on), ``last.safetensors`` and
+``best.safetensors`` (the weights), ``log.csv``, ``validation.csv`` and ``samples/`` (pictures).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class RunFolder:
         self.path = path
 
     def begin(self, settings: Mapping[str, Any], write: bool = True) -> dict[str, Any] | None:
-        """Return the state to continue from; None where the folder holds none yet, and ``run.json`` is written.
+        """Return the state to continue from; without one, write ``run.json`` and return None.
 
         Only one process should ``write``. Raises UsageError where the folder holds a run with other settings, whose
         weights would be lost.
@@ -67,7 +66,7 @@ class RunFolder:
             raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
     def forget_after(self, step: int) -> None:
-        """Drop the rows of steps that a killed run had logged but not saved; they will be done again."""
+        """Drop the rows of steps that a killed run had logged but not saved; these steps are repeated."""
         for name in ("log.csv", "validation.csv"):
             path = self.path / name
             if step == 0:

@@ -1,4 +1,4 @@
-"""Batch norm over the whole global batch, so that the number of processes does not change what is learnt."""
+"""Batch norm over the whole global batch, so that the number of processes does not change the training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.distributed.nn.functional import all_reduce
 class SyncBatchNorm2d(nn.BatchNorm2d):
     """nn.BatchNorm2d whose mean and variance are those of all processes' batches together, in float32.
 
-    PyTorch's own SyncBatchNorm runs on GPUs only; this one runs wherever the process group does. Every process must
+    PyTorch's own SyncBatchNorm runs on GPUs only; this one runs on any process group. Every process must
     hold the same number of pixels.
     """
 

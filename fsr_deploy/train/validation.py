@@ -1,4 +1,4 @@
-"""How good a network is: PSNR and SSIM on held-out faces next to bicubic, and a picture of some."""
+"""The quality of a network: PSNR and SSIM on held-out faces, and a picture of some of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def score(sr: Sequence[Face], hr: Sequence[Face]) -> Score:
 
 
 def upscale(network: nn.Module, lr: Sequence[Face], size: int, device: torch.device) -> list[Face]:
-    """Bring LR faces to ``size`` by a network, in evaluation mode on ``device``; a copy of it runs."""
+    """Upscale LR faces to ``size`` with a copy of a network, in evaluation mode on ``device``."""
     return Eager(network, size // len(lr[0]), device).upscale(lr)
 
 

@@ -1,4 +1,4 @@
-"""VGG19's convolutions, to compare faces by (Simonyan and Zisserman, 2015); weights come from a file of the user's."""
+"""VGG19's convolutions for the perceptual loss (Simonyan and Zisserman, 2015), with weights from the user's file."""
 
 from __future__ import annotations
 

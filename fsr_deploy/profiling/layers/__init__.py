@@ -1,1 +1,1 @@
-"""Where an engine's time goes: by module of the network."""
+"""An engine's time by module of the network."""

@@ -1,4 +1,4 @@
-"""Where an engine's time goes: by module of the network, not by kernel."""
+"""An engine's time by module of the network instead of by kernel."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from fsr_deploy.profiling.timing import Clock
 from fsr_deploy.runtime.kernel_times import KernelRun
 
 BETWEEN = "(between kernels)"
-FEWEST_PEERS = 5  # modules of which the median tells how slow a run was as a whole
+FEWEST_PEERS = 5  # fewest modules whose median says how slow a whole run was
 Times = NDArray[np.float64]
 RESOLUTION_MS = 1e-3  # of ONNX Runtime's profile
 MIN_RUNS, MAX_RUNS = 2, 25  # per visit; the first, after other engines have run, is not counted
 
 
 class Recorder(Protocol):
-    """Runs an engine again and again while its own profiler watches."""
+    """Runs an engine repeatedly under its own profiler."""
 
     def run(self) -> None:
         """Run once."""
@@ -41,9 +41,9 @@ class ModuleTime:
 
     ``share`` is of the whole run. ``gflops`` (two per multiply-accumulate) and ``gbytes`` per second follow from the
     costs of the exported graph; None where it has none. Kernel fusion moves fewer bytes than counted here.
-    ``beside_others`` is the time after each run's times were divided by how much slower than usual its other modules
-    were in the median: what disturbs all modules alike is gone from it. None where there are too few other modules, and
-    for the time between kernels, which is disturbed in other ways.
+    ``beside_others`` is the time relative to the other modules: each run's time is divided by the factor by which its
+    other modules were slower than usual, in the median. This removes what disturbs all modules equally. None where
+    there are too few other modules, and for the time between kernels, which is disturbed in other ways.
     """
 
     module: str
@@ -70,9 +70,8 @@ class LayerProfile:
 
 
 class LayerWatch:
-    """Has a recorder run at every visit of one batch size, between the engines that are being timed.
-
-    ``seconds`` is how long a visit takes, roughly.
+    """Runs a recorder at every visit of one batch size, between the engines that are timed. ``seconds`` is about how
+    long a visit takes.
     """
 
     def __init__(self, recorder: Recorder, table: ModuleTable, batch: int, seconds: float, clock: Clock) -> None:
@@ -132,7 +131,7 @@ def layer_profile(passes: Sequence[Sequence[KernelRun]], table: ModuleTable, bat
 
 
 def _by_module(runs: Sequence[KernelRun], table: ModuleTable) -> dict[str, Times]:
-    """Return the seconds of each module in each run, and what no kernel accounts for."""
+    """Return the seconds of each module in each run, and the rest that is in no kernel."""
     times: dict[str, Times] = defaultdict(lambda: np.zeros(len(runs)))
     owned: dict[tuple[str, ...], list[str]] = {}
     for index, run in enumerate(runs):
@@ -146,9 +145,8 @@ def _by_module(runs: Sequence[KernelRun], table: ModuleTable) -> dict[str, Times
 
 
 def _slowness(by_module: dict[str, Times], members: Sequence[str]) -> Times | None:
-    """Return by what factor each run's modules, except the members, were slower than usual, in the median over them.
-
-    A module that were its own peer would be the median now and then, and seem to take exactly its usual time.
+    """Return the factor by which each run's modules, except the members, were slower than usual, in the median. If a
+    module were compared with itself, it would sometimes be the median and seem to take exactly its usual time.
     """
     others = (times for module, times in by_module.items() if module not in (BETWEEN, *members))
     peers = [times / np.median(times) for times in others]

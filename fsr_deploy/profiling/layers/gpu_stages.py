@@ -1,4 +1,4 @@
-"""A plan's upload, computation and download, timed apart by CUDA events."""
+"""A plan's upload, computation and download, timed separately by CUDA events."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fsr_deploy.runtime.cuda import api as cuda
 from fsr_deploy.runtime.cuda.arrays import DeviceArray
 from fsr_deploy.runtime.tensorrt.session import TensorRTSession
 
-COPIES = 8  # timed together, because one is near the resolution of an event
+COPIES = 8  # timed together, because a single one is near an event's resolution
 RUNS_PER_VISIT = 5
 
 
 @dataclass(frozen=True)
 class Stages:
-    """Milliseconds per batch on the GPU, without what the CPU does to launch it and without a CUDA graph."""
+    """Milliseconds per batch on the GPU, without the CPU's time to launch it and without a CUDA graph."""
 
     batch: int
     upload: Estimate
@@ -27,7 +27,7 @@ class Stages:
 
 
 class StageWatch:
-    """Has a plan run at every visit of one batch size, with an event between its stages."""
+    """Runs a plan at every visit of one batch size, with an event between its stages."""
 
     def __init__(self, session: TensorRTSession, batch_size: int) -> None:
         info = session.info

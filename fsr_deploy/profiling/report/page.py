@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
+from pathlib import Path
 
 from fsr_deploy._util import html_page as page
-from fsr_deploy.profiling.record import EngineProfile, Profile
+from fsr_deploy._util.files import write_file
+from fsr_deploy.profiling.record import EngineProfile, Profile, to_json
 from fsr_deploy.profiling.report import plots, svg, tables
 from fsr_deploy.profiling.report.svg import number
 from fsr_deploy.profiling.report.tables import TextTable
 from fsr_deploy.profiling.statistics import PASSES
 
 METHOD = (
-    "Wall-clock time from LR faces to SR faces in main memory, transfers included, synchronised: a sample ends when "
+    "Wall-clock time from LR faces to SR faces in main memory, with transfers, synchronised: a sample ends when "
     "its result has been read and found to be the right one. Engines were warmed up until five runs in a row, or of "
     "slow engines two that took half a second, were no more than 2 % faster than the fastest before, then took turns "
     f"in random order, in {PASSES} passes over all batch sizes. Intervals hold 95 %: of a median, where that of "
@@ -30,8 +32,15 @@ ROOFLINE_LEAD = (
 )
 
 
+def write(profile: Profile, folder: Path) -> None:
+    """Write ``profile.json``, ``profile.md`` and ``profile.html``."""
+    texts = {"profile.json": to_json(profile), "profile.md": markdown(profile), "profile.html": html(profile)}
+    for name, text in texts.items():
+        write_file(folder / name, text.encode())
+
+
 def html(profile: Profile) -> str:
-    """Return the page; it refers to nothing outside itself."""
+    """Return the page; it needs no other file."""
     names = [engine.name for engine in profile.engines]
     batch = focus(profile)
     body = [
@@ -95,7 +104,7 @@ def focus(profile: Profile) -> int:
 
 
 def _headline(profile: Profile, batch: int) -> Iterator[tuple[str, str]]:
-    """Yield what is looked for first: of the first engine, against two others, those it is only compared with first."""
+    """Yield the main figures of the first engine, with two other engines, baselines first."""
     first = profile.engines[0]
     if best := first.best():
         yield number(best.faces_per_second), f"faces/s, {first.name}, batch {best.batch}"

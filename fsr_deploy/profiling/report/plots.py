@@ -20,7 +20,7 @@ SMALLEST = 0.01  # share of the time below which a module gets no mark of its ow
 def distribution(profile: Profile, batch: int) -> str:
     """Draw every engine's samples at a batch size, each as a histogram of its own, on one axis of time.
 
-    The slowest hundredth is left out, so that one disturbance does not squeeze the rest.
+    The slowest 1 % is left out, so that one disturbance does not compress the rest.
     """
     shown = [(i, engine.name, found) for i, engine in enumerate(profile.engines) if (found := engine.at(batch))]
     low = min(min(found.samples) for _, _, found in shown)
@@ -73,7 +73,7 @@ def time_by_module(layers: LayerProfile, series: int) -> str:
 
 
 def roofline(layers: LayerProfile, ceilings: Ceilings, series: int) -> str:
-    """Draw what each kind of module reaches, over its operations per byte, under what the machine can."""
+    """Draw each kind of module's speed over its operations per byte, below the machine's ceilings."""
     points = [(*point, kind) for kind in layers.kinds if kind.share >= SMALLEST and (point := _on_roofline(kind))]
     if not points:
         return ""

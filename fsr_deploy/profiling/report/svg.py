@@ -1,4 +1,4 @@
-"""Plots drawn as inline SVG: axes, marks and labels, nothing that is loaded from elsewhere."""
+"""Plots drawn as inline SVG: axes, marks and labels, without external files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Axis:
-    """Where a value lies between the ends of an axis; ``ticks`` are (value, label)."""
+    """The mapping of a value to an axis; ``ticks`` are (value, label)."""
 
     low: float
     high: float
@@ -139,7 +139,7 @@ class Plot:
         self._parts.append(f'<text class="{kind}" x="{x + dx:.1f}" y="{y + dy:.1f}">{escape(text)}</text>')
 
     def label(self, point: Point, text: str) -> None:
-        """Write beside a mark where there is room: right of it, above, below or further off; draw all marks before."""
+        """Write beside a mark where there is room: right, above, below or further away; draw all marks before."""
         x, y = self.at(*point)
         wide = 7.0 * len(text)
         left = x + 12 if x + 12 + wide < self.width else x - 12 - wide

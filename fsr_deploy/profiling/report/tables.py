@@ -71,7 +71,7 @@ def starts(profile: Profile) -> TextTable:
 
 
 def stages(profile: Profile) -> TextTable:
-    """Return transfers apart from computation, of the engines that tell them apart."""
+    """Return transfers and computation of the engines that time them separately."""
     rows = [
         (engine.name, str(found.batch), *(number(one.value) for one in (found.upload, found.compute, found.download)))
         for engine in profile.engines
@@ -81,7 +81,7 @@ def stages(profile: Profile) -> TextTable:
 
 
 def modules(layers: LayerProfile) -> TextTable:
-    """Return the modules that take most, one by one."""
+    """Return the modules that take most of the time."""
     headers = ("Module", "Kind", "ms", "95 %", "Share", "GFLOP/s", "GB/s")
     rows = [
         (
@@ -143,7 +143,7 @@ def facts(profile: Profile) -> Iterator[tuple[str, str]]:
 
 
 def _instructions(machine: Machine) -> str:
-    """Say what the CPU has, and that it lacks what INT8 needs to be fast."""
+    """Say which instructions the CPU has, and whether those for fast INT8 are missing."""
     if not machine.instructions:
         return "unknown"
     has_int8 = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"} & set(machine.instructions)

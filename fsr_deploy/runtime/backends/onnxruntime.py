@@ -23,17 +23,17 @@ from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
 CUDA_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"
 EXACT_PRODUCTS = "session.x64quantprecision"
-SHARED_WEIGHTS = "Attempt to replace the existing tensor"  # how ONNX Runtime 1.32 fails to copy them for exact products
+SHARED_WEIGHTS = "Attempt to replace the existing tensor"  # 1.32's error when it cannot copy shared weights
 
 
 class OnnxSession:
     """A graph with uint8 faces in and out, run by ONNX Runtime.
 
-    ``device`` is "auto", "cpu" or "cuda:N"; "auto" takes the GPU where ONNX Runtime can use one. Raises InputError
-    for a graph that is damaged or has other inputs and outputs, and MissingError where
-    ONNX Runtime or its CUDA provider is missing. ``profile`` begins the name of a file that ONNX Runtime records each
-    kernel's time in, until ``finish_profile``. ``throughput`` gives each batch one core of the CPU, with as many
-    batches side by side as there are cores: each is done later, all of them sooner.
+    ``device`` is "auto", "cpu" or "cuda:N"; "auto" takes the GPU where ONNX Runtime can use one. Raises InputError for
+    a graph that is damaged or has other inputs and outputs, and MissingError where ONNX Runtime or its CUDA provider is
+    missing. ``profile`` is the start of the name of a file in which ONNX Runtime records each kernel's time, until
+    ``finish_profile``. ``throughput`` gives each batch one CPU core and runs as many batches at the same time as there
+    are cores: higher latency, higher throughput.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class OnnxSession:
 
 
 def _create(ort: ModuleType, file: EngineFile, device: str, options: Callable[..., Any]) -> tuple[Any, str, str]:
-    """Return the session, the provider that really runs and its device."""
+    """Return the session, the provider that is really used, and its device."""
     cuda_listed = CUDA_PROVIDER in ort.get_available_providers()
     if device.startswith("cuda") and not cuda_listed:
         raise MissingError(
@@ -108,7 +108,7 @@ def _create(ort: ModuleType, file: EngineFile, device: str, options: Callable[..
 
 
 def _preload_cuda(ort: ModuleType) -> str:
-    """Have ONNX Runtime load CUDA and cuDNN from pip's packages, from 1.21 on; returns in brackets what it lacks."""
+    """Load CUDA and cuDNN from pip's packages (ONNX Runtime 1.21 and newer); returns in brackets what is missing."""
     if not hasattr(ort, "preload_dlls"):
         return ""
     printed = io.StringIO()
@@ -119,33 +119,33 @@ def _preload_cuda(ort: ModuleType) -> str:
 
 
 def rounds_fp16(version: str) -> bool:
-    """Tell whether an ONNX Runtime rounds FP16 values to INT8 on a CPU; 1.23 to 1.29 were seen to cut them off."""
+    """Tell whether an ONNX Runtime rounds FP16 values to INT8 on a CPU; versions 1.23 to 1.29 truncate them."""
     major, minor = version.split(".")[:2]
     return (int(major), int(minor)) >= (1, 30)
 
 
 def cuda_options(index: str) -> dict[str, str]:
-    """Return the CUDA provider's options: FP32 stays FP32, and memory grows by what is needed."""
+    """Return the CUDA provider's options: no TF32, and memory grows only as needed."""
     return {"device_id": index, "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
 
 
 def session_options(
     ort: ModuleType, threads: int | None = None, profile: Path | None = None, *, exact: bool = True
 ) -> Any:
-    """Return session options; each that is not the library's own choice was measured, or is there for safety.
-
-    ``threads`` None stands for the physical cores; ``profile`` begins the name of a file of kernel times; without
-    ``exact`` products of 8 bits may overflow, as ONNX Runtime has it by itself.
+    """Return session options; each that differs from the default was measured, or is for safety. ``threads`` None means
+    one per physical core; ``profile`` is the start of the name of a file of kernel times; without ``exact``, 8-bit
+    products may overflow, which is ONNX Runtime's default.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or physical_cores()
-    options.enable_mem_pattern = False  # no faster with it, and a fifth more memory with batches side by side
+    options.enable_mem_pattern = False  # no faster with it, and 20 % more memory when batches run at the same time
     options.log_severity_level = 4  # failures reach the user as exceptions
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    # Without VNNI the fastest 8-bit kernels add two products in 16 bits, which overflow: the faces become wrong without
-    # an error. This has 8-bit weights multiplied exactly; weights of 7 bits cannot overflow and keep the fast kernels.
+    # Without VNNI the fastest 8-bit kernels add two products in 16 bits, which can overflow: wrong faces without an
+    # error. With this option 8-bit weights are multiplied exactly. 7-bit weights cannot overflow and keep the fast
+    # kernels.
     options.add_session_config_entry(EXACT_PRODUCTS, "1" if exact else "0")
-    # Threads that wait for work while a batch runs spin, which is faster; between batches they leave the cores alone.
+    # Threads that wait for work during a batch spin, which is faster; between batches they sleep.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if profile:
         options.enable_profiling = True
@@ -188,7 +188,7 @@ def _is_faces(value: Any) -> bool:
 
 
 def _facts(session: Any, file: EngineFile, device: str) -> dict[str, Any]:
-    """Return what the bundle, or else the graph's own metadata, says about precision, training and batch size."""
+    """Return precision, training and batch size from the bundle, or from the graph's metadata without a bundle."""
     if file.bundle:
         bundle = file.bundle
         facts = {"precision": bundle.precision, "trained": bundle.trained, "notes": bundle.notes}
@@ -200,7 +200,7 @@ def _facts(session: Any, file: EngineFile, device: str) -> dict[str, Any]:
         facts = {"precision": metadata.get("fsr.precision", "unknown"), "trained": trained}
         batches = metadata.get("fsr.batches", "").split(",")
         best_batch = int(batches[1]) if len(batches) == 3 and batches[1].isdigit() else 1
-    # On a CPU a batch takes as long per face as single faces do, and far more memory.
+    # On a CPU a batch is no faster per face than single faces, and takes far more memory.
     return {**facts, "best_batch": 1 if device == "cpu" else best_batch}
 
 

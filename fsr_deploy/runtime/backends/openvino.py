@@ -12,7 +12,7 @@ from fsr_deploy.bundle.engine_file import read_engine_file
 from fsr_deploy.errors import InputError
 from fsr_deploy.runtime.session import Batch, EngineInfo
 
-# Left to itself, OpenVINO computes an FP32 graph in BF16 where the CPU can, which is faster and several levels off.
+# By default OpenVINO computes an FP32 graph in BF16 where the CPU can: faster, but several levels off.
 SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 
 
@@ -43,7 +43,7 @@ class OpenVinoSession:
 
     @property
     def in_flight(self) -> int:
-        """One: a run takes all cores, or all of the GPU."""
+        """One, because a run uses all cores."""
         return 1
 
     def upscale(self, batch: Batch) -> Batch:
@@ -51,7 +51,7 @@ class OpenVinoSession:
         expected = (*self.info.lr_shape, 3)
         if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != expected:
             raise InputError(f"a batch of {batch.dtype} {batch.shape}; this engine takes uint8 (N, {expected})")
-        return self._model([np.ascontiguousarray(batch)])[0].copy()  # what it returns is its own buffer
+        return self._model([np.ascontiguousarray(batch)])[0].copy()  # OpenVINO returns its own buffer
 
     def close(self) -> None:
         """Free the model; the session cannot be used afterwards."""

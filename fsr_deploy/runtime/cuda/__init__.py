@@ -1,1 +1,1 @@
-"""The little of CUDA that a session needs."""
+"""The part of CUDA that a session needs."""

@@ -1,4 +1,4 @@
-"""The little of CUDA that a session needs, every call checked: streams, events, memory and graphs.
+"""The part of CUDA that a session needs: streams, events, memory and graphs. Every call is checked.
 
 Thin objects over ``cuda.bindings.runtime``. Each owns what it allocates and frees it in ``close``; what belongs to a
 device must be made and used with that device current in the calling thread (``use_device``).
@@ -20,7 +20,7 @@ from fsr_deploy._util import imports
 from fsr_deploy.errors import DeviceError, MissingError
 from fsr_deploy.runtime.session import OutOfMemory
 
-# What says that this machine lacks something, and not that its GPU failed at its work.
+# Errors that say that this machine lacks something, not that the GPU failed.
 LACKING = (
     *("cudaErrorInsufficientDriver", "cudaErrorNoDevice", "cudaErrorInvalidDevice", "cudaErrorDevicesUnavailable"),
     *("cudaErrorInitializationError", "cudaErrorSystemDriverMismatch", "cudaErrorSystemNotReady"),
@@ -82,7 +82,7 @@ def memory() -> tuple[int, int]:
 
 
 def place_of(address: int) -> tuple[str, int]:
-    """Return what memory an address is of, "device", "managed" or "host", and of which GPU."""
+    """Return the kind of memory at an address, "device", "managed" or "host", and its GPU."""
     attributes = call("cudaPointerGetAttributes", address)
     kinds = runtime().cudaMemoryType
     known = {kinds.cudaMemoryTypeDevice: "device", kinds.cudaMemoryTypeManaged: "managed"}
@@ -90,7 +90,8 @@ def place_of(address: int) -> tuple[str, int]:
 
 
 class Event:
-    """A mark in a stream. ``timing`` events measure; the others make their waiter sleep instead of spin."""
+    """A mark in a stream. ``timing`` events measure time; with the others, a waiting thread sleeps instead of
+    spinning."""
 
     def __init__(self, *, timing: bool = False) -> None:
         cudart = runtime()
@@ -103,7 +104,7 @@ class Event:
         return self._event
 
     def record(self, stream: int) -> None:
-        """Put the mark behind what the stream (a handle as an integer) has been given so far."""
+        """Put the mark after the work that is in the stream (an integer handle) so far."""
         call("cudaEventRecord", self._event, stream)
 
     def wait(self) -> None:
@@ -137,7 +138,7 @@ class Stream:
         self.handle = int(self._stream)
 
     def wait_for(self, event: Event) -> None:
-        """Make what follows in this stream wait for an event of another."""
+        """Make later work in this stream wait for an event of another stream."""
         wait_in(self.handle, event)
 
     def synchronize(self) -> None:
@@ -150,7 +151,7 @@ class Stream:
 
 
 def wait_in(stream: int, event: Event) -> None:
-    """Make what follows in any stream, given by its handle, wait for an event."""
+    """Make later work in a stream, given by its handle, wait for an event."""
     call("cudaStreamWaitEvent", stream, event.handle, 0)
 
 
@@ -168,7 +169,7 @@ class DeviceMemory:
 
 
 class PinnedArray:
-    """Page-locked host memory as a NumPy array; only such memory is copied while the GPU computes."""
+    """Page-locked host memory as a NumPy array; only such memory can be copied while the GPU computes."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         nbytes = int(np.prod(shape)) * dtype.itemsize
@@ -197,7 +198,7 @@ class Graph:
     """Work captured from a stream once, launched as one call afterwards."""
 
     def __init__(self, stream: Stream, work: Callable[[], None]) -> None:
-        """Capture what ``work`` puts into the stream; raises whatever ``work`` raises, and CudaError."""
+        """Capture the work that ``work`` puts into the stream; raises what ``work`` raises, and CudaError."""
         with _capture(stream) as captured:
             work()
         graph = captured[0]
@@ -217,9 +218,8 @@ class Graph:
 
 @contextmanager
 def _capture(stream: Stream) -> Iterator[list[Any]]:
-    """Capture the calling thread's work in a stream; the graph is in the list that was yielded when the block ends.
-
-    Other threads may go on allocating and copying. A failed capture still ends, so that the stream can be used again.
+    """Capture the calling thread's work in a stream; when the block ends, the graph is in the list that was yielded.
+    Other threads may allocate and copy meanwhile. A failed capture is ended too, so that the stream can be used again.
     """
     captured: list[Any] = []
     mode = runtime().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal

@@ -1,4 +1,4 @@
-"""Results that stay on the GPU, given to other libraries without a copy, and the memory that they take turns in."""
+"""Results that stay on the GPU: shared with other libraries without a copy, in memory that is reused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fsr_deploy.runtime.session import OutOfMemory
 LEGACY_STREAM = 1
 """CUDA's explicit name of the default stream; both protocols forbid the ambiguous 0."""
 PER_THREAD_STREAM = 2
-"""One name for a stream of each thread, so that two of this name are not in order."""
+"""This handle is another stream in each thread, so work in two of them is not ordered."""
 MOST_IDLE = 8
 
 
@@ -39,19 +39,18 @@ class Block:
 
 
 class Blocks:
-    """Memory of dropped results for the next ones: cudaMalloc and cudaFree make the GPU wait at every batch.
-
-    A block goes to a result of the same size in the same stream: whatever its last owner put into that stream comes
-    first. Results may be dropped by any thread, at any time, and after ``close``.
+    """Reuses the memory of dropped results: with cudaMalloc and cudaFree the GPU would wait at every batch. A block is
+    reused for a result of the same size in the same stream, so that it comes after all work of its last owner. Results
+    may be dropped by any thread, at any time, also after ``close``.
     """
 
     def __init__(self) -> None:
         self._idle: deque[Block] = deque()
-        self._lock = threading.RLock()  # Python may drop a result of this thread while it is held
+        self._lock = threading.RLock()  # Python may drop a result in this thread while the lock is held
         self._closed = False
 
     def take(self, nbytes: int, stream: int) -> Block:
-        """Return a block of so many bytes for results in a stream; raises OutOfMemory where there is none."""
+        """Return a block of ``nbytes`` for results in a stream; raises OutOfMemory where there is none."""
         with self._lock:
             for block in reversed(tuple(self._idle)):
                 if (block.memory.nbytes, block.stream) == (nbytes, stream):
@@ -64,13 +63,13 @@ class Blocks:
             return Block(nbytes, stream)
 
     def give(self, block: Block) -> None:
-        """Take a block back; the longest unused ones beyond MOST_IDLE are freed."""
+        """Take a block back; beyond MOST_IDLE, the blocks that were unused longest are freed."""
         with self._lock:
             self._idle.append(block)
             self._free(0 if self._closed else MOST_IDLE)
 
     def close(self) -> None:
-        """Free what is idle, and from now on what is given."""
+        """Free the idle blocks, and from now on every block that comes back."""
         with self._lock:
             self._closed = True
             self._free(0)
@@ -82,10 +81,8 @@ class Blocks:
 
 
 class DeviceArray:
-    """An array in GPU memory, which goes back to where it came from with the last who refers to it.
-
-    ``stream`` is the stream, by its handle, in which the content is ready; it has to outlive the array. ``ready`` marks
-    the place in it.
+    """An array in GPU memory, which is returned for reuse when the last reference is dropped. ``stream`` is the handle
+    of the stream in which the content is ready; it has to outlive the array. ``ready`` marks the point in that stream.
     """
 
     def __init__(
@@ -107,7 +104,7 @@ class DeviceArray:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        self._read_elsewhere = True  # in which stream, the protocol does not tell
+        self._read_elsewhere = True  # the protocol does not say in which stream
         return {
             "shape": self.shape,
             "typestr": self.dtype.str,

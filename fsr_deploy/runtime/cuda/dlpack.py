@@ -1,7 +1,5 @@
-"""DLPack's structures, and its capsules read and made: how libraries pass arrays to each other without a copy.
-
-Version 1.0 added what the first one could not say, that an array is read-only. Both are read; the first one is made,
-which every library takes.
+"""DLPack's structures, and reading and making its capsules: how libraries share arrays without a copy. Version 1.0
+added a flag for read-only arrays. Both versions are read; the first one is made, because every library takes it.
 """
 
 from __future__ import annotations
@@ -65,7 +63,7 @@ _api = ctypes.pythonapi
 _new_capsule = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)(
     ("PyCapsule_New", _api)
 )
-# With the capsule as a bare pointer: a destructor gets an object that must not be referenced again.
+# The capsule is passed as a plain pointer: a destructor gets an object that must not be referenced again.
 _is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(("PyCapsule_IsValid", _api))
 _get_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)(("PyCapsule_GetPointer", _api))
 
@@ -82,9 +80,8 @@ class Contents:
 
 
 def take(array: Any, stream: int) -> Any:
-    """Return a capsule of another library's array, ready for a stream; it owns the array's memory until it is dropped.
-
-    Raises BufferError, or what else the library raises, where it does not give the array.
+    """Return a capsule of another library's array, ready for a stream; it keeps the array's memory alive. Raises
+    BufferError, or another error of the library, where it does not share the array.
     """
     try:
         return array.__dlpack__(stream=stream, max_version=(_MAJOR, 0))
@@ -122,7 +119,7 @@ def _at(structure: Any, capsule: Any, name: bytes) -> Any:
 
 
 class _Export:
-    """What a consumer looks at; kept alive in ``_exports``, and the owner with it, until the deleter is called."""
+    """The structure that a consumer reads. ``_exports`` keeps it and the owner alive until the deleter is called."""
 
     def __init__(self, owner: Any, address: int, device: int) -> None:
         self.owner = owner

@@ -1,6 +1,5 @@
-"""The NVIDIA driver and its GPUs, asked through the driver's own library: no CUDA package is needed.
-
-Everything that touches TensorRT or CUDA asks here first: TensorRT 8.6 ends the whole process where there is no GPU.
+"""The NVIDIA driver and its GPUs, read through the driver's own library: no CUDA package is needed. All code checks
+here before it uses TensorRT or CUDA: without a GPU, TensorRT 8.6 ends the whole process.
 """
 
 from __future__ import annotations

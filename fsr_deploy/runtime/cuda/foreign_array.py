@@ -1,7 +1,6 @@
-"""Arrays of other libraries on the GPU: where they lie, whether they are what an engine takes, and when.
-
-Two protocols tell: ``__cuda_array_interface__`` (PyTorch, CuPy, Numba, PyCUDA) and DLPack (PyTorch, CuPy, JAX,
-TensorFlow). What they say of the device is not trusted, or not said at all: the CUDA driver is asked about the address.
+"""Arrays of other libraries on the GPU: their address, whether an engine can take them, and when they are ready. Two
+protocols are read: ``__cuda_array_interface__`` (PyTorch, CuPy, Numba, PyCUDA) and DLPack (PyTorch, CuPy, JAX,
+TensorFlow). The first does not name the device and the second may be wrong, so CUDA is asked about the address.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from fsr_deploy.runtime.cuda.arrays import LEGACY_STREAM, DeviceArray
 
 @dataclass(frozen=True)
 class View:
-    """Someone else's array: where it lies, and the stream in which it is ready (None: the caller's).
+    """An array of another library: its address, and the stream in which it is ready (None: the caller's).
 
     ``owner`` keeps the memory alive.
     """
@@ -44,7 +43,7 @@ class View:
 
 
 def view(array: Any, stream: int, device: int) -> View:
-    """Return where an array of another library lies; nothing is copied.
+    """Return a view of another library's array; nothing is copied.
 
     ``stream`` is the consumer's. Raises InputError where the array is not on this GPU, not C-contiguous or masked.
     """
@@ -92,7 +91,7 @@ def _require_contiguous(shape: tuple[int, ...], strides: Sequence[int] | None, i
 
 
 def _check_place(address: int, device: int, name: str) -> None:
-    """Raise InputError for memory that is not this GPU's, nor managed and so any GPU's."""
+    """Raise InputError for memory that is neither of this GPU nor managed memory."""
     kind, index = cuda.place_of(address)
     if kind == "managed" or (kind == "device" and index == device):
         return

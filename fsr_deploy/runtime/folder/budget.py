@@ -1,4 +1,4 @@
-"""How much memory threads may hold at a time, all together."""
+"""A limit on the memory that all threads together hold at a time."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Too little to be worth waiting or counting: a thread for each core, and more, may hold it.
+# Amounts below this are not counted, even with several threads per core.
 SMALL = 1 << 20
 
 
 class ByteBudget:
-    """So many bytes for all threads; who wants more than that gets it when nobody else holds any.
-
-    Less than SMALL is not counted.
+    """A number of bytes for all threads. A request above the limit is granted when no other thread holds any. Less than
+    SMALL is not counted.
     """
 
     def __init__(self, total: int) -> None:

@@ -16,7 +16,7 @@ from fsr_deploy.images.listing import Listing, is_picture, list_frames
 from fsr_deploy.runtime.folder.names import output_names, own_suffix
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
-# Formats that people ask for and that cannot be written: no folder is called so.
+# Formats that cannot be written. They are never taken for the name of a folder.
 _OTHER_PICTURES = re.compile(
     r"\.(jfif|jpe|jp2|j2[ck]|jp[fmx]|jxl|jxr|avif|hei[cf]|gif|[am]png|tga|ico|p[abgnp]m|pcx|qoi|sgi|exr|hdr|psd|xcf|svg"
     r"|eps|pdf|dng|cr[23]|nef|arw)"
@@ -33,9 +33,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Work:
-    """All jobs of a run.
-
-    ``folder`` is where the outputs lie below, None for a single image; ``listing`` tells what of the source is no job.
+    """All jobs of a run. ``folder`` is the folder of the outputs, None for a single image; ``listing`` has the files
+    that are not jobs.
     """
 
     jobs: Sequence[Job]
@@ -46,10 +45,10 @@ class Work:
 def find_work(source: str, output: str | None, suffix: str | None, listed: Iterable[str] = ()) -> Work:
     """Return the jobs for a folder, an image, or "-" for the ``listed`` paths.
 
-    ``suffix`` is the outputs' (".png"), None for each frame's own. Outputs lie below ``output`` as the frames lie
-    below the folder, or below the listed paths' common folder; the default is the folder's name with "_sr". Raises
-    UsageError for an output that lies among the frames, that is missing for a list or that nothing can be written to,
-    InputError for a source that cannot be read and for links that lead out of ``output``.
+    ``suffix`` is that of the outputs (".png"), None for each frame's own. Outputs keep the frames' sub-folders,
+    relative to the folder or to the common folder of the listed paths; the default ``output`` is the folder's name with
+    "_sr". Raises UsageError for an output that is among the frames, missing for a list, or not writable, InputError for
+    a source that cannot be read and for links that lead out of ``output``.
     """
     if source == "-":
         return _listed(listed, output, suffix)
@@ -127,7 +126,7 @@ def _image(path: Path, output: str | None, suffix: str | None) -> Work:
 
 
 def _as_folder(output: str) -> Path:
-    """Return the output as a folder that is there or can be made; raises UsageError for what people take for a file."""
+    """Return the output as an existing or new folder; raises UsageError for a name that looks like a file."""
     path = Path(output)
     suffix = path.suffix.lower()
     if output == "-":
@@ -144,7 +143,7 @@ def _as_folder(output: str) -> Path:
 
 
 def _below(output: Path, sources: Sequence[Path], places: Sequence[Path], suffix: str | None) -> list[Job]:
-    """Return a job for each source, its output below the folder as its place says."""
+    """Return a job for each source, with its output at the same relative place below the folder."""
     names = output_names(places, suffix)
     jobs = [Job(source, output / name) for source, name in zip(sources, names, strict=True)]
     real_folder = cache(_real)
@@ -171,5 +170,5 @@ def _beside(folder: Path) -> Path:
 
 
 def _real(path: Path) -> Path:
-    """Return the path without links; unlike Path.resolve, one that leads to itself is no error."""
+    """Return the path without links; unlike Path.resolve, a link to itself is not an error."""
     return Path(os.path.realpath(path))

@@ -1,7 +1,6 @@
-"""What the runs into a folder have written, so that the next one goes on from there and touches nothing else.
-
-One JSON line for each output, written before the output takes its place: a file is a run's own where its SHA-256 is in
-a line with its name, and somebody else's otherwise, at whatever moment the run was killed.
+"""The journal of an output folder: what runs have written, so that the next run continues and touches nothing else. One
+JSON line for each output, written before the output is moved into place. A file belongs to a run if its name and
+SHA-256 are in a line, and to somebody else otherwise. This holds at whatever moment a run is killed.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from fsr_deploy.runtime.session import EngineInfo
 
 NAME = ".fsr-run.jsonl"
 LOCK_NAME = ".fsr-run.lock"
-# Raise it whenever the same frame and engine give other bytes than before: another decoding, another quality.
+# Increase it when the same frame and engine give other bytes than before, for example by another decoder or quality.
 RECIPE = "2"
 
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 
 def made_with(engine: EngineInfo, fit: str) -> str:
-    """Return the hash of what all faces of a run are made with: engine, libraries, kind of device, our own recipe."""
+    """Return the hash of what all faces of a run depend on: engine, libraries, kind of device, our own recipe."""
     kind = engine.device.partition(":")[0]
     libraries = f"OpenCV {cv2.__version__}, Pillow {PIL.__version__}"
     return _hash(engine.sha256, engine.engine, kind, libraries, fit, LR_RECIPE, RECIPE)
@@ -51,7 +50,7 @@ def _hash(*parts: str) -> str:
 
 
 class Journal:
-    """The journal of an output folder, which belongs to this process until it is closed.
+    """The journal of an output folder; this process owns the folder until it is closed.
 
     Raises InputError where the folder cannot be written or another process is writing to it.
     """
@@ -75,10 +74,9 @@ class Journal:
             self._closing = stack.pop_all()
 
     def is_foreign(self, target: Path) -> bool:
-        """Tell whether something is in an output's place that no run wrote, or that was altered since.
-
-        To be asked of every target at the start; what is a run's own is known to ``has`` from then on. A folder is not
-        meant: nothing takes its place. May be called from any thread.
+        """Tell whether an output's place holds a file that no run wrote, or that was changed since. Call it for every
+        target at the start; ``has`` then knows the files that belong to a run. False for a folder, which is never
+        replaced. May be called from any thread.
         """
         found = status(target, follow=False)
         if found is None or stat.S_ISDIR(found.st_mode):
@@ -86,7 +84,7 @@ class Journal:
         name = self._name(target)
         if not stat.S_ISREG(found.st_mode) or name not in self._written:
             return True
-        if found.st_size == 0:  # a power cut leaves such files: there is nothing in it to lose
+        if found.st_size == 0:  # a power cut leaves empty files: there is nothing to lose
             return False
         try:
             digest = hashlib.sha256(read_file(target)).hexdigest()
@@ -98,22 +96,22 @@ class Journal:
         return not keys
 
     def has(self, target: Path, keys: Collection[str]) -> bool:
-        """Tell whether an output was there at the start, a run's own, and made as one of the keys says."""
+        """Tell whether an output existed at the start, belongs to a run, and was made as one of the keys says."""
         return self._finished.get(self._name(target)) in keys
 
     def add(self, target: Path, key: str, content: bytes) -> None:
-        """Note an output that is about to take its place; may be called from any thread.
+        """Record an output that is about to be moved into place; may be called from any thread.
 
         Raises InputError where the journal cannot be written, as ``add_batch`` does.
         """
         self._append({"output": self._name(target), "key": key, "sha256": hashlib.sha256(content).hexdigest()})
 
     def batches(self, made_with: str, asked: int) -> list[int]:
-        """Return the batches that earlier runs had to go down to where ``asked`` was asked for, the latest last."""
+        """Return the smaller batches that earlier runs with ``asked`` had to use, the latest last."""
         return self._batches.get((made_with, asked), [])
 
     def add_batch(self, made_with: str, asked: int, batch: int) -> None:
-        """Note the batch that faces are computed in from now on where ``asked`` was asked for."""
+        """Record the batch that is used from now on instead of ``asked``."""
         self._append({"made_with": made_with, "asked": asked, "batch": batch})
 
     def close(self) -> None:
@@ -126,7 +124,7 @@ class Journal:
         return target.relative_to(self._folder).as_posix()
 
     def _read(self) -> None:
-        """Take in the lines; one that a crash cut off is passed over."""
+        """Read the lines; a line that a crash cut off is ignored."""
         content = read_file(self._path) if status(self._path, follow=False) else b""
         for line in _lines(content):
             match line:
@@ -143,7 +141,7 @@ class Journal:
                 if self._stream is None:
                     self._stream = os.open(self._path, _APPEND, 0o666)
                     content = b"\n" + content if self._cut_off else content
-                while content:  # a full disk takes a part first
+                while content:  # a full disk may take only a part
                     content = content[os.write(self._stream, content) :]
         except OSError as error:
             raise InputError(f"{self._path}: cannot be written: {error.strerror}") from error

@@ -13,9 +13,8 @@ _JPEG_SUFFIXES = (".jfif", ".jpe")
 
 
 def output_names(frames: Sequence[Path], suffix: str | None) -> list[Path]:
-    """Return an output name for each frame, no two alike; ``suffix`` is None for the frame's own.
-
-    "a.jpg" becomes "a.png"; where another frame would too, or could be called so, "a.jpg.png".
+    """Return a distinct output name for each frame; ``suffix`` is None for the frame's own. "a.jpg" becomes "a.png", or
+    "a.jpg.png" where another frame would also become "a.png".
     """
     short = [frame.with_suffix(suffix or own_suffix(frame)) for frame in frames]
     long = [frame.with_name(frame.name + (suffix or own_suffix(frame))) for frame in frames]
@@ -23,7 +22,7 @@ def output_names(frames: Sequence[Path], suffix: str | None) -> list[Path]:
     folded = Counter(map(_folded, (*short, *long)))
 
     def choose(short: Path, long: Path) -> Path:
-        """Where there is a choice, names that a file system without upper and lower case tells apart too."""
+        """Where possible, names differ on file systems that ignore case, too."""
         for name in (short, long):
             if folded[_folded(name)] == 1:
                 return name
@@ -33,12 +32,12 @@ def output_names(frames: Sequence[Path], suffix: str | None) -> list[Path]:
 
 
 def _folded(name: Path) -> str:
-    """Return what two names share that some file systems take for one."""
+    """Return a key that is equal for names that some file systems treat as the same."""
     return unicodedata.normalize("NFC", str(name)).casefold()
 
 
 def own_suffix(frame: Path) -> str:
-    """Return the suffix for an output in a frame's own format, PNG's where that cannot be written."""
+    """Return the suffix for an output in the frame's own format, ".png" where that cannot be written."""
     if frame.suffix.lower() in _JPEG_SUFFIXES:
         return ".jpg"
     return frame.suffix if frame.suffix.lower() in SUFFIXES else ".png"

@@ -14,9 +14,9 @@ Result = TypeVar("Result")
 def ordered_map(pool: Executor, step: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
     """Yield ``step(item)`` for each item in order, while the pool works on up to ``ahead`` further items.
 
-    Further items are taken only while the next result is not ready: where items are slow to come, results do not wait
-    for them, and where results are slow to be taken, everything before is held back and memory stays bounded. An
-    exception in a step appears where its result would have; nothing waits for results that no one takes.
+    Further items are taken only while the next result is not ready. So slow items do not delay results that are ready,
+    and a slow consumer stops the stages before it, which bounds the memory. An exception in a step is raised in place
+    of its result; results that nobody takes are not waited for.
     """
     pending: deque[Future[Result]] = deque()
     for item in items:

@@ -1,4 +1,4 @@
-"""What is in the outputs' places when a run begins: earlier runs' outputs, or files that are not ours to replace."""
+"""Files that exist at the outputs' paths when a run begins: earlier outputs, or files of others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fsr_deploy.runtime.folder.journal import Journal
 
 @dataclass(frozen=True)
 class Places:
-    """``taken`` are the targets that something is in the place of, ``foreign`` those of them that no run wrote."""
+    """``taken`` are the targets that exist, ``foreign`` those of them that no run wrote."""
 
     taken: frozenset[Path]
     foreign: tuple[Path, ...]
@@ -26,7 +26,7 @@ def look_at(
     journal: Journal | None,
     in_order: Callable[[Callable[[Path], bool], Iterable[Path]], Iterable[bool]] = map,
 ) -> Places:
-    """Look at all targets; ``in_order`` maps a function over them, files being read, with many threads if it can."""
+    """Check all targets; ``in_order`` maps a function over them, which reads files, if possible in many threads."""
     taken = [job.target for job in work.jobs if status(job.target, follow=False)]
     flags = in_order(journal.is_foreign if journal else _is_no_folder, taken)
     return Places(frozenset(taken), tuple(target for target, foreign in zip(taken, flags, strict=True) if foreign))

@@ -17,8 +17,8 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 def read_list(content: bytes) -> list[str]:
     """Return the paths of a list, as os.fsdecode gives them.
 
-    They are separated by zero bytes where there is one (find -print0), otherwise by ends of lines, of Windows too; all
-    else belongs to the names, blanks included. Raises InputError for a picture and for a list in UTF-16.
+    They are separated by zero bytes (find -print0) if there is one, otherwise by line ends, also those of Windows.
+    Everything else belongs to the names, blanks included. Raises InputError for a picture and for a list in UTF-16.
     """
     if recognise(content[:HEAD_BYTES]) or _OTHER_PICTURE.match(content):
         raise InputError("-: takes paths, not a picture; name the picture's file instead of -")

@@ -1,4 +1,4 @@
-"""How busy each stage of a pipeline was, and what that says about the whole."""
+"""How busy each stage of a pipeline was, and which one limits the rate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class Stage:
-    """Counts the frames a stage took and the seconds its workers spent on them; waiting for others is not counted."""
+    """Counts the frames of a stage and the seconds that its workers spent on them, without waiting for other stages."""
 
     def __init__(self, name: str, workers: int) -> None:
         self.name = name
@@ -25,7 +25,7 @@ class Stage:
     def timed(
         self, step: Callable[[Value], Result], size: Callable[[Value], int] = lambda value: 1
     ) -> Callable[[Value], Result]:
-        """Return the step with its time and frames counted; ``size`` tells how many frames a value holds."""
+        """Return the step with its time and frames counted; ``size`` returns how many frames a value holds."""
 
         def run(value: Value) -> Result:
             start = time.perf_counter()
@@ -50,8 +50,8 @@ class StageReport:
 
     ``stages`` maps a stage's name to its own rate while the others ran beside it; ``end_to_end`` is finished frames by
     elapsed time, start-up of the engine excluded. ``efficiency`` is end_to_end / min(stages): 1 where the slowest
-    stage, the ``bottleneck``, never waited. Stages that share cores slow each other down; that is in the rates, not in
-    the efficiency, and only a run of the engine alone tells it.
+    stage, the ``bottleneck``, never waited. Stages that share cores slow each other down. That is in the rates, not in
+    the efficiency; to see it, run the engine alone.
     """
 
     stages: dict[str, float]

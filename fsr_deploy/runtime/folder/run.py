@@ -24,15 +24,17 @@ from fsr_deploy.runtime.folder.summary import RunSummary
 from fsr_deploy.runtime.folder.write import Write
 from fsr_deploy.runtime.session import EngineInfo, OutOfMemory, Session
 
-# While some threads of a codec stage wait for files or for Python, others use the cores; JPEGs a third faster.
+# While some threads of a codec stage wait for files or for Python, others use the cores; this makes JPEGs a third
+# faster.
 CODEC_THREADS_PER_CORE = 2
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How to run: so many faces per ``batch``; with ``resume``, without what the journal has; with ``overwrite``, over
-    files that no run wrote; with ``skip_failures``, past frames that cannot be read or written; until ``stop`` is set.
-    ``fit`` is what becomes of frames of other proportions than the engine's.
+    """How to run. ``batch`` is the number of faces per run of the engine. ``resume`` skips what the journal has,
+    ``overwrite`` replaces files that no run wrote, ``skip_failures`` continues after frames that cannot be read or
+    written. The run ends when ``stop`` is set. ``fit`` says how frames of other proportions than the engine's are
+    fitted.
     """
 
     batch: int
@@ -44,7 +46,7 @@ class RunSettings:
 
 
 def choose_batch(engine: EngineInfo, wanted: int | None, frames: int) -> int:
-    """Return how many faces to run at a time: ``wanted``, or else what suits the engine, and no more than there are.
+    """Return the batch size: ``wanted``, or the engine's best one, and at most the number of frames.
 
     Raises UsageError for a batch that the engine does not take.
     """
@@ -55,14 +57,17 @@ def choose_batch(engine: EngineInfo, wanted: int | None, frames: int) -> int:
 
 @dataclass(frozen=True)
 class _Tally:
-    """Counts what becomes of each frame, and tells whoever watches."""
+    """Counts the result of each frame and reports it."""
 
     summary: RunSummary
     skip_failures: bool
     advance: Callable[[int], None]
     notice: Callable[[str], None]
 
-    def done(self, frame: Loaded) -> None:
+    def written(self, frame: Loaded | Failed) -> None:
+        if isinstance(frame, Failed):
+            self.failed(frame)
+            return
         self.summary.done += 1
         self.summary.changes.update(frame.changes)
         self.summary.sizes.add(frame.size)
@@ -133,10 +138,7 @@ def run(
         upscaled = ordered_map(engines, engine.timed(upscale, len), groups, session.in_flight)
         faces = itertools.chain.from_iterable(upscaled)
         for outcome in ordered_map(encoders, encode.timed(write), faces, ahead):
-            if isinstance(outcome, Failed):
-                tally.failed(outcome)
-            else:
-                tally.done(outcome)
+            tally.written(outcome)
     summary.batch = upscale.batch
     summary.seconds = time.perf_counter() - start
     summary.stages = report(stages, summary.done, summary.seconds)
@@ -144,10 +146,9 @@ def run(
 
 
 def _batches(journal: Journal | None, made: str, settings: RunSettings, notice: Callable[[str], None]) -> Sequence[int]:
-    """Return the batch to begin with, and after it those in which earlier runs' faces count as done.
-
-    Where an earlier run had to go down from this very batch, this one begins where it ended: it would run out of memory
-    again, and what it does not make itself was made so.
+    """Return the batch to begin with, then the batches of earlier runs whose faces count as done. If an earlier run had
+    to reduce this batch, begin with the smallest one that it used: the larger one would run out of memory again, and
+    the existing faces were made with the smaller one.
     """
     earlier = journal.batches(made, settings.batch) if journal else []
     if not journal or not earlier:
@@ -161,14 +162,15 @@ def _batches(journal: Journal | None, made: str, settings: RunSettings, notice: 
 
 
 def _pool(stack: ExitStack, stage: Stage) -> Executor:
-    """Return a stage's threads; when the stack ends, work not begun is dropped and work begun is waited for."""
+    """Return a stage's threads. At the end of the stack, work that has not begun is dropped, and work that has begun is
+    finished."""
     pool = ThreadPoolExecutor(stage.workers, thread_name_prefix=stage.name)
     stack.callback(pool.shutdown, cancel_futures=True)
     return pool
 
 
 def _frames(outcomes: Iterable[Loaded | AlreadyDone | Failed], tally: _Tally) -> Iterator[Loaded]:
-    """Yield the frames that the engine has to see; count the others."""
+    """Yield the frames for the engine; count the others."""
     for outcome in outcomes:
         if isinstance(outcome, Loaded):
             yield outcome

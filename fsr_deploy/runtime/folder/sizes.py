@@ -1,4 +1,4 @@
-"""What to tell about frames that were not of the engine's size."""
+"""Messages about frames that did not have the engine's size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OTHER_PROPORTIONS = 1.1
 
 
 class Resized(Enum):
-    """What a frame's pixels became to make an LR face; of a cropped frame, those of the part that is left."""
+    """How a frame was resized to an LR face; for a cropped frame, how the remaining part was."""
 
     AS_IS = "of the engine's size"
     ENLARGED = "enlarged"
@@ -21,9 +21,8 @@ class Resized(Enum):
 
 
 class SizeCount:
-    """Counts what was done to the frames of a run; a few integers, however many frames.
-
-    ``resizable`` tells whether the engine's network can be exported for larger LR faces, None where nobody knows.
+    """Counts what was done to the frames of a run, in a few integers. ``resizable`` says whether the engine's network
+    can be exported for larger LR faces, None where that is unknown.
     """
 
     def __init__(self, lr_shape: Shape, fit: Fit = "crop", resizable: bool | None = None) -> None:
@@ -53,11 +52,11 @@ class SizeCount:
 
     @property
     def done_to_misshapen(self) -> str:
-        """What became of frames whose proportions are not the engine's."""
+        """What happened to frames whose proportions are not the engine's."""
         return "cropped" if self.fit == "crop" else "stretched"
 
     def lines(self) -> list[str]:
-        """Return what a user should know: one summary, none where every frame had the engine's size."""
+        """Return one line of summary, or none where every frame had the engine's size."""
         if not (self.resized[Resized.REDUCED] + self.resized[Resized.ENLARGED] + self.misshapen):
             return []
         counts = [f"{self.resized[kind]} {kind.value}" for kind in Resized if self.resized[kind]]
@@ -66,7 +65,7 @@ class SizeCount:
         return [f"frames resized to the engine's {_by(self.lr_shape)}: {', '.join(counts)}"]
 
     def warnings(self) -> list[str]:
-        """Return what went against the quality of the result."""
+        """Return warnings about what reduced the quality of the result."""
         found = []
         if self.detail_lost:
             found.append(
@@ -82,7 +81,7 @@ class SizeCount:
         return found
 
     def _keep_it(self) -> str:
-        """Return what keeps the detail; only what fsr-export takes for this network."""
+        """Return advice to keep the detail; only sizes that fsr-export accepts for this network."""
         if self.resizable and self.lr_shape[0] == self.lr_shape[1]:
             if self.largest <= MAX_LR_SIZE:
                 return f"an engine exported with --lr-size {self.largest} would keep it"

@@ -1,4 +1,4 @@
-"""The steps of the frame pipeline up to the SR face, each a callable from one value to the next."""
+"""The steps of the frame pipeline up to the SR face, each a callable."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ from fsr_deploy.runtime.folder.jobs import Job
 from fsr_deploy.runtime.folder.journal import Journal, face_key
 from fsr_deploy.runtime.session import EngineInfo, OutOfMemory, Session
 
-# Of files read, and again of pixels decoded; a single picture over it is decoded alone.
+# The limit for files, and the same for decoded pixels; a single picture above it is decoded alone.
 BYTES_AT_ONCE = 1 << 30
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A frame ready for the engine: its LR face (h, w, 3), and what is to be told about it.
-
-    ``sha256`` is that of its file, ``size`` the (height, width) in pixels that it came with.
+    """A frame ready for the engine: its LR face (h, w, 3), and facts for the summary. ``sha256`` is that of its file,
+    ``size`` its original (height, width) in pixels.
     """
 
     job: Job
@@ -65,11 +64,9 @@ class Failed:
 
 @dataclass(frozen=True)
 class Load:
-    """Job -> what became of its frame: decoded and resized, or nothing to do, or unreadable.
-
-    A frame is done where the journal has its face ``made_with`` the same things in one of the ``batches``; with None
-    for a journal every frame is to be done. All threads together hold a bounded number of bytes: of files in
-    ``reading``, of their pixels in ``decoding``.
+    """Job -> its frame: decoded and resized, or already done, or unreadable. A frame is done if the journal has its
+    face, ``made_with`` the same things in one of the ``batches``; without a journal no frame is done. All threads
+    together hold a bounded number of bytes: files in ``reading``, pixels in ``decoding``.
     """
 
     engine: EngineInfo
@@ -81,7 +78,7 @@ class Load:
     decoding: ByteBudget = field(default_factory=lambda: ByteBudget(BYTES_AT_ONCE))
 
     def __call__(self, job: Job) -> Loaded | AlreadyDone | Failed:
-        """Read a frame; never raises for what is wrong with it."""
+        """Read a frame; returns Failed instead of raising for a bad file."""
         try:
             with self.reading.hold(file_bytes(job.source)):
                 return self._load(job, read_picture(job.source))
@@ -99,18 +96,17 @@ class Load:
 
     def _decode(self, job: Job, sha256: str, content: bytes, header: ImageHeader) -> Loaded:
         frame = decode_frame(content, job.source, header=header)
-        # A copy, because a part of a frame would keep all of it.
+        # A copy, because a view would keep the whole frame in memory.
         face = np.array(lr_face(frame.pixels, self.engine.lr_shape, self.fit))
         return Loaded(job, sha256, face, frame.pixels.shape[:2], frame.changes)
 
 
 class Upscale:
-    """Frames -> SR faces, always ``batch`` at a time: what is not full is filled up with its last face.
-
-    Libraries choose their algorithms by the batch size, and a face may differ by a level between two of them; so that a
-    run that was interrupted gives the same bytes as one that was not, there is one size for all. After OutOfMemory it
-    is halved: before any face is made so, ``halved`` is told the size that was too large and the reason. At 1 that is a
-    MissingError. Once ``stop`` is set, no batch is begun any more.
+    """Frames -> SR faces, always ``batch`` at a time; a smaller batch is filled up with its last face. Libraries choose
+    their algorithms by the batch size, and a face may differ by a level between two sizes. With one size for all, an
+    interrupted run gives the same bytes as an uninterrupted one. After OutOfMemory the size is halved; before that size
+    is used, ``halved`` is called with the size that was too large and the error. At size 1, MissingError is raised.
+    Once ``stop`` is set, no batch is begun.
     """
 
     def __init__(
@@ -123,7 +119,7 @@ class Upscale:
         self._halving = threading.Lock()
 
     def __call__(self, frames: Sequence[Loaded]) -> list[Upscaled]:
-        """Return the frames' SR faces, none where the run was stopped before."""
+        """Return the frames' SR faces, none if the run was stopped before."""
         if self._stop.is_set():
             return []
         while True:
@@ -142,7 +138,7 @@ class Upscale:
                 f"not even one face fits into the memory of {self._session.info.device}: {error};"
                 " free some or take a smaller model"
             ) from error
-        with self._halving:  # batches that are on their way at once run out of memory together
+        with self._halving:  # batches that run at the same time run out of memory together
             if self.batch == batch:
                 self._halved(batch, error)
                 self.batch = batch // 2

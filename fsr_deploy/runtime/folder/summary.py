@@ -1,4 +1,4 @@
-"""What became of the frames of a run, as a record, as lines for a person and as plain data."""
+"""The result of a run, as a record, as lines for a person and as plain data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fsr_deploy.runtime.session import EngineInfo
 
 @dataclass
 class RunSummary:
-    """What became of ``total`` frames, in ``seconds`` from the first to the last; the last were ``batch`` at a time."""
+    """The result for ``total`` frames, in ``seconds`` from the first to the last; ``batch`` is the last batch size."""
 
     total: int
     sizes: SizeCount
@@ -37,7 +37,7 @@ class RunSummary:
 
 
 def introduce(engine: str, info: EngineInfo, batch: int) -> None:
-    """Say what will run, and what its bundle says of it."""
+    """Say what will run, with the notes of its bundle."""
     sizes = " -> ".join(f"{width}x{height}" for height, width in (info.lr_shape, info.sr_shape))
     say(f"{engine}: {info.engine}, device {info.device}, precision {info.precision}, {sizes}, batch {batch}")
     if info.device == "cpu" and info.precision in ("fp16", "bf16", MIXED):

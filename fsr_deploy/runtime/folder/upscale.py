@@ -23,10 +23,10 @@ ON_ERROR = ("skip", "stop")
 class RunOptions:
     """What a user may choose about a run; the command's options, one to one.
 
-    ``format`` is that of the SR faces, "same" each frame's own; ``fit`` says what becomes of frames of other
-    proportions, "crop" or "stretch". ``batch`` is the number of faces per run of the engine, or "auto". ``resume``
-    leaves out what an earlier run finished, ``overwrite`` replaces files that no run wrote. ``on_error`` says what
-    happens at a frame that cannot be read or written, "skip" or "stop". Raises UsageError for anything else.
+    ``format`` is that of the SR faces, "same" for each frame's own; ``fit`` says how frames of other proportions are
+    fitted, "crop" or "stretch". ``batch`` is the number of faces per run of the engine, or "auto". ``resume`` leaves
+    out what an earlier run finished, ``overwrite`` replaces files that no run wrote. ``on_error`` says what happens at
+    a frame that cannot be read or written, "skip" or "stop". Raises UsageError for anything else.
     """
 
     format: str = "same"

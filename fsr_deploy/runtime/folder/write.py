@@ -1,4 +1,4 @@
-"""The last step of the frame pipeline: an SR face into its file."""
+"""The last step of the frame pipeline: write an SR face to its file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fsr_deploy.images.codec import encode_frame
 from fsr_deploy.runtime.folder.journal import Journal, face_key
 from fsr_deploy.runtime.folder.steps import Failed, Loaded, Upscaled
 
-# What the system says of one name, while others of the same folder can be written.
+# Errors of one name, where other names in the same folder can be written.
 _ONE_OUTPUT = {
     *(errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
     *(errno.ENOENT, errno.ELOOP, errno.EBUSY, errno.ETXTBSY),
@@ -23,10 +23,8 @@ _REFUSED = {errno.EACCES, errno.EPERM}
 
 @dataclass(frozen=True)
 class Write:
-    """SR face -> file, noted in the journal just before it is in its place.
-
-    ``taken`` are the targets that something was in the place of when the run began and that may be replaced; None
-    allows it for all.
+    """SR face -> file, recorded in the journal just before it is moved into place. ``taken`` are the targets that
+    existed when the run began and may be replaced; None allows all.
     """
 
     journal: Journal | None
@@ -35,7 +33,7 @@ class Write:
     taken: Collection[Path] | None
 
     def __call__(self, upscaled: Upscaled) -> Loaded | Failed:
-        """Encode and write a face; raises InputError where no face can be written, or the only one cannot."""
+        """Encode and write a face; raises InputError where no face can be written, or where the single one cannot."""
         frame = upscaled.frame
         target = frame.job.target
         content = encode_frame(upscaled.face, target.suffix)
@@ -55,7 +53,7 @@ class Write:
 
 
 def _is_about_one(error: CannotWrite, folder: Path) -> bool:
-    """Tell whether only this output cannot be written, not all of the folder."""
+    """Tell whether only this output cannot be written, and not the whole folder."""
     effective = os.access in os.supports_effective_ids
     return error.number in _ONE_OUTPUT or (
         error.number in _REFUSED and os.access(folder, os.W_OK | os.X_OK, effective_ids=effective)
