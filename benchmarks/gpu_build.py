@@ -19,7 +19,7 @@ from benchmarks.gpu_common import keep, show
 from fsr_deploy.bundle.info import PLAN_NAME
 from fsr_deploy.errors import FsrError
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
-from fsr_deploy.exporting.tensorrt.plan import rebuild_plan
+from fsr_deploy.exporting.tensorrt.rebuild import rebuild_plan
 
 PROFILES = "1,1,1;2,32,32;33,64,128"
 

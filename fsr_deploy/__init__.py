@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from fsr_deploy.errors import ParityError as ParityError
     from fsr_deploy.errors import UsageError as UsageError
     from fsr_deploy.exporting.pipeline import export as export
-    from fsr_deploy.exporting.tensorrt.plan import rebuild as rebuild
+    from fsr_deploy.exporting.tensorrt.rebuild import prove as prove
+    from fsr_deploy.exporting.tensorrt.rebuild import rebuild as rebuild
     from fsr_deploy.metrics.evaluate import evaluate as evaluate
     from fsr_deploy.models.registry import ModelRecord as ModelRecord
     from fsr_deploy.models.registry import register as register
@@ -49,7 +50,8 @@ _HOMES = {
     "export": "exporting.pipeline",
     "load": "runtime.upscaler",
     "profile": "profiling.profile",
-    "rebuild": "exporting.tensorrt.plan",
+    "prove": "exporting.tensorrt.rebuild",
+    "rebuild": "exporting.tensorrt.rebuild",
     "register": "models.registry",
 }
 __all__ = ["__version__", "models", *_HOMES]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from fsr_deploy._util.console import command, options_from, print_json, show
@@ -25,23 +24,14 @@ def main(given: Arguments) -> None:
     \b
     fsr-export aminet --checkpoint aminet.safetensors --fp16
     fsr-export runs/aminet/best.safetensors --faces photos/ -o bundles/aminet
+    fsr-export aminet --fp16 --target rtx --gpus sm_86,sm_89
     fsr-export --rebuild bundles/aminet --profile 1,1,1 --profile 8,64,128
     """
     if given.list_models:
         _list(given.json)
         return
-    from fsr_deploy.exporting.tensorrt.config import plan_options
-
-    plan = plan_options(
-        given.profile or [],
-        given.workspace,
-        given.level,
-        given.hardware,
-        given.version_compatible,
-        given.timing_cache,
-        given.device,
-    )
-    bundle = _export(given, plan) if given.rebuild is None else _rebuild(given.rebuild, given, plan)
+    plan = given.options("rtx" if given.target == "rtx" else "tensorrt")
+    bundle = _change(given, plan) if given.rebuild or given.prove else _export(given, plan)
     if given.json:
         print_json({"bundle": str(bundle.path), **asdict(bundle.info)})
 
@@ -71,6 +61,7 @@ def _export(given: Arguments, plan: PlanOptions) -> Bundle:
         int8=Int8Options(calib=given.calib, calibrator=given.calibrator, images=given.calib_images),
         repair=given.repair,
         analyze=given.analyze,
+        check_tensorrt=given.check_tensorrt,
         force=given.force,
         output=given.output,
     )
@@ -90,15 +81,26 @@ def _precision(**flags: bool) -> str:
     return chosen[0] if chosen else "fp32"
 
 
-def _rebuild(directory: Path, given: Arguments, plan: PlanOptions) -> Bundle:
+def _change(given: Arguments, plan: PlanOptions) -> Bundle:
+    """Build or prove the plan of a bundle that is there."""
+    option = "--rebuild" if given.rebuild else "--prove"
+    if given.rebuild and given.prove:
+        raise UsageError("--rebuild proves what it builds; leave --prove out")
     if given.model is not None:
-        raise UsageError("--rebuild takes a bundle as it is; leave MODEL out")
-    if given.target != "auto" or given.with_plan is not None:
-        raise UsageError("--rebuild builds the plan of a bundle as it is; leave --target, --plan and --no-plan out")
+        raise UsageError(f"{option} takes a bundle as it is; leave MODEL out")
+    if given.target not in ("auto", "rtx") or given.with_plan is not None or given.check_tensorrt:
+        raise UsageError(
+            f"{option} is about the plan of a bundle as it is; leave --target, --plan, --no-plan and --check-tensorrt "
+            "out, or name --target rtx"
+        )
     from fsr_deploy.bundle.info import Bundle
-    from fsr_deploy.exporting.tensorrt.plan import rebuild_plan
+    from fsr_deploy.exporting.tensorrt.rebuild import prove_bundle, rebuild_plan
 
-    bundle = Bundle(directory, rebuild_plan(directory, plan, force=given.force))
+    if given.rebuild:
+        bundle = Bundle(given.rebuild, rebuild_plan(given.rebuild, plan, force=given.force))
+    else:
+        assert given.prove is not None
+        bundle = Bundle(given.prove, prove_bundle(given.prove, device=plan.device, force=given.force))
     say_next(bundle)
     return bundle
 

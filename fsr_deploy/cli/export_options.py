@@ -46,6 +46,9 @@ class ExportArguments:
     analyze: Annotated[
         bool, typer.Option("--analyze", help="Rank the modules by what the precision does to each alone.")
     ] = False
+    check_tensorrt: Annotated[
+        bool, typer.Option("--check-tensorrt", help="Compile the graph with TensorRT for RTX, and report its kernels.")
+    ] = False
     faces: Annotated[Path | None, typer.Option(help="Folder of faces to prove with.", show_default="drawn ones")] = None
     lr_size: Annotated[
         int | None,
@@ -58,7 +61,7 @@ class ExportArguments:
     ] = None
     batch: Annotated[str, typer.Option(metavar="MIN,OPT,MAX", help="Batch sizes; one number fixes it.")] = "1,8,32"
     target: Annotated[
-        str, typer.Option(help="What the graph is written for: onnxruntime, tensorrt; auto: for this machine.")
+        str, typer.Option(help="What the graph is written for: onnxruntime, tensorrt, rtx; auto: for this machine.")
     ] = "auto"
     with_plan: Annotated[
         bool | None,

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from fsr_deploy.errors import UsageError, refuse_unknown
+
+if TYPE_CHECKING:
+    from fsr_deploy.exporting.tensorrt.config import PlanOptions
 
 
 @dataclass(frozen=True)
@@ -16,6 +21,16 @@ class PlanArguments:
     rebuild: Annotated[
         Path | None,
         typer.Option("--rebuild", metavar="DIR", help="Build the plan of a bundle on this machine; needs no PyTorch."),
+    ] = None
+    prove: Annotated[
+        Path | None,
+        typer.Option("--prove", metavar="DIR", help="Prove a bundle's plan on this machine's GPU; needs no PyTorch."),
+    ] = None
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SM,SM", help="GPUs that --target rtx compiles for.", show_default="sm_80,sm_86,sm_89,sm_120,sm_121"
+        ),
     ] = None
     profile: Annotated[
         list[str] | None,
@@ -37,3 +52,23 @@ class PlanArguments:
         Path | None, typer.Option(help="Kernel timings of earlier builds.", show_default="in the user's cache")
     ] = None
     device: Annotated[str, typer.Option(help="The GPU to build the plan for.")] = "cuda:0"
+
+    def options(self, flavour: str) -> PlanOptions:
+        """Return how a plan is built, by the TensorRT of a flavour; raises UsageError for what does not exist."""
+        from fsr_deploy.exporting.tensorrt.config import HARDWARE, PlanOptions, batch_range
+        from fsr_deploy.runtime.open import parse_device
+
+        refuse_unknown("--hardware", self.hardware, tuple(name.replace("_", "-") for name in HARDWARE))
+        if not parse_device(self.device).startswith("cuda:"):
+            raise UsageError(f"--device {self.device}: a plan is built for a GPU; name cuda:0, cuda:1 ...")
+        return PlanOptions(
+            profiles=tuple(batch_range("--profile", text) for text in self.profile or []),
+            workspace_gib=self.workspace,
+            level=self.level,
+            hardware=self.hardware.replace("-", "_"),
+            version_compatible=self.version_compatible,
+            timing_cache=self.timing_cache,
+            device=int(parse_device(self.device).removeprefix("cuda:")),
+            flavour=flavour,
+            gpus=tuple(gpu.strip() for gpu in self.gpus.split(",")) if self.gpus else (),
+        )

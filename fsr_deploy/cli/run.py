@@ -66,12 +66,16 @@ def main(given: Arguments) -> ExitCode:
     from fsr_deploy.runtime.folder.path_list import read_list
     from fsr_deploy.runtime.folder.summary import as_dict, conclude, introduce
     from fsr_deploy.runtime.folder.upscale import RunOptions, upscale_files
-    from fsr_deploy.runtime.open import open_session
+    from fsr_deploy.runtime.open import open_session, unproven_bundle
 
     options = RunOptions(
         given.format_, cast("Fit", given.fit), given.batch, given.resume, given.overwrite, given.on_error
     )
     work = options.find(given.source, given.output, read_list(read_stdin()) if given.source == "-" else ())
+    if directory := unproven_bundle(given.engine, given.device):
+        from fsr_deploy.exporting.tensorrt.rebuild import prove_on_first_use
+
+        prove_on_first_use(directory, given.device)
     session = open_session(given.engine, given.device, trust=given.trust, throughput=len(work.jobs) > 1)
     introduce(given.engine, session.info, options.batch_for(session.info, work))
     with finish_on_interrupt("interrupted: finishing the batch (press Ctrl-C again to stop at once)") as stop:

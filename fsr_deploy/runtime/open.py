@@ -33,6 +33,19 @@ def open_session(path: str | Path, device: str = "auto", *, trust: bool = False,
     )
 
 
+def unproven_bundle(path: str | Path, device: str) -> Path | None:
+    """Return the bundle whose plan ``device`` would run for the first time, unproven; None where that is not so."""
+    path = Path(path)
+    directory = path if is_folder(path) else path.parent
+    if device == "cpu" or (path != directory and path.name != PLAN_NAME):
+        return None
+    try:
+        plan = read_bundle(directory).info.plan
+    except InputError:  # whoever opens it says so
+        return None
+    return directory if plan is not None and not plan.proven else None
+
+
 def parse_device(device: str) -> str:
     """Return "auto", "cpu" or "cuda:N"; raises UsageError for anything else."""
     if device == "cuda":

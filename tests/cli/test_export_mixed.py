@@ -16,7 +16,7 @@ from fsr_deploy.cli.run import main as run_main
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.int8.sites import RIM
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
-from fsr_deploy.exporting.tensorrt.plan import rebuild_plan
+from fsr_deploy.exporting.tensorrt.rebuild import rebuild_plan
 from fsr_deploy.models import registry
 from fsr_deploy.models.registry import ModelRecord
 from fsr_deploy.runtime.backends import onnxruntime as runtime_onnx

@@ -155,29 +155,3 @@ def _set_hardware(trt: ModuleType, config: tensorrt.IBuilderConfig, name: str) -
     if level is None:
         raise MissingError(f"{named(trt)} cannot build for {name!r} hardware compatibility")
     config.hardware_compatibility_level = level
-
-
-def plan_options(
-    profiles: list[str],
-    workspace: float | None,
-    level: int | None,
-    hardware: str,
-    version_compatible: bool,
-    timing_cache: Path | None,
-    device: str,
-) -> PlanOptions:
-    """Return how a plan is built from the command's words; raises UsageError for those that do not exist."""
-    from fsr_deploy.runtime.open import parse_device
-
-    refuse_unknown("--hardware", hardware, tuple(name.replace("_", "-") for name in HARDWARE))
-    if not parse_device(device).startswith("cuda:"):
-        raise UsageError(f"--device {device}: a plan is built for a GPU; name cuda:0, cuda:1 ...")
-    return PlanOptions(
-        profiles=tuple(batch_range("--profile", text) for text in profiles),
-        workspace_gib=workspace,
-        level=level,
-        hardware=hardware.replace("-", "_"),
-        version_compatible=version_compatible,
-        timing_cache=timing_cache,
-        device=int(parse_device(device).removeprefix("cuda:")),
-    )

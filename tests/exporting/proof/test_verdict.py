@@ -12,7 +12,7 @@ from fsr_deploy.bundle.info import INFO_NAME, REPORT_NAME, read_bundle, write_in
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.proof.verdict import judged, worst_rows
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
-from fsr_deploy.exporting.tensorrt.plan import rebuild_plan
+from fsr_deploy.exporting.tensorrt.rebuild import rebuild_plan
 from tests.fakes.machine import MachineFactory
 from tests.fakes.plans import describe, write_bundle
 

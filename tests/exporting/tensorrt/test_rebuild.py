@@ -22,7 +22,7 @@ from fsr_deploy.bundle.info import (
 )
 from fsr_deploy.errors import InputError, MissingError, ParityError
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
-from fsr_deploy.exporting.tensorrt.plan import rebuild_plan
+from fsr_deploy.exporting.tensorrt.rebuild import rebuild_plan
 from fsr_deploy.images.codec import read_frame
 from fsr_deploy.images.face_table import parity_picture
 from fsr_deploy.images.resize import resize

@@ -8,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, REPORT_NAME, read_bundle, write_info
+from fsr_deploy.cli.export import main as export
+from fsr_deploy.cli.run import main as run
 from fsr_deploy.errors import InputError, MissingError, ParityError, UsageError
+from fsr_deploy.exporting.tensorrt.availability import why_no_plan
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
 from fsr_deploy.exporting.tensorrt.gpus import EVERY_GPU, check_gpus
-from fsr_deploy.exporting.tensorrt.plan import prove_bundle, rebuild_plan, why_no_plan
+from fsr_deploy.exporting.tensorrt.rebuild import prove_bundle, rebuild_plan
+from fsr_deploy.images.codec import write_frame
 from fsr_deploy.runtime.open import open_session
 from fsr_deploy.runtime.tensorrt.flavour import RTX
 from tests.contract.table import RTX as RELEASE
@@ -133,7 +138,7 @@ def test_one_batch_is_on_its_way_at_once(machine: MachineFactory, tmp_path: Path
     ("options", "sentence"),
     [
         ({"gpus": ("sm_86",)}, "--gpus names what TensorRT for RTX compiles for; give --target rtx too"),
-        ({"flavour": "rtx", "hardware": "ampere_plus"}, "--hardware is nothing that TensorRT for RTX knows"),
+        ({"flavour": "rtx", "hardware": "ampere_plus"}, "--hardware is nothing that TensorRT for"),
         ({"flavour": "rtx", "version_compatible": True}, "--version-compatible is nothing that TensorRT for RTX knows"),
         ({"flavour": "rtx", "timing_cache": Path("x")}, "--timing-cache is nothing that TensorRT for RTX knows"),
         ({"flavour": "rtxx"}, "flavour rtxx: not one of tensorrt, rtx"),
@@ -207,3 +212,56 @@ def test_a_bundle_without_a_plan_has_nothing_to_prove(machine: MachineFactory, t
     machine(RELEASE, **NO_GPU)
     with pytest.raises(MissingError):
         prove_bundle(compiled(tmp_path / "other", machine))
+
+
+def faces_folder(directory: Path) -> Path:
+    for index, face in enumerate(lr_faces(3)):
+        write_frame(directory / f"{index}.png", face)
+    return directory
+
+
+def test_the_first_run_on_a_gpu_proves_the_plan_and_the_next_does_not(machine: MachineFactory, tmp_path: Path) -> None:
+    bundle = compiled(tmp_path / "bundle", machine)
+    machine(RELEASE, **ADA)
+    faces = faces_folder(tmp_path / "faces")
+    runs = [
+        CliRunner().invoke(run, [str(bundle), str(faces), "-o", str(tmp_path / out), "--device", "cuda"])
+        for out in ("one", "two")
+    ]
+    assert [result.exit_code for result in runs] == [0, 0], runs[0].output
+    sentence = "engine.plan runs for the first time: proving it against the eager model's faces"
+    assert [sentence in result.stderr for result in runs] == [True, False]
+    assert read_bundle(bundle).info.plan.proven  # type: ignore[union-attr]
+
+
+def test_a_first_run_whose_proof_fails_stops_and_names_the_way_on(machine: MachineFactory, tmp_path: Path) -> None:
+    bundle = compiled(tmp_path / "bundle", machine)
+    faces = lr_faces(8)
+    np.savez_compressed(bundle / "reference.npz", lr=faces, sr=255 - repeat_pixels(faces))
+    write_info(bundle, read_bundle(bundle).info)
+    machine(RELEASE, **ADA)
+    arguments = [str(bundle), str(faces_folder(tmp_path / "faces")), "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(run, arguments)
+    assert result.exit_code == 5 and "--device cpu runs its model.onnx" in result.stderr
+    assert not read_bundle(bundle).info.plan.proven  # type: ignore[union-attr]
+    assert CliRunner().invoke(run, [*arguments, "--device", "cpu"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--rebuild", "b", "--prove", "b"], "--rebuild proves what it builds; leave --prove out"),
+        (["aminet", "--prove", "b"], "--prove takes a bundle as it is; leave MODEL out"),
+        (["--prove", "b", "--plan"], "--prove is about the plan of a bundle as it is"),
+        (["aminet", "--gpus", "sm_86"], "--gpus names what TensorRT for RTX compiles for; give --target rtx too"),
+        (["aminet", "--target", "rtx", "--gpus", "sm_90"], "no kernels for Hopper"),
+        (
+            ["aminet", "--target", "rtx", "--hardware", "ampere-plus"],
+            "--hardware is nothing that TensorRT for RTX knows",
+        ),
+        (["aminet", "--target", "onnxruntime", "--check-tensorrt"], "leave --target onnxruntime out"),
+    ],
+)
+def test_options_that_contradict_each_other_are_one_sentence(arguments: list[str], sentence: str) -> None:
+    result = CliRunner().invoke(export, arguments)
+    assert result.exit_code == 2 and sentence in " ".join(result.stderr.split())

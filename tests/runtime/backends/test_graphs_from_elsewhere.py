@@ -18,7 +18,7 @@ from fsr_deploy.cli import export, profile, run
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.tensorrt.build import build_plan
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
-from fsr_deploy.exporting.tensorrt.plan import rebuild_plan
+from fsr_deploy.exporting.tensorrt.rebuild import rebuild_plan
 from fsr_deploy.images.codec import write_frame
 from fsr_deploy.runtime.backends.openvino import OpenVinoSession
 from fsr_deploy.runtime.open import open_session
