@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
 from fsr_deploy._util.console import command, options_from, print_json, show
+from fsr_deploy._util.imports import load, one_onnxruntime
 from fsr_deploy.bundle.info import MIXED
 from fsr_deploy.cli.export_options import Arguments
 from fsr_deploy.errors import UsageError
@@ -39,6 +40,7 @@ def main(given: Arguments) -> None:
 def _export(given: Arguments, plan: PlanOptions) -> Bundle:
     if given.model is None:
         raise UsageError("name a MODEL or a CHECKPOINT to export; --list shows the models")
+    load("onnxruntime", one_onnxruntime("export"))  # with the extra to install, which a failed import would not name
     from fsr_deploy.exporting.options import ExportOptions, Int8Options
     from fsr_deploy.exporting.proof.parity import budget_for
     from fsr_deploy.exporting.tensorrt.config import batch_range

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from fsr_deploy._util import log
-from fsr_deploy._util.imports import load, one_onnxruntime
 from fsr_deploy._util.log import ProgressCallback, reporting, say, to_callback, warn
 from fsr_deploy.bundle.info import MIXED, ONNX_NAME, PLAN_NAME, Bundle, BundleInfo, write_info
 from fsr_deploy.bundle.publish import staged_directory
@@ -69,7 +68,6 @@ def run_export(options: ExportOptions) -> Bundle:
     Raises UsageError, InputError and MissingError for what cannot be exported, and ParityError, with nothing published,
     for an engine over its budget; ``force`` publishes it all the same and notes that in the bundle.
     """
-    load("onnxruntime", one_onnxruntime("export"))  # what is missing is reported before minutes are spent
     graph_target, builds_plan = choose_target(options)
     step = _stopwatch()
     step("load the network and faces to prove with")
