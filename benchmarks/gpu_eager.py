@@ -1,29 +1,44 @@
-"""The baselines of benchmarks.gpu_speed, in a Python with CUDA PyTorch: eager FP32, eager FP16, compiled FP16.
+"""The baselines of benchmarks.gpu_speed, in a Python with CUDA PyTorch: eager FP16 and FP32, compiled FP16.
 
     python -m benchmarks.gpu_eager '{"model": "aminet", "options": {}, "lr_size": 16, "scale": 8}'
 
-Each takes LR faces in host memory to SR faces there, pre- and postprocessing included, as a plan does. FP16 is the
-network in half precision and channels-last memory, as it is commonly deployed; its weights are random. The last line
-printed is the JSON of all rows.
+Each takes LR faces in host memory to SR faces there, pre- and postprocessing included, as a plan does; both lie in
+pinned memory, as a plan's do. FP16 is the network in half precision and channels-last memory, as it is commonly
+deployed; FP32 is without TF32. The weights are random. Needs nothing but PyTorch and NumPy.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.rows import Rows
 from fsr_deploy.exporting.graph.deployable import Deployable
 from fsr_deploy.models import registry
 
 WARM_UP = 10
+FP32, FP16 = "eager FP32", "eager FP16 channels-last"
+COMPILED = "torch.compile {} FP16 channels-last, dynamic=False"
+# What is measured, and at how many of the batch sizes, the most important first: time may run out.
+ORDER = (
+    (FP16, 2),
+    (FP32, 2),
+    (COMPILED.format("reduce-overhead"), 2),
+    (COMPILED.format("max-autotune"), 3),
+    (FP16, None),
+)
 
 
 class Half(nn.Module):
@@ -38,72 +53,132 @@ class Half(nn.Module):
         return self.network(image.half().to(memory_format=torch.channels_last)).float()
 
 
-def main(arguments: list[str] | None = None) -> None:
+class Place:
+    """Where a network runs: the CPU, or a GPU with the host memory that it copies from and to by itself."""
+
+    def __init__(self, number: int) -> None:
+        self.gpu = number >= 0
+        self.device = torch.device(f"cuda:{number}" if self.gpu else "cpu")
+
+    def host(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Return host memory, pinned beside a GPU."""
+        return torch.empty(shape, dtype=dtype, pin_memory=self.gpu)
+
+    def wait(self) -> None:
+        """Wait until the GPU has done its work."""
+        if self.gpu:
+            torch.cuda.current_stream(self.device).synchronize()
+
+    def forget_peak(self) -> None:
+        """Begin to look for the peak of memory anew."""
+        if self.gpu:
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def peak_mib(self) -> float | None:
+        """Return the most memory that PyTorch had in use since then; None on the CPU."""
+        return torch.cuda.max_memory_allocated(self.device) / 2**20 if self.gpu else None
+
+
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure eager and compiled PyTorch.")
     parser.add_argument("work", type=json.loads, help="model, options, lr_size and scale as JSON")
-    parser.add_argument("--batches", default="1,8,32,64,128", help="batch sizes, with commas")
+    parser.add_argument("--batches", default="64,1,128,32,8", help="batch sizes with commas, the most important first")
     parser.add_argument("--seconds", type=float, default=3.0, help="measuring time of each figure")
     parser.add_argument("--device", type=int, default=0, help="number of the GPU, -1 for the CPU")
     parser.add_argument("--without-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the file of JSON lines to write")
+    parser.add_argument("--go-on", action="store_true", help="measure only what the file does not have yet")
     given = parser.parse_args(arguments)
-    device = torch.device("cpu" if given.device < 0 else f"cuda:{given.device}")
-    batches = [int(size) for size in given.batches.split(",")]
-    rows = []
-    for name, module in variants(given.work, device, compiled=not given.without_compile):
-        rows += measure(name, module, device, given.work["lr_size"], batches, given.seconds)
-    print(json.dumps(rows))
+    place = Place(given.device)
+    use_exact_fp32()
+    rows = Rows(given.output, "eager", go_on=given.go_on)
+    rows.note(circumstances(place))
+    module: tuple[str, Callable[[Tensor], Tensor]] | None = None
+    for name, size in figures([int(size) for size in given.batches.split(",")], compiled=not given.without_compile):
+        key = {"model": given.work["model"], "engine": name, "batch": size}
+        if not rows.has(**key):
+            with rows.attempt(**key):
+                if module is None or module[0] != name or name.startswith("torch.compile"):
+                    module = None  # frees the one before, whose memory is not this one's
+                    module = (name, build(name, given.work, place))
+                rows.measure(key, partial(measure, module[1], place, given.work["lr_size"], size, given.seconds))
+    return 1 if rows.failures else 0
 
 
-def variants(work: dict[str, Any], device: torch.device, *, compiled: bool) -> list[tuple[str, Callable[..., Tensor]]]:
-    """Return the modules to measure, by name."""
+def use_exact_fp32() -> None:
+    """Compute FP32 as FP32: by default PyTorch's convolutions take TF32, with 10 bits of mantissa."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
-    def network() -> nn.Module:
-        return registry.build(work["model"], **work["options"]).eval()
 
-    def deployed(inner: nn.Module) -> nn.Module:
-        return Deployable(inner, work["lr_size"], work["scale"]).eval().to(device)
+def figures(batches: list[int], *, compiled: bool) -> Iterator[tuple[str, int]]:
+    """Yield (name, batch size) in the order of importance, none twice."""
+    chosen = [(name, size) for name, most in ORDER for size in batches[:most]]
+    yield from dict.fromkeys(pair for pair in chosen if compiled or not pair[0].startswith("torch.compile"))
 
-    version = torch.__version__
-    found: list[tuple[str, Callable[..., Tensor]]] = [
-        (f"PyTorch {version} eager FP32", deployed(network())),
-        (f"PyTorch {version} eager FP16 channels-last", deployed(Half(network()))),
-    ]
-    if compiled:
-        half = torch.compile(deployed(Half(network())), mode="max-autotune")
-        found.append((f"PyTorch {version} torch.compile max-autotune FP16 channels-last", half))
-    return found
+
+def circumstances(place: Place) -> dict[str, Any]:
+    """Return what the figures depend on."""
+    return {
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "gpu": {"name": torch.cuda.get_device_name(place.device)} if place.gpu else None,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "tf32": torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def build(name: str, work: dict[str, Any], place: Place) -> Callable[[Tensor], Tensor]:
+    """Return the module of a name: (N, h, w, 3) uint8 to (N, H, W, 3) uint8 on the device."""
+    network = registry.build(work["model"], **work["options"]).eval()
+    inner = network if name == FP32 else Half(network)
+    module = Deployable(inner, work["lr_size"], work["scale"]).eval().to(place.device)
+    if not name.startswith("torch.compile"):
+        return module
+    torch._dynamo.reset()  # each size is compiled by itself: a second one would be made dynamic, which is slower
+    return torch.compile(module, mode=name.split()[1], dynamic=False)
 
 
 @torch.inference_mode()
 def measure(
-    name: str, module: Callable[..., Tensor], device: torch.device, lr_size: int, batches: list[int], seconds: float
-) -> list[dict[str, Any]]:
-    """Return a row for each batch size: the median milliseconds of a batch and the faces per second."""
-    rows = []
-    for size in batches:
-        content = np.random.default_rng(0).integers(0, 256, (size, lr_size, lr_size, 3), np.uint8)
-        host = torch.from_numpy(content)
-        host = host if device.type == "cpu" else host.pin_memory()
-        for _ in range(WARM_UP):
-            run(module, host, device)
-        times = []
-        end = time.perf_counter() + seconds
-        while not times or time.perf_counter() < end:
-            start = time.perf_counter()
-            run(module, host, device)
-            times.append(time.perf_counter() - start)
-        typical = statistics.median(times)
-        row = {"engine": name, "batch": size, "ms": typical * 1e3, "faces_per_s": size / typical, "samples": len(times)}
-        if device.type == "cuda":
-            row["gpu_mib"] = torch.cuda.max_memory_allocated(device) / 2**20
-        rows.append(row)
-    return rows
+    module: Callable[[Tensor], Tensor], place: Place, lr_size: int, size: int, seconds: float
+) -> dict[str, Any]:
+    """Return the figures of one batch size: the median milliseconds of a batch and the faces per second."""
+    source = place.host((size, lr_size, lr_size, 3), torch.uint8)
+    source.copy_(torch.from_numpy(np.random.default_rng(0).integers(0, 256, tuple(source.shape), np.uint8)))
+    start = time.perf_counter()
+    first = module(source.to(place.device))
+    target = place.host(tuple(first.shape), first.dtype)
+    del first
+    place.wait()
+    first_seconds = time.perf_counter() - start
+    for _ in range(WARM_UP):
+        run(module, source, target, place)
+    place.forget_peak()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        start = time.perf_counter()
+        run(module, source, target, place)
+        times.append(time.perf_counter() - start)
+    typical = statistics.median(times)
+    return {
+        "ms": typical * 1e3,
+        "faces_per_s": size / typical,
+        "samples": len(times),
+        "first_call_s": first_seconds,
+        "gpu_mib": place.peak_mib(),
+    }
 
 
-def run(module: Callable[..., Tensor], host: Tensor, device: torch.device) -> Tensor:
-    """Take a batch through upload, computation and download; the result is there when this returns."""
-    return module(host.to(device, non_blocking=True)).cpu()
+def run(module: Callable[[Tensor], Tensor], source: Tensor, target: Tensor, place: Place) -> None:
+    """Take a batch through upload, computation and download; the result is in ``target`` when this returns."""
+    target.copy_(module(source.to(place.device, non_blocking=True)), non_blocking=True)
+    place.wait()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,7 +3,7 @@
     python -m benchmarks.gpu_layers bundles/aminet-fp16 --batch 64
 
 Layers are timed one after the other by TensorRT's profiler; their sum is more than a batch takes, so shares are what
-to look at. The JSON holds TensorRT's own description of every layer (tactic, formats, precision) beside its time.
+to look at. A second row holds TensorRT's own description of every layer (tactic, formats, precision).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.gpu_common import faces, keep, show
+from benchmarks.gpu_common import Device, GoOn, Output, begin, end, faces
+from benchmarks.rows import show
 from fsr_deploy.bundle.engine_file import read_engine_file
 from fsr_deploy.bundle.info import PLAN_NAME
 from fsr_deploy.bundle.layers import module_of_kernel
@@ -30,18 +31,30 @@ def main(
     bundle: Annotated[Path, typer.Argument(help="a bundle with a plan")],
     batch: Annotated[int, typer.Option(help="batch size")] = 64,
     depth: Annotated[int, typer.Option(help="how many parts of a module's path to tell apart")] = 3,
-    device: Annotated[int, typer.Option(help="number of the GPU")] = 0,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="the JSON file to write")] = None,
+    device: Device = 0,
+    output: Output = None,
+    go_on: GoOn = False,
 ) -> None:
     """Say where a plan's time goes."""
-    session = TensorRTSession(read_engine_file(bundle / PLAN_NAME), f"cuda:{device}")
+    rows = begin("layers", output, device, go_on=go_on)
+    key = {"bundle": bundle.name, "batch": batch}
+    with rows.attempt(**key, what="loading"):
+        session = TensorRTSession(read_engine_file(bundle / PLAN_NAME), f"cuda:{device}")
+        try:
+            rows.measure({**key, "what": "times"}, lambda: times(session, batch, depth))
+            rows.measure({**key, "what": "description"}, lambda: {"layers": json.loads(session.inspect())["Layers"]})
+        finally:
+            session.close()
+    end(rows)
+
+
+def times(session: TensorRTSession, batch: int, depth: int) -> dict[str, Any]:
+    """Return the modules' times, which are printed too, and those of the layers."""
     layers = time_layers(session, batch)
-    described = {layer["Name"]: layer for layer in json.loads(session.inspect())["Layers"] if isinstance(layer, dict)}
-    session.close()
-    for row in by_module(layers, depth)[:SHOWN]:
-        show(row)
-    rows = [{"layer": name, "ms": ms, "about": described.get(name)} for name, ms in layers]
-    keep("layers", [*by_module(layers, depth), *rows], output, device)
+    modules = by_module(layers, depth)
+    for module in modules[:SHOWN]:
+        show(module)
+    return {"modules": modules, "layers": [{"layer": name, "ms": ms} for name, ms in layers]}
 
 
 def time_layers(session: TensorRTSession, batch: int) -> list[tuple[str, float]]:

@@ -9,13 +9,16 @@ Ends with exit code 5 where anything is not.
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
-from benchmarks.gpu_common import faces, keep, show
+from benchmarks.gpu_common import Device, GoOn, Output, begin, end, faces
+from benchmarks.rows import Rows, read_rows
 from fsr_deploy.bundle.engine_file import read_engine_file
 from fsr_deploy.bundle.info import PLAN_NAME, REFERENCE_NAME, read_bundle
 from fsr_deploy.bundle.reference import read_reference
@@ -32,39 +35,51 @@ RANDOM_BATCHES = 200
 def main(
     bundles: Annotated[list[Path], typer.Argument(help="bundles with plans")],
     batches: Annotated[str, typer.Option(help="batch sizes, with commas")] = BATCHES,
-    device: Annotated[int, typer.Option(help="number of the GPU")] = 0,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="the JSON file to write")] = None,
+    device: Device = 0,
+    output: Output = None,
+    go_on: GoOn = False,
 ) -> None:
     """Compare plans with eager and with themselves."""
-    rows: list[dict[str, Any]] = []
-    wrong = False
+    rows = begin("parity", output, device, go_on=go_on)
+    names = [directory.name for directory in bundles]
     for directory in bundles:
-        for row in examine(directory, [int(size) for size in batches.split(",")], f"cuda:{device}"):
-            show(row)
-            rows.append(row)
-            wrong |= not row["right"]
-    keep("parity", rows, output, device)
-    raise typer.Exit(ExitCode.PARITY if wrong else ExitCode.DONE)
+        with rows.attempt(bundle=directory.name, comparison="loading"):
+            examine(rows, directory, [int(size) for size in batches.split(",")], f"cuda:{device}")
+    wrong = any(row.get("right") is False for row in read_rows(rows.path) if row.get("bundle") in names)
+    if wrong and not rows.failures:
+        raise typer.Exit(ExitCode.PARITY)
+    end(rows)
 
 
-def examine(directory: Path, batches: list[int], device: str) -> list[dict[str, Any]]:
-    """Return the rows of one bundle; each says whether it is ``right``."""
+def examine(rows: Rows, directory: Path, batches: list[int], device: str) -> None:
+    """Add the rows of one bundle; each says whether it is ``right``."""
     bundle = read_bundle(directory)
     file = read_engine_file(directory / PLAN_NAME)
-    session = TensorRTSession(file, device)
-    plain = TensorRTSession(file, device, in_flight=1, graphs=False)
     budget = budget_for(bundle.info.precision, **bundle.info.budget)
     reference = read_reference(bundle.file(REFERENCE_NAME), bundle.info)
-    fitting = [batch for batch in batches if session.info.max_batch is None or batch <= session.info.max_batch]
-    rows = []
-    for row in prove(session.upscale, session.info.engine, reference, fitting):
-        rows.append({"bundle": directory.name, **row.as_dict(), "right": not shortfalls([row], budget)})
-    rows.append({"bundle": directory.name, **in_flight_against_plain(session, plain)})
-    rows.append({"bundle": directory.name, **on_device_against_plain(session, plain)})
-    rows.append({"bundle": directory.name, "graph_failure": session.graph_failure, "right": not session.graph_failure})
-    session.close()
-    plain.close()
-    return rows
+    with ExitStack() as stack:
+        session = stack.enter_context(closing(TensorRTSession(file, device)))
+        plain = stack.enter_context(closing(TensorRTSession(file, device, in_flight=1, graphs=False)))
+
+        def against_eager(batch: int) -> dict[str, Any]:
+            (row,) = prove(session.upscale, session.info.engine, reference, [batch])
+            return {**row.as_dict(), "right": not shortfalls([row], budget)}
+
+        def graphs() -> dict[str, Any]:
+            for _ in range(2 * session.in_flight):  # a lane captures the second of two batches of a size
+                session.upscale(faces(session.info.best_batch, session.info.lr_shape))
+            return {"graph_failure": session.graph_failure, "right": not session.graph_failure}
+
+        key = {"bundle": directory.name}
+        for batch in batches:
+            if session.info.max_batch is None or batch <= session.info.max_batch:
+                against = partial(against_eager, batch)
+                rows.measure({**key, "comparison": "eager in FP32", "batch": batch}, against)
+        against = partial(in_flight_against_plain, session, plain)
+        rows.measure({**key, "comparison": "in flight with graphs, one at a time without"}, against)
+        against = partial(on_device_against_plain, session, plain)
+        rows.measure({**key, "comparison": "arrays on the GPU, arrays on the host"}, against)
+        rows.measure({**key, "comparison": "graphs captured, graphs wanted"}, graphs)
 
 
 def in_flight_against_plain(session: TensorRTSession, plain: TensorRTSession) -> dict[str, Any]:
@@ -80,7 +95,7 @@ def in_flight_against_plain(session: TensorRTSession, plain: TensorRTSession) ->
     ]
     worst = max(differing)
     return {
-        "comparison": f"{session.in_flight} in flight with graphs, one at a time without",
+        "in_flight": session.in_flight,
         "batches": len(batches),
         "differing": sum(value > 0 for value in differing),
         "max_error": worst,
@@ -103,7 +118,7 @@ def on_device_against_plain(session: TensorRTSession, plain: TensorRTSession) ->
     error = int(np.abs(host_out.array.astype(int) - plain.upscale(batch).astype(int)).max())
     for resource in (host_in, host_out, stream):
         resource.close()
-    return {"comparison": "arrays on the GPU, arrays on the host", "max_error": error, "right": error == 0}
+    return {"max_error": error, "right": error == 0}
 
 
 if __name__ == "__main__":

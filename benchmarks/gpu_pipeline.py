@@ -11,16 +11,18 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
 import typer
 
-from benchmarks.gpu_common import faces, keep, show
+from benchmarks.gpu_common import Device, GoOn, Output, begin, end
 from fsr_deploy.bundle.info import read_bundle
+from fsr_deploy.synthetic import write_faces as write_drawn
 
 SAMPLE_SECONDS = 0.5
+DRAWN = 64  # different faces; drawing takes longer than upscaling
 
 
 def main(
@@ -28,41 +30,43 @@ def main(
     count: Annotated[int, typer.Option(help="number of faces")] = 20000,
     formats: Annotated[str, typer.Option(help="of the SR faces, with commas: png, jpg")] = "png,jpg",
     batch: Annotated[str, typer.Option(help="faces per run of the engine")] = "64",
-    device: Annotated[int, typer.Option(help="number of the GPU")] = 0,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="the JSON file to write")] = None,
+    device: Device = 0,
+    output: Output = None,
+    go_on: GoOn = False,
 ) -> None:
     """Run fsr-run over drawn LR faces."""
-    rows = []
-    size = read_bundle(bundle).info.lr_size
-    with tempfile.TemporaryDirectory() as folder:
+    rows = begin("pipeline", output, device, go_on=go_on)
+    with tempfile.TemporaryDirectory() as folder, rows.attempt(bundle=bundle.name):
         source = Path(folder) / "lr"
-        write_faces(source, count, size)
+        write_faces(source, count, read_bundle(bundle).info.lr_size)
         for suffix in formats.split(","):
-            rows.append(run(bundle, source, Path(folder) / f"sr-{suffix}", suffix, batch, f"cuda:{device}"))
-            show(rows[-1])
-    keep("pipeline", rows, output, device)
+            key = {"bundle": bundle.name, "format": suffix, "batch": batch, "files": count}
+            target = Path(folder) / f"sr-{suffix}"
+            rows.measure(key, partial(run, bundle, source, target, suffix, batch, f"cuda:{device}"))
+    end(rows)
 
 
 def write_faces(folder: Path, count: int, size: int) -> None:
-    """Write LR faces as PNG files."""
-    folder.mkdir(parents=True)
-    for start in range(0, count, 1000):
-        for index, face in enumerate(faces(min(1000, count - start), (size, size), start), start):
-            cv2.imwrite(str(folder / f"{index:06d}.png"), face, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    """Write LR faces as PNG files: drawn ones, over and over, since noise makes PNG slower than any photo does."""
+    drawn = [path.read_bytes() for path in write_drawn(folder, min(count, DRAWN), size)]
+    for index in range(len(drawn), count):
+        (folder / f"face_{index:05d}.png").write_bytes(drawn[index % len(drawn)])
 
 
 def run(bundle: Path, source: Path, target: Path, suffix: str, batch: str, device: str) -> dict[str, Any]:
-    """Return the row of one run; GPU memory is the most that nvidia-smi saw, None without it."""
+    """Return the figures of one run; GPU memory is the most that nvidia-smi saw, None without it.
+
+    Raises RuntimeError where fsr-run fails; its own words are on stderr.
+    """
     command = [sys.executable, "-m", "fsr_deploy.cli.run", str(bundle), str(source), "-o", str(target)]
     command += ["--format", suffix, "--batch", batch, "--device", device, "--no-resume", "--json"]
     start = time.perf_counter()
     with Sampler(device.removeprefix("cuda:")) as memory:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        return {"format": suffix, "failed": f"fsr-run ended with {done.returncode}"}
+        raise RuntimeError(f"fsr-run ended with {done.returncode}; its messages are above")
     summary = json.loads(done.stdout)
     return {
-        "format": suffix,
         "faces": summary["frames"]["done"],
         "seconds_with_start": time.perf_counter() - start,
         "seconds": summary["seconds"],

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.gpu_common import faces
+from benchmarks.gpu_common import bundles_in, faces
 from benchmarks.gpu_parity import in_flight_against_plain, on_device_against_plain
 from fsr_deploy.bundle.engine_file import EngineFile, read_engine_file
 from fsr_deploy.bundle.info import PLAN_NAME, read_bundle
@@ -34,7 +34,8 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(3600)]
 
 GIVEN = os.environ.get("FSR_GPU_BUNDLES")
 MODELS, PRECISIONS = ("aminet", "aminet-s", "mfspnet"), ("fp32", "fp16")
-NAMES = sorted(p.name for p in Path(GIVEN).iterdir()) if GIVEN else [f"{m}-{p}" for m in MODELS for p in PRECISIONS]
+MADE = [f"{model}-{precision}" for model in MODELS for precision in PRECISIONS]
+NAMES = [path.name for path in bundles_in(Path(GIVEN))] if GIVEN else MADE
 PROFILES = ((1, 1, 1), (2, 8, 32))
 MIB = 1 << 20
 
@@ -53,8 +54,7 @@ def bundle(request: pytest.FixtureRequest, folder: Path) -> Path:
     if not directory.exists():
         from benchmarks.gpu_bundles import main
 
-        model, precision = request.param.rsplit("-", 1)
-        main(folder, models=model, precisions=precision, lr_size=16)
+        main(folder, names=request.param)
     rebuild_plan(directory, PlanOptions(profiles=PROFILES))
     return directory
 
@@ -126,7 +126,8 @@ def test_a_damaged_plan_that_is_trusted_is_refused_in_tensorrts_words(plan: Engi
 
 def test_fsr_run_serves_a_plan_from_files_to_files(plan: EngineFile, tmp_path: Path) -> None:
     (tmp_path / "lr").mkdir()
-    for index, face in enumerate(faces(100, (16, 16))):
+    size = read_bundle(plan.path.parent).info.lr_size
+    for index, face in enumerate(faces(100, (size, size))):
         cv2.imwrite(str(tmp_path / "lr" / f"{index}.png"), face)
     command = [sys.executable, "-m", "fsr_deploy.cli.run", str(plan.path), str(tmp_path / "lr")]
     command += ["-o", str(tmp_path / "sr"), "--device", "cuda", "--json"]
