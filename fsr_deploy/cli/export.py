@@ -91,10 +91,7 @@ def _change(given: Arguments, plan: PlanOptions) -> Bundle:
     if given.model is not None:
         raise UsageError(f"{option} takes a bundle as it is; leave MODEL out")
     if given.target not in ("auto", "rtx") or given.with_plan is not None or given.check_tensorrt:
-        raise UsageError(
-            f"{option} is about the plan of a bundle as it is; leave --target, --plan, --no-plan and --check-tensorrt "
-            "out, or name --target rtx"
-        )
+        raise UsageError(f"{option} is about the plan of a bundle as it is; of what to export, give --target rtx alone")
     from fsr_deploy.bundle.info import Bundle
     from fsr_deploy.exporting.tensorrt.rebuild import prove_bundle, rebuild_plan
 
