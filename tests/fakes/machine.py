@@ -14,7 +14,7 @@ import pytest
 from fsr_deploy.errors import MissingError
 from fsr_deploy.runtime.cuda import api as cuda
 from fsr_deploy.runtime.cuda import driver
-from fsr_deploy.runtime.tensorrt import library as tensorrt_library
+from fsr_deploy.runtime.tensorrt import library
 from tests.fakes.cuda import Cuda
 
 
@@ -103,5 +103,5 @@ def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _forget_modules() -> None:
-    tensorrt_library.load.cache_clear()
-    tensorrt_library.log.cache_clear()
+    library.load.cache_clear()
+    library.log.cache_clear()
