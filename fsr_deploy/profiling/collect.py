@@ -157,9 +157,9 @@ def _ratios(series: Sequence[Series]) -> Iterator[EngineRatio]:
 def _warnings(load: MachineLoad, series: Sequence[Series]) -> Iterator[str]:
     """Yield warnings for a reader of the figures."""
     if load.others is not None and load.others > BUSY:
-        yield f"other processes took {load.others:.0%} of the CPU during the run; the intervals are wider for it"
+        yield f"other processes took {load.others:.0%} of the CPU during the run; this makes the intervals wider"
     if load.stolen is not None and load.stolen > BUSY:
-        yield f"the hypervisor gave {load.stolen:.0%} of the CPU to other machines; the intervals are wider for it"
+        yield f"the hypervisor gave {load.stolen:.0%} of the CPU to other machines; this makes the intervals wider"
     unstable = [f"{one.engine} at batch {one.batch}" for one in series if not one.warm_up.stable]
     if unstable:
         yield f"still getting faster when the time for warm-up was over: {', '.join(unstable)}"

@@ -57,7 +57,7 @@ def html(profile: Profile) -> str:
         html_page.section("Best batch", "", _table(tables.best_batches(profile))),
     ]
     if len(names) > 1:
-        lead = "How many times as fast as the column's engine the row's is."
+        lead = "How many times as fast the row's engine is as the column's."
         body.append(html_page.section(f"Engines compared, batch {batch}", lead, _table(tables.ratios(profile, batch))))
     if judged := [(i, engine) for i, engine in enumerate(profile.engines) if engine.quality and engine.at(batch)]:
         lead = "The worst face against the eager FP32 module, from the bundle's parity, over latency."
@@ -83,7 +83,7 @@ def markdown(profile: Profile) -> str:
         _markdown(tables.best_batches(profile)),
     ]
     if len(profile.engines) > 1:
-        lead = f"How many times as fast as the column's engine the row's is, at batch {batch}."
+        lead = f"How many times as fast the row's engine is as the column's, at batch {batch}."
         parts += ["## Engines compared", lead, _markdown(tables.ratios(profile, batch))]
     for engine in profile.engines:
         if engine.layers:
@@ -120,7 +120,7 @@ def _headline(profile: Profile, batch: int) -> Iterator[tuple[str, str]]:
 def _notes(profile: Profile) -> Iterator[str]:
     for engine in profile.engines:
         if engine.trained is False:
-            yield f"untrained weights in {engine.name}; its faces mean nothing, its latency is that of trained ones"
+            yield f"untrained weights in {engine.name}; its faces mean nothing, but its latency is valid"
         yield from (f"of {engine.name}: {note}" for note in engine.notes)
     yield from profile.notes
 
