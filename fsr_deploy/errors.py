@@ -41,7 +41,7 @@ class MissingError(FsrError):
 
 
 class DeviceError(FsrError):
-    """A GPU that failed at its work, so that nothing more can be done with it; the message has its own words."""
+    """The GPU failed during its work and cannot be used any more; the message is CUDA's or TensorRT's."""
 
     exit_code = ExitCode.FAILED
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fsr_deploy._util.files import read_file, write_file
 from fsr_deploy.errors import InputError
-from fsr_deploy.images.colour import Change, to_srgb
+from fsr_deploy.images.colour import ColourChange, to_srgb
 from fsr_deploy.images.header import ImageHeader, read_header
 from fsr_deploy.images.opencv import MAX_PIXELS, cv2
 from fsr_deploy.images.pillow_decoder import MissingCodec, read_by_pillow, wants_pillow
@@ -54,7 +54,7 @@ class Frame:
     """A decoded image: ``pixels`` is (H, W, 3) uint8 RGB; ``changes`` lists what was done to its colours."""
 
     pixels: RGB
-    changes: frozenset[Change] = frozenset()
+    changes: frozenset[ColourChange] = frozenset()
 
 
 def read_frame(path: str | Path, upright: bool = True) -> RGB:
@@ -118,7 +118,7 @@ def decode_frame(content: bytes, name: str | Path, upright: bool = True, header:
     if pixels.dtype != np.uint8:
         raise InputError(f"{name}: samples of type {pixels.dtype}; save it with 8 or 16 bits per channel")
     if header.alpha:
-        changes.add(Change.ALPHA_DROPPED)
+        changes.add(ColourChange.ALPHA_DROPPED)
     if not upright and header.orientation in _AS_STORED:
         pixels = np.ascontiguousarray(_AS_STORED[header.orientation](pixels))
     return Frame(pixels, frozenset(changes))
@@ -126,7 +126,7 @@ def decode_frame(content: bytes, name: str | Path, upright: bool = True, header:
 
 def _decode(
     content: bytes, name: str | Path, header: ImageHeader, upright: bool
-) -> tuple[NDArray[Any] | None, set[Change]]:
+) -> tuple[NDArray[Any] | None, set[ColourChange]]:
     """Return (H, W, 3) RGB in sRGB and what was done for that; None for pixels that cannot be decoded."""
     if wants_pillow(header):
         try:

@@ -21,7 +21,7 @@ BLOCK_PIXELS = 1 << 20
 MODES = {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK"}  # a profile's colour space -> Pillow's mode
 
 
-class Change(Enum):
+class ColourChange(Enum):
     """What was done to a picture's colours on reading, as part of a sentence."""
 
     ALPHA_DROPPED = "transparency was dropped"
@@ -29,7 +29,7 @@ class Change(Enum):
     PROFILE_IGNORED = "the colour profile could not be used, so that colours may be off"
 
 
-def to_srgb(pixels: NDArray[np.uint8], grey: bool, profile: bytes) -> Change | None:
+def to_srgb(pixels: NDArray[np.uint8], grey: bool, profile: bytes) -> ColourChange | None:
     """Convert (H, W, 3) uint8 RGB pixels from the colours of an ICC profile to sRGB, in place.
 
     ``grey`` says that the three channels are equal. Returns what was done, None where the profile is sRGB's.
@@ -41,7 +41,7 @@ def to_srgb(pixels: NDArray[np.uint8], grey: bool, profile: bytes) -> Change | N
         mode = _mode(profile, ("L", "RGB") if grey else ("RGB",))
         transform = _transform(profile, mode)
     except ValueError:
-        return Change.PROFILE_IGNORED
+        return ColourChange.PROFILE_IGNORED
     if transform is None:
         return None
     # Block by block, so that a large picture does not take three times its memory.
@@ -50,16 +50,16 @@ def to_srgb(pixels: NDArray[np.uint8], grey: bool, profile: bytes) -> Change | N
         block = pixels[top : top + rows]
         picture = Image.fromarray(np.ascontiguousarray(block[..., 0] if mode == "L" else block))
         block[:] = np.asarray(transform.apply(picture))
-    return Change.PROFILE_CONVERTED
+    return ColourChange.PROFILE_CONVERTED
 
 
-def cmyk_to_rgb(picture: Image, profile: bytes) -> tuple[Image, Change]:
+def cmyk_to_rgb(picture: Image, profile: bytes) -> tuple[Image, ColourChange]:
     """Return a CMYK picture in sRGB, by its profile where that can be used, and what was done."""
     try:
         transform = _transform(profile, _mode(profile, ("CMYK",)))
     except ValueError:
-        return picture.convert("RGB"), Change.PROFILE_IGNORED
-    return transform.apply(picture), Change.PROFILE_CONVERTED
+        return picture.convert("RGB"), ColourChange.PROFILE_IGNORED
+    return transform.apply(picture), ColourChange.PROFILE_CONVERTED
 
 
 def lab_to_rgb(picture: Image) -> Image:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fsr_deploy.images.colour import Change, cmyk_to_rgb, lab_to_rgb, to_srgb
+from fsr_deploy.images.colour import ColourChange, cmyk_to_rgb, lab_to_rgb, to_srgb
 from fsr_deploy.images.header import ImageHeader
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ def wants_pillow(header: ImageHeader) -> bool:
     return header.format in ("GIF", "AVIF") or header.colours == "Lab" or header.coarse or by_profile
 
 
-def read_by_pillow(content: bytes, header: ImageHeader, upright: bool = True) -> tuple[NDArray[np.uint8], set[Change]]:
+def read_by_pillow(
+    content: bytes, header: ImageHeader, upright: bool = True
+) -> tuple[NDArray[np.uint8], set[ColourChange]]:
     """Decode a picture that ``wants_pillow`` to (H, W, 3) uint8 RGB in sRGB, and return what was done for that.
 
     ``upright`` applies its EXIF orientation; that of TIFF is applied in any case. Raises MissingCodec, and whatever
@@ -50,14 +52,14 @@ def from_pillow(picture: Image) -> NDArray[np.uint8]:
     return to_pixels(picture)[0]
 
 
-def to_pixels(opened: Image, upright: bool = True) -> tuple[NDArray[np.uint8], set[Change]]:
+def to_pixels(opened: Image, upright: bool = True) -> tuple[NDArray[np.uint8], set[ColourChange]]:
     """Return a PIL image as (H, W, 3) uint8 RGB in sRGB, and what was done for that.
 
     ``upright`` applies its EXIF orientation; samples of 16 bits are rounded to 8.
     """
     from fsr_deploy.images.pillow import ImageOps
 
-    changes: set[Change | None] = {Change.ALPHA_DROPPED} if opened.has_transparency_data else set()
+    changes: set[ColourChange | None] = {ColourChange.ALPHA_DROPPED} if opened.has_transparency_data else set()
     profile = opened.info.get("icc_profile")
     opened.load()
     picture = ImageOps.exif_transpose(opened) if upright else opened

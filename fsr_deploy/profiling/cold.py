@@ -55,7 +55,7 @@ def _start(engine: Path, device: str, trust: bool) -> ColdStart:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         words = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
-        raise InputError(f"{engine}: does not start in a process of its own: {words}")
+        raise InputError(f"{engine}: does not start in a fresh process: {words}")
     return decode(ColdStart, json.loads(done.stdout), "cold start")
 
 

@@ -15,7 +15,7 @@ from fsr_deploy.profiling.statistics import PASSES, latency, paired_ratio, typic
 from fsr_deploy.profiling.subjects import Subject
 from fsr_deploy.profiling.timing import Clock, MonotonicClock
 from fsr_deploy.profiling.yardstick import Yardstick, ceilings, higher
-from fsr_deploy.runtime.machine import Load, LoadMeter, machine
+from fsr_deploy.runtime.machine import LoadMeter, MachineLoad, machine
 
 YARDSTICK_CALLS = 3  # at every visit
 BUSY = 0.1  # share of the CPU taken by other processes from which a note is added
@@ -154,12 +154,12 @@ def _ratios(series: Sequence[Series]) -> Iterator[EngineRatio]:
             yield EngineRatio(other.engine, base.engine, base.batch, paired_ratio(other.passes, base.passes))
 
 
-def _warnings(load: Load, series: Sequence[Series]) -> Iterator[str]:
+def _warnings(load: MachineLoad, series: Sequence[Series]) -> Iterator[str]:
     """Yield warnings for a reader of the figures."""
     if load.others is not None and load.others > BUSY:
-        yield f"other processes took {load.others:.0%} of the CPU during the run; the intervals are wider for it"
+        yield f"other processes took {load.others:.0%} of the CPU during the run; this makes the intervals wider"
     if load.stolen is not None and load.stolen > BUSY:
-        yield f"the hypervisor gave {load.stolen:.0%} of the CPU to other machines; the intervals are wider for it"
+        yield f"the hypervisor gave {load.stolen:.0%} of the CPU to other machines; this makes the intervals wider"
     unstable = [f"{one.engine} at batch {one.batch}" for one in series if not one.warm_up.stable]
     if unstable:
         yield f"still getting faster when the time for warm-up was over: {', '.join(unstable)}"

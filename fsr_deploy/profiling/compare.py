@@ -113,7 +113,7 @@ def compare(old: Profile, new: Profile) -> list[Change]:
     where the profiles share nothing, or one of them is too old.
     """
     if not (old.yardstick.passes and new.yardstick.passes):
-        raise InputError("an older fsr-deploy measured one of the profiles and kept too little of it; measure again")
+        raise InputError("an older fsr-deploy measured one of the profiles and stored too little of it; measure again")
     drift = _drift(old, new)
     known = {engine.name: engine for engine in old.engines}
     pairs = [(known[engine.name], engine) for engine in new.engines if engine.name in known]

@@ -13,7 +13,7 @@ from fsr_deploy.profiling.layers.gpu_stages import Stages
 from fsr_deploy.profiling.statistics import Estimate, Latency
 from fsr_deploy.profiling.timing import WarmUp
 from fsr_deploy.profiling.yardstick import Ceilings
-from fsr_deploy.runtime.machine import Load, Machine
+from fsr_deploy.runtime.machine import Machine, MachineLoad
 
 SCHEMA_VERSION = 1
 
@@ -98,7 +98,7 @@ class Profile:
     measured: str
     seconds: float
     machine: Machine
-    load: Load
+    load: MachineLoad
     yardstick: Estimate
     engines: list[EngineProfile]
     ratios: list[EngineRatio]

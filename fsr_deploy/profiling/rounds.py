@@ -148,7 +148,7 @@ def _check(session: Session, batch: int, known: tuple[float, int], seconds: floa
     expected = known[0] * batch / known[1]
     if expected > SLOWEST_RUN * seconds:
         enough = math.ceil(1.1 * expected / SLOWEST_RUN)
-        raise _TooLarge(f"a run would take about {expected:.1f} s; --seconds {enough} has it measured")
+        raise _TooLarge(f"a run would take about {expected:.1f} s; --seconds {enough} would measure it")
 
 
 def _take_turns(visit: _Visit, plan: Schedule, rng: np.random.Generator) -> None:

@@ -41,7 +41,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Load:
+class MachineLoad:
     """How busy the machine was with other work during the measurement.
 
     ``before`` and ``after`` are load averages over one minute; ``others`` is the share of all cores' time that other
@@ -79,15 +79,15 @@ class LoadMeter:
     def __init__(self) -> None:
         self._before, self._start, self._own = _load_average(), _processor_seconds(), _own_seconds()
 
-    def read(self) -> Load:
+    def read(self) -> MachineLoad:
         """Return the load since the creation."""
         now = _processor_seconds()
         if not self._start or not now:
-            return Load(self._before, _load_average(), None, None)
+            return MachineLoad(self._before, _load_average(), None, None)
         busy, stolen, total = (max(new - old, 0.0) for new, old in zip(now, self._start, strict=True))
         others = max(busy - (_own_seconds() - self._own), 0.0)
         total = max(total, 1e-9)
-        return Load(self._before, _load_average(), round(min(others / total, 1.0), 3), round(stolen / total, 3))
+        return MachineLoad(self._before, _load_average(), round(min(others / total, 1.0), 3), round(stolen / total, 3))
 
 
 def _processor_seconds() -> tuple[float, float, float] | None:

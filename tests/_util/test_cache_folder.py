@@ -73,14 +73,14 @@ import os
 from pathlib import Path
 import numpy as np
 import onnx
-from fsr_deploy.exporting.tensorrt import timing_cache as tensorrt_cache
-from fsr_deploy.exporting.int8 import ranges as cache
+from fsr_deploy.exporting.tensorrt import timing_cache
+from fsr_deploy.exporting.int8 import ranges
 from fsr_deploy.runtime.cuda.driver import Gpu
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
-path = cache.cache_path(onnx.ModelProto(), ["x"], [("x", np.zeros(1))], "max")
-assert cache.load(path, ["x"]) is None
-cache.keep(path, {{"x": 1.0}})
-timings = tensorrt_cache.default_path("10.0", Gpu(0, "H100", (9, 0), 1))
+path = ranges.cache_path(onnx.ModelProto(), ["x"], [("x", np.zeros(1))], "max")
+assert ranges.load(path, ["x"]) is None
+ranges.keep(path, {{"x": 1.0}})
+timings = timing_cache.default_path("10.0", Gpu(0, "H100", (9, 0), 1))
 print(path, timings)
 """
 

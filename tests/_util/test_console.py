@@ -5,13 +5,24 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from fsr_deploy._util import console
-from fsr_deploy._util.console import command, finish_on_interrupt, print_json, printable, read_stdin, show
+from fsr_deploy._util.console import (
+    command,
+    finish_on_interrupt,
+    options_from,
+    print_json,
+    printable,
+    read_stdin,
+    show,
+)
 from fsr_deploy._util.log import progress, say, warn
 from fsr_deploy.errors import ExitCode, InputError, MissingError, ParityError, UsageError, refuse_unknown
 
@@ -27,6 +38,31 @@ def test_an_error_is_one_line_and_an_exit_code(error: Exception, code: int):
 
     result = CliRunner().invoke(main, [])
     assert (result.exit_code, result.stderr, result.stdout) == (code, "error: why\n", "")
+
+
+@dataclass(frozen=True)
+class Words:
+    what: Annotated[str, typer.Argument(help="What is said.")]
+    times: Annotated[int, typer.Option(min=1, help="How often.")] = 1
+
+
+@dataclass(frozen=True)
+class MoreWords(Words):
+    loud: Annotated[bool, typer.Option("--loud")] = False
+
+
+def test_the_options_of_a_command_are_the_fields_of_a_dataclass():
+    @command
+    @options_from(MoreWords)
+    def main(given: MoreWords) -> None:
+        """Say it."""
+        show((given.what.upper() if given.loud else given.what) * given.times)
+
+    result = CliRunner().invoke(main, ["a", "--times", "2", "--loud"])
+    assert (result.exit_code, result.stdout) == (0, "AA\n")
+    assert CliRunner().invoke(main, []).exit_code == CliRunner().invoke(main, ["a", "--times", "0"]).exit_code == 2
+    help_text = CliRunner().invoke(main, ["--help"]).stdout
+    assert "Say it." in help_text and help_text.index("--times") < help_text.index("--loud")
 
 
 def test_a_defect_keeps_its_traceback():

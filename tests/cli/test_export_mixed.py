@@ -19,7 +19,7 @@ from fsr_deploy.exporting.tensorrt.config import PlanOptions
 from fsr_deploy.exporting.tensorrt.rebuild import rebuild_plan
 from fsr_deploy.models import registry
 from fsr_deploy.models.registry import ModelRecord
-from fsr_deploy.runtime.backends import onnxruntime as runtime_onnx
+from fsr_deploy.runtime.backends import onnxruntime
 from fsr_deploy.synthetic import write_faces
 from tests.exporting.int8.test_mixed import Attentive
 from tests.exporting.int8.test_quantise import Chain
@@ -116,7 +116,7 @@ def test_a_cpu_runs_it_and_says_that_it_is_for_gpus(typed: tuple[Path, Any], tmp
 def test_an_onnx_runtime_that_would_cut_values_off_is_refused(
     typed: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime_onnx, "rounds_fp16", lambda version: False)
+    monkeypatch.setattr(onnxruntime, "rounds_fp16", lambda version: False)
     write_faces(tmp_path / "frames", 1, lr_size=4)
     result = CliRunner().invoke(run_main, [str(typed[0]), str(tmp_path / "frames"), "-o", str(tmp_path / "out")])
     assert result.exit_code == 3
@@ -125,7 +125,7 @@ def test_an_onnx_runtime_that_would_cut_values_off_is_refused(
 
 @pytest.mark.parametrize(("version", "rounds"), [("1.23.2", False), ("1.29.0", False), ("1.30.0", True), ("2.0", True)])
 def test_which_onnx_runtime_rounds_is_told_by_its_version(version: str, rounds: bool) -> None:
-    assert runtime_onnx.rounds_fp16(version) is rounds
+    assert onnxruntime.rounds_fp16(version) is rounds
 
 
 @pytest.mark.parametrize("release", ["10.16", "11.4"])

@@ -135,7 +135,7 @@ def test_frames_of_other_sizes_are_resized_and_counted(here: Path):
         f"frames resized to the engine's 4x4: {COUNT} of the engine's size, 1 enlarged, 1 reduced, 1 cropped" in lines
     )
     assert (
-        "warning: detail was thrown away in 1 of the frames, larger than 1.5 times 4x4;"
+        "warning: detail was lost in 1 of the frames, larger than 1.5 times 4x4;"
         " crop the faces first, or take an engine for larger ones"
     ) in lines
     frames = json.loads(result.stdout)["frames"]
@@ -244,7 +244,7 @@ def test_a_listed_file_that_is_not_there_is_named_and_skipped(here: Path):
             " and name their folder",
         ),
         (("model.onnx", "faces", "-o", "model.onnx/x"), 4, "model.onnx/x: cannot be written: Not a directory"),
-        (("model.onnx", "faces", "-o", "faces"), 2, "faces: lies in the folder of the frames; name another with -o"),
+        (("model.onnx", "faces", "-o", "faces"), 2, "faces: is inside the folder of the frames; name another with -o"),
         (("model.onnx", "-"), 2, "a list of paths needs an output folder; name it with -o"),
         (
             ("model.onnx", "faces", "--format", "gif"),

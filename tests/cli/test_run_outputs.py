@@ -111,7 +111,7 @@ def test_a_single_image_replaces_no_file_either(here: Path, output: str | None):
     Path(target).write_bytes(b"mine")
     result = fsr_run(*arguments)
     assert (error(result), result.exit_code) == (
-        f"{target}: is there already; name another output with -o, or add --overwrite",
+        f"{target}: already exists; name another output with -o, or add --overwrite",
         4,
     )
     assert Path(target).read_bytes() == b"mine"

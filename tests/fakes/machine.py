@@ -18,7 +18,7 @@ from fsr_deploy.exporting.tensorrt.build import build_plan
 from fsr_deploy.exporting.tensorrt.child import Answer, Request
 from fsr_deploy.runtime.cuda import api as cuda
 from fsr_deploy.runtime.cuda import driver
-from fsr_deploy.runtime.tensorrt import library as tensorrt_library
+from fsr_deploy.runtime.tensorrt import library
 from tests.fakes.cuda import Cuda
 
 
@@ -116,5 +116,5 @@ def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _forget_modules() -> None:
-    tensorrt_library.load.cache_clear()
-    tensorrt_library.log.cache_clear()
+    library.load.cache_clear()
+    library.log.cache_clear()

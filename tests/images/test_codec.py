@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from fsr_deploy.errors import InputError
-from fsr_deploy.images import codec as images
+from fsr_deploy.images import codec
 from fsr_deploy.images.codec import decode_frame, read_file, read_frame, write_frame
-from fsr_deploy.images.colour import Change
+from fsr_deploy.images.colour import ColourChange
 from fsr_deploy.images.header import ImageHeader, read_header
 
 FORMATS = {
@@ -69,7 +69,7 @@ def test_grey_and_palette_become_three_channels(suffix: str, mode: str):
     content = encode(Image.fromarray(gradient()).convert(mode), suffix)
     frame = decode_frame(content, "f")
     np.testing.assert_array_equal(frame.pixels, np.asarray(Image.open(io.BytesIO(content)).convert("RGB")))
-    assert Change.ALPHA_DROPPED not in frame.changes
+    assert ColourChange.ALPHA_DROPPED not in frame.changes
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -95,7 +95,7 @@ def test_transparency_is_dropped_and_told(suffix: str, mode: str, options: dict)
     if "A" in mode:
         picture.putalpha(100)
     frame = decode_frame(encode(picture, suffix, **options), "f")
-    assert Change.ALPHA_DROPPED in frame.changes
+    assert ColourChange.ALPHA_DROPPED in frame.changes
     np.testing.assert_array_equal(frame.pixels, np.asarray(picture.convert("RGB")))
 
 
@@ -103,7 +103,7 @@ def test_transparency_is_dropped_and_told(suffix: str, mode: str, options: dict)
 def test_transparency_is_told_in_every_format(suffix: str, mode: str):
     picture = Image.fromarray(gradient()).convert(mode)
     picture.putalpha(100)
-    assert Change.ALPHA_DROPPED in decode_frame(encode(picture, suffix), "f").changes
+    assert ColourChange.ALPHA_DROPPED in decode_frame(encode(picture, suffix), "f").changes
 
 
 def test_an_eight_bit_tiff_is_laid_on_black():
@@ -136,7 +136,7 @@ def test_the_first_picture_of_an_animation_is_read(suffix: str):
 def test_transparency_of_gif_and_avif_is_told(suffix: str):
     picture = Image.fromarray(gradient()).convert("RGBA")
     picture.putalpha(Image.linear_gradient("L").resize(picture.size))
-    assert decode_frame(encode(picture, suffix), "f").changes == {Change.ALPHA_DROPPED}
+    assert decode_frame(encode(picture, suffix), "f").changes == {ColourChange.ALPHA_DROPPED}
 
 
 def test_an_avif_is_named_where_pillow_cannot_read_it(monkeypatch: pytest.MonkeyPatch):
@@ -308,7 +308,7 @@ def test_what_a_header_hides_opencv_refuses(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_opencv_is_loaded_in_one_place():
-    package = Path(images.__file__).parent
+    package = Path(codec.__file__).parent
     users = [path.name for path in package.rglob("*.py") if re.search(r"^\s*(import|from) cv2", path.read_text(), re.M)]
     assert users == ["opencv.py"]
 
@@ -337,7 +337,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("kind", list(BOMBS))
 def test_a_bomb_is_refused_before_it_is_decoded(kind: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(images, "_imdecode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(codec, "_imdecode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(InputError, match="face: 40000x40000 pixels, over the limit of 134217728"):
         decode_frame(BOMBS[kind], "face")
 
@@ -380,7 +380,7 @@ def test_a_device_is_not_read_as_a_file():
 
 def test_a_file_larger_than_any_picture_is_not_read(tmp_path: Path):
     with (tmp_path / "a.png").open("wb") as stream:
-        stream.truncate(images.MAX_FILE_BYTES + 1)  # takes no room on the disk
+        stream.truncate(codec.MAX_FILE_BYTES + 1)  # takes no room on the disk
     with pytest.raises(InputError, match=r"a\.png: larger than 1024 MiB"):
         read_frame(tmp_path / "a.png")
 

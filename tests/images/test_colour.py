@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from fsr_deploy.images.codec import decode_frame
-from fsr_deploy.images.colour import Change
+from fsr_deploy.images.colour import ColourChange
 from tests.profiles import ADOBE, P3, PROPHOTO, cmyk_profile, grey_profile, rgb_profile
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
@@ -50,7 +50,7 @@ def by_littlecms(content: bytes, profile: bytes) -> np.ndarray:
 @pytest.mark.parametrize(("kind", "options"), LOSSLESS.items())
 def test_a_profile_is_converted_to_srgb(kind: str, options: dict, profile: bytes):
     frame = decode_frame(encode(stored(profile), kind, icc_profile=profile, **options), "face")
-    assert frame.changes == {Change.PROFILE_CONVERTED}
+    assert frame.changes == {ColourChange.PROFILE_CONVERTED}
     # The face itself, as far as 8 bits in the profile's numbers keep it.
     assert np.abs(frame.pixels - np.asarray(face(), np.int16)).max() <= 3
 
@@ -60,7 +60,7 @@ def test_a_profile_is_converted_to_srgb(kind: str, options: dict, profile: bytes
 def test_a_profile_of_a_lossy_file_is_converted_as_littlecms_does(kind: str, profile: bytes):
     content = encode(stored(profile), kind, quality=95, icc_profile=profile)
     frame = decode_frame(content, "face")
-    assert frame.changes == {Change.PROFILE_CONVERTED}
+    assert frame.changes == {ColourChange.PROFILE_CONVERTED}
     assert np.abs(frame.pixels - by_littlecms(content, profile)).max() <= 1
 
 
@@ -77,7 +77,7 @@ def test_grey_values_are_converted_by_a_profile_for_grey(kind: str):
     profile = grey_profile(1.0)
     content = encode(face().convert("L"), kind, icc_profile=profile)
     frame = decode_frame(content, "face")
-    assert frame.changes == {Change.PROFILE_CONVERTED}
+    assert frame.changes == {ColourChange.PROFILE_CONVERTED}
     assert np.abs(frame.pixels - by_littlecms(content, profile)).max() <= 1
     assert np.abs(frame.pixels - np.asarray(face().convert("L"), np.int16)[..., None]).mean() > 20
 
@@ -94,7 +94,7 @@ def test_inks_are_converted_by_their_profile(kind: str):
     profile = cmyk_profile()
     content = encode(face().convert("CMYK"), kind, icc_profile=profile)
     frame = decode_frame(content, "face")
-    assert frame.changes == {Change.PROFILE_CONVERTED}
+    assert frame.changes == {ColourChange.PROFILE_CONVERTED}
     assert np.abs(frame.pixels - by_littlecms(content, profile)).max() <= 1
     assert np.abs(frame.pixels - np.asarray(face(), np.int16)).mean() > 5
 
@@ -106,7 +106,7 @@ def test_sixteen_bits_have_a_profile_too():
     chunk = b"iCCP" + b"name\0\0" + zlib.compress(profile)
     chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     frame = decode_frame(content[:33] + chunk + content[33:], "face")  # behind the header
-    assert frame.changes == {Change.PROFILE_CONVERTED}
+    assert frame.changes == {ColourChange.PROFILE_CONVERTED}
     assert np.abs(frame.pixels - np.asarray(face(), np.int16)).max() <= 3
 
 
@@ -126,13 +126,13 @@ def test_an_srgb_profile_changes_nothing_and_is_not_told(kind: str):
 )
 def test_a_profile_that_cannot_be_used_is_ignored_and_told(kind: str, profile: bytes):
     frame = decode_frame(encode(face(), kind, icc_profile=profile, **LOSSLESS.get(kind, {})), "face")
-    assert frame.changes == {Change.PROFILE_IGNORED}
+    assert frame.changes == {ColourChange.PROFILE_IGNORED}
     assert np.abs(frame.pixels - np.asarray(face(), np.int16)).mean() < 3
 
 
 def test_a_profile_cut_off_is_ignored_and_told():
     frame = decode_frame(encode(face(), "PNG", icc_profile=PROFILES["P3"][:300]), "face")
-    assert frame.changes == {Change.PROFILE_IGNORED}
+    assert frame.changes == {ColourChange.PROFILE_IGNORED}
 
 
 def test_a_large_picture_is_converted_block_by_block_alike(monkeypatch: pytest.MonkeyPatch):

@@ -21,7 +21,7 @@ from fsr_deploy.profiling.statistics import Estimate
 from fsr_deploy.profiling.subjects import Subject
 from fsr_deploy.profiling.timing import Clock
 from fsr_deploy.profiling.yardstick import Ceilings
-from fsr_deploy.runtime.machine import Load
+from fsr_deploy.runtime.machine import MachineLoad
 from tests.profiling.test_layers import TABLE, SimulatedRecorder
 from tests.runtime.machines import NoisyMachine, SimulatedClock, SimulatedEngine
 
@@ -57,7 +57,7 @@ class SimulatedYardstick:
         pass
 
 
-def meter(load: Load) -> Any:
+def meter(load: MachineLoad) -> Any:
     return type("Meter", (), {"read": lambda self: load})()
 
 
@@ -68,7 +68,7 @@ Measure = Callable[..., Profile]
 def measure(monkeypatch: pytest.MonkeyPatch) -> Measure:
     """Return a function that profiles simulated engines, given as name = milliseconds per face."""
     monkeypatch.setattr(collecting, "ceilings", lambda clock: Ceilings(200.0, 30.0))
-    monkeypatch.setattr(collecting, "LoadMeter", lambda: meter(Load(0.0, 0.0, 0.0, 0.0)))
+    monkeypatch.setattr(collecting, "LoadMeter", lambda: meter(MachineLoad(0.0, 0.0, 0.0, 0.0)))
 
     def run(
         seed: int = 0,
@@ -221,8 +221,12 @@ def test_two_profiles_of_the_same_engines_show_no_regression(
 def test_a_machine_that_others_used_more_is_not_the_engines_fault(measure: Measure) -> None:
     old, new = measure(1, a=1.0), measure(2, a=2.0)
     assert named(compare(old, new))
-    assert not named(compare(replace(old, load=Load(0, 0, 0.0, 0.0)), replace(new, load=Load(1, 1, 0.5, 0.0))))
-    assert named(compare(replace(old, load=Load(1, 1, 0.5, 0.0)), replace(new, load=Load(1, 1, 0.5, 0.0))))
+    assert not named(
+        compare(replace(old, load=MachineLoad(0, 0, 0.0, 0.0)), replace(new, load=MachineLoad(1, 1, 0.5, 0.0)))
+    )
+    assert named(
+        compare(replace(old, load=MachineLoad(1, 1, 0.5, 0.0)), replace(new, load=MachineLoad(1, 1, 0.5, 0.0)))
+    )
 
 
 def test_a_change_says_what_how_much_and_how_sure(measure: Measure) -> None:
@@ -329,7 +333,7 @@ def test_engines_are_shown_at_a_batch_size_that_all_of_them_ran(measure: Measure
 
 
 def test_what_disturbed_the_measurement_is_noted(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collecting, "LoadMeter", lambda: meter(Load(0.1, 3.0, 0.4, 0.2)))
+    monkeypatch.setattr(collecting, "LoadMeter", lambda: meter(MachineLoad(0.1, 3.0, 0.4, 0.2)))
     notes = " ".join(measure(a=1.0).notes)
     assert "other processes took 40% of the CPU" in notes and "gave 20% of the CPU to other machines" in notes
 

@@ -59,7 +59,7 @@ def test_without_proc_a_cold_start_tells_no_memory(monkeypatch: pytest.MonkeyPat
 def test_an_engine_that_does_not_start_is_told_in_its_own_words(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"nonsense")
-    with pytest.raises(InputError, match=r"does not start in a process of its own: .*not an ONNX model, or cut off"):
+    with pytest.raises(InputError, match=r"does not start in a fresh process: .*not an ONNX model, or cut off"):
         cold_start(path, "cpu", trust=False)
 
 

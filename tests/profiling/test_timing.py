@@ -206,7 +206,7 @@ def test_a_batch_that_an_engine_cannot_run_is_left_out_with_the_reason() -> None
     assert lines == [
         "batch 2 and larger left out for fixed: it takes at most 1",
         "batch 4 and larger left out for small: no room for 4 faces",
-        "batch 4 and larger left out for slow: a run would take about 1.2 s; --seconds 11 has it measured",
+        "batch 4 and larger left out for slow: a run would take about 1.2 s; --seconds 11 would measure it",
     ]
 
 

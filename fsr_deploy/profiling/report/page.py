@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from fsr_deploy._util import html_page as page
+from fsr_deploy._util import html_page
 from fsr_deploy._util.files import write_file
 from fsr_deploy.profiling.record import EngineProfile, Profile, to_json
 from fsr_deploy.profiling.report import plots, svg, tables
@@ -46,30 +46,30 @@ def html(profile: Profile) -> str:
     body = [
         "<h1>Latency profile</h1>",
         f'<p class="lead">{escape(", ".join(names))}</p>',
-        page.tiles(_headline(profile, batch)),
-        page.notes(_notes(profile)),
-        page.section(f"Latency, batch {batch}", "", plots.distribution(profile, batch)),
-        page.section(
+        html_page.tiles(_headline(profile, batch)),
+        html_page.notes(_notes(profile)),
+        html_page.section(f"Latency, batch {batch}", "", plots.distribution(profile, batch)),
+        html_page.section(
             "Throughput",
             "Rate at the median latency, one batch after the other.",
             svg.legend(names) + plots.throughput(profile),
         ),
-        page.section("Best batch", "", _table(tables.best_batches(profile))),
+        html_page.section("Best batch", "", _table(tables.best_batches(profile))),
     ]
     if len(names) > 1:
-        lead = "How many times as fast as the column's engine the row's is."
-        body.append(page.section(f"Engines compared, batch {batch}", lead, _table(tables.ratios(profile, batch))))
+        lead = "How many times as fast the row's engine is as the column's."
+        body.append(html_page.section(f"Engines compared, batch {batch}", lead, _table(tables.ratios(profile, batch))))
     if judged := [(i, engine) for i, engine in enumerate(profile.engines) if engine.quality and engine.at(batch)]:
         lead = "The worst face against the eager FP32 module, from the bundle's parity, over latency."
-        body.append(page.section("Quality and latency", lead, plots.quality(judged, batch)))
+        body.append(html_page.section("Quality and latency", lead, plots.quality(judged, batch)))
     for series, engine in enumerate(profile.engines):
         body.append(_layers(profile, engine, series))
-    body.append(page.section("All figures", "", _table(tables.latency(profile))))
+    body.append(html_page.section("All figures", "", _table(tables.latency(profile))))
     for title, table in (("Cold start and memory", tables.starts(profile)), ("On the GPU", tables.stages(profile))):
         if table.rows:
-            body.append(page.section(title, "", _table(table)))
-    body.append(page.section("How it was measured", METHOD, page.pairs(tables.facts(profile))))
-    return page.document(f"Latency profile: {', '.join(names)}", "\n".join(body), svg.STYLE)
+            body.append(html_page.section(title, "", _table(table)))
+    body.append(html_page.section("How it was measured", METHOD, html_page.pairs(tables.facts(profile))))
+    return html_page.document(f"Latency profile: {', '.join(names)}", "\n".join(body), svg.STYLE)
 
 
 def markdown(profile: Profile) -> str:
@@ -83,7 +83,7 @@ def markdown(profile: Profile) -> str:
         _markdown(tables.best_batches(profile)),
     ]
     if len(profile.engines) > 1:
-        lead = f"How many times as fast as the column's engine the row's is, at batch {batch}."
+        lead = f"How many times as fast the row's engine is as the column's, at batch {batch}."
         parts += ["## Engines compared", lead, _markdown(tables.ratios(profile, batch))]
     for engine in profile.engines:
         if engine.layers:
@@ -120,7 +120,7 @@ def _headline(profile: Profile, batch: int) -> Iterator[tuple[str, str]]:
 def _notes(profile: Profile) -> Iterator[str]:
     for engine in profile.engines:
         if engine.trained is False:
-            yield f"untrained weights in {engine.name}; its faces mean nothing, its latency is that of trained ones"
+            yield f"untrained weights in {engine.name}; its faces mean nothing, but its latency is valid"
         yield from (f"of {engine.name}: {note}" for note in engine.notes)
     yield from profile.notes
 
@@ -130,10 +130,10 @@ def _layers(profile: Profile, engine: EngineProfile, series: int) -> str:
         return ""
     lead = LAYERS_LEAD.format(total=number(engine.layers.total.value))
     bars = plots.time_by_module(engine.layers, series) + _table(tables.modules(engine.layers))
-    parts = page.section(f"Time by module: {engine.name}", lead, bars)
+    parts = html_page.section(f"Time by module: {engine.name}", lead, bars)
     if profile.ceilings and engine.device == "cpu":  # a GPU's ceilings are not measured
         roofline = plots.roofline(engine.layers, profile.ceilings, series)
-        parts += page.section(f"Roofline: {engine.name}", ROOFLINE_LEAD, roofline) if roofline else ""
+        parts += html_page.section(f"Roofline: {engine.name}", ROOFLINE_LEAD, roofline) if roofline else ""
     return parts
 
 
@@ -141,7 +141,7 @@ def _table(table: TextTable) -> str:
     """Return the table for the page; no interval is broken over two lines."""
     unbroken = ",\N{NO-BREAK SPACE}"
     rows = [[cell.replace(", ", unbroken) if cell.endswith("]") else cell for cell in row] for row in table.rows]
-    return page.table(table.headers, rows)
+    return html_page.table(table.headers, rows)
 
 
 def _markdown(table: TextTable) -> str:

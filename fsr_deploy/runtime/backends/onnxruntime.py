@@ -46,7 +46,7 @@ class OnnxSession:
         facts = _facts(session, file, device)
         if device == "cpu" and facts["precision"] == MIXED and not rounds_fp16(ort.__version__):
             raise MissingError(
-                f"{file.path}: ONNX Runtime {ort.__version__} cuts FP16 values off where they have to be rounded to "
+                f"{file.path}: ONNX Runtime {ort.__version__} truncates FP16 values where they have to be rounded to "
                 "INT8; upgrade it with: pip install 'onnxruntime>=1.30' (or run the plan of this bundle on a GPU)"
             )
         self._session = session

@@ -72,7 +72,7 @@ def find_work(source: str, output: str | None, suffix: str | None, listed: Itera
 def _folder(folder: Path, output: Path, suffix: str | None) -> Work:
     frames, target = _real(folder), _real(output)
     if frames in (target, *target.parents):
-        raise UsageError(f"{output}: lies in the folder of the frames; name another with -o")
+        raise UsageError(f"{output}: is inside the folder of the frames; name another with -o")
     listing = list_frames(folder)
     places = [frame.relative_to(folder) for frame in listing.frames]
     return Work(_below(output, listing.frames, places, suffix), output, listing)
@@ -92,7 +92,7 @@ def _listed(listed: Iterable[str], output: str | None, suffix: str | None) -> Wo
     try:
         common = Path(os.path.commonpath([path.parent for path in listing.frames]))
     except ValueError:
-        raise InputError("-: the paths lie on several drives; take one drive at a time") from None
+        raise InputError("-: the paths are on several drives; run fsr-run once for each drive") from None
     places = [path.relative_to(common) for path in listing.frames]
     return Work(_below(folder, listing.frames, places, suffix), folder, listing)
 
@@ -165,7 +165,7 @@ def _below(output: Path, sources: Sequence[Path], places: Sequence[Path], suffix
 def _beside(folder: Path) -> Path:
     named = folder if folder.name not in ("", "..") else _real(folder)
     if not named.name:
-        raise UsageError(f"{folder}: there is nothing beside it; name an output folder with -o")
+        raise UsageError(f"{folder}: no folder can be made beside it; name an output folder with -o")
     return named.with_name(f"{named.name}_sr")
 
 

@@ -38,7 +38,7 @@ def refuse_to_replace(places: Places, work: Work) -> None:
         return
     first = places.foreign[0]
     if work.folder is None:
-        raise InputError(f"{first}: is there already; name another output with -o, or add --overwrite")
+        raise InputError(f"{first}: already exists; name another output with -o, or add --overwrite")
     raise InputError(
         f"{work.folder}: files that no fsr-run wrote, or that were changed since, would be replaced:"
         f" {len(places.foreign)}, the first is {first}; name another folder with -o, or add --overwrite"

@@ -69,7 +69,7 @@ class SizeCount:
         found = []
         if self.detail_lost:
             found.append(
-                f"detail was thrown away in {self.detail_lost} of the frames, larger than {DETAIL_LOST} times"
+                f"detail was lost in {self.detail_lost} of the frames, larger than {DETAIL_LOST} times"
                 f" {_by(self.lr_shape)}; {self._keep_it()}"
             )
         if self.far_misshapen:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.images.codec import decode_frame, decoding_bytes, file_bytes, frame_header, read_picture
-from fsr_deploy.images.colour import Change
+from fsr_deploy.images.colour import ColourChange
 from fsr_deploy.images.header import ImageHeader
 from fsr_deploy.images.resize import Face, Fit, lr_face
 from fsr_deploy.runtime.folder.budget import ByteBudget
@@ -35,7 +35,7 @@ class Loaded:
     sha256: str
     face: Face
     size: tuple[int, int]
-    changes: frozenset[Change]
+    changes: frozenset[ColourChange]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from fsr_deploy._util.log import say, warn
 from fsr_deploy.bundle.info import MIXED
-from fsr_deploy.images.colour import Change
+from fsr_deploy.images.colour import ColourChange
 from fsr_deploy.runtime.folder.jobs import Work
 from fsr_deploy.runtime.folder.rates import StageReport
 from fsr_deploy.runtime.folder.sizes import SizeCount
@@ -25,7 +25,7 @@ class RunSummary:
     batch: int
     done: int = 0
     already_done: int = 0
-    changes: Counter[Change] = field(default_factory=Counter)
+    changes: Counter[ColourChange] = field(default_factory=Counter)
     failed: list[Failed] = field(default_factory=list)
     seconds: float = 0.0
     stages: StageReport | None = None
@@ -90,7 +90,7 @@ def as_dict(info: EngineInfo, work: Work, summary: RunSummary) -> dict[str, Any]
             "resized": {kind.name.lower(): count for kind, count in summary.sizes.resized.items()},
             "cropped": summary.sizes.misshapen if summary.sizes.fit == "crop" else 0,
             "stretched": summary.sizes.misshapen if summary.sizes.fit == "stretch" else 0,
-            **{change.name.lower(): summary.changes[change] for change in Change},
+            **{change.name.lower(): summary.changes[change] for change in ColourChange},
         },
         "left_out": dict(work.listing.left_out),
         "failures": [{"frame": str(failed.source), "reason": failed.reason} for failed in summary.failed],

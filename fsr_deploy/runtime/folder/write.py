@@ -39,7 +39,9 @@ class Write:
         content = encode_frame(upscaled.face, target.suffix)
         try:
             if self.taken is not None and target not in self.taken and status(target, follow=False):
-                raise CannotWrite(f"{target}: appeared while this ran and is left as it is", errno.EEXIST)
+                raise CannotWrite(
+                    f"{target}: was made by something else during this run and is not replaced", errno.EEXIST
+                )
             with replaced_file(target, flush=False) as temporary:
                 temporary.write_bytes(content)
                 if self.journal:

@@ -46,7 +46,7 @@ def test_the_current_folder_has_a_name_too(faces: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("output", ["faces", "faces/", "faces/sr", "faces/sub/../x"])
 def test_outputs_never_lie_among_the_frames(faces: Path, output: str):
-    with pytest.raises(UsageError, match="lies in the folder of the frames; name another with -o"):
+    with pytest.raises(UsageError, match="is inside the folder of the frames; name another with -o"):
         find_work("faces", output, None)
 
 
@@ -168,7 +168,7 @@ def test_a_folder_called_as_a_video_is_a_folder_and_a_picture_a_picture(faces: P
 
 
 def test_the_root_has_no_place_beside_it():
-    with pytest.raises(UsageError, match=r"/: there is nothing beside it; name an output folder with -o"):
+    with pytest.raises(UsageError, match=r"/: no folder can be made beside it; name an output folder with -o"):
         find_work("/", None, None)
 
 

@@ -89,7 +89,7 @@ def test_a_file_that_appears_during_the_run_is_left_alone_unless_asked_for(work:
     session = FakeSession(before=appear)
     summary = run(session, work, RunSettings(batch=2, overwrite=overwrite))
     assert (target.read_bytes() == b"mine") is not overwrite
-    reason = f"{target}: appeared while this ran and is left as it is"
+    reason = f"{target}: was made by something else during this run and is not replaced"
     assert [failed.reason for failed in summary.failed] == ([] if overwrite else [reason])
 
 

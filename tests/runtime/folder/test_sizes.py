@@ -39,7 +39,7 @@ def test_what_was_done_is_told_in_one_line_with_counts(fit: str, counts: str):
 )
 def test_lost_detail_is_told_with_advice_that_fsr_export_takes(largest: int, resizable: bool | None, advice: str):
     sizes = count((24, 24), (25, 25), (largest, largest), resizable=resizable)
-    assert sizes.warnings() == [f"detail was thrown away in 2 of the frames, larger than 1.5 times 16x16; {advice}"]
+    assert sizes.warnings() == [f"detail was lost in 2 of the frames, larger than 1.5 times 16x16; {advice}"]
 
 
 def test_detail_is_judged_by_what_a_crop_keeps():
