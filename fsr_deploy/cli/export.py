@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import typer
+
 from fsr_deploy._util.console import command, print_json, show
 from fsr_deploy._util.imports import load, one_onnxruntime
 from fsr_deploy.errors import UsageError
@@ -19,6 +21,7 @@ from fsr_deploy.exporting.report.next_steps import say_next
 
 @command
 def main(
+    context: typer.Context,
     model: option.Model = None,
     checkpoint: option.Checkpoint = None,
     key: option.Key = None,
@@ -67,10 +70,7 @@ def main(
 
     plan = plan_options(profile or [], workspace, level, hardware, version_compatible, timing_cache, device)
     if rebuild is not None:
-        if model is not None:
-            raise UsageError("--rebuild takes a bundle as it is; leave MODEL out")
-        if target != "auto" or with_plan is not None:
-            raise UsageError("--rebuild builds the plan of a bundle as it is; leave --target, --plan and --no-plan out")
+        plan_option.refuse_others(context)
         _rebuild(rebuild, plan, force=force, json=json)
         return
     if model is None:

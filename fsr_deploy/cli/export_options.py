@@ -28,7 +28,7 @@ Int8 = Annotated[
 ]
 Calib = Annotated[Path | None, typer.Option(help="Folder of faces to calibrate INT8 on.", show_default="drawn ones")]
 Calibrator = Annotated[str, typer.Option(help="Range of INT8: max, percentile or entropy.")]
-CalibImages = Annotated[int, typer.Option(min=1, help="How many faces to calibrate on.")]
+CalibImages = Annotated[int, typer.Option(help="How many faces to calibrate on.")]
 Repair = Annotated[
     bool, typer.Option("--repair/--no-repair", help="Over budget: the fewest modules back to float, or exit 5.")
 ]
@@ -37,9 +37,7 @@ Faces = Annotated[Path | None, typer.Option(help="Folder of faces to prove with.
 LrSize = Annotated[
     int | None,
     typer.Option(
-        min=MIN_LR_SIZE,
-        max=MAX_LR_SIZE,
-        help="Side of the LR faces in pixels.",
+        help=f"Side of the LR faces in pixels, {MIN_LR_SIZE} to {MAX_LR_SIZE}.",
         show_default="the network's, or 16",
     ),
 ]

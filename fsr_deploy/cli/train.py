@@ -57,8 +57,6 @@ def main(
     fsr-train aminet-tiny --data faces:20000 --steps 2000 --batch 8 --schedule cosine -o runs/tiny
     torchrun --nproc-per-node 4 --no-python fsr-train amigan --data CelebA --vgg vgg19.pth -o runs/amigan
     """
-    if key is not None and checkpoint is None:
-        raise UsageError("--key names an entry of a checkpoint; give --checkpoint too")
     from fsr_deploy.models import registry
     from fsr_deploy.train import recipes
     from fsr_deploy.train.loop import Cadence, Training, TrainSettings, make_fabric
