@@ -7,6 +7,7 @@ Anything else that escapes a command is a defect and shows its traceback.
 from __future__ import annotations
 
 from enum import IntEnum
+from numbers import Integral
 
 
 class ExitCode(IntEnum):
@@ -56,6 +57,19 @@ class ParityError(FsrError):
     """An engine that differs from the eager model by more than its budget."""
 
     exit_code = ExitCode.PARITY
+
+
+def refuse_outside(option: str, value: object, least: int, most: int | None = None) -> None:
+    """Raise UsageError where an option's value is not a whole number from ``least`` to ``most``, or with no end."""
+    number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
+    if number is None or number < least or (most is not None and number > most):
+        raise UsageError(f"{option} {value}: give a whole number from {least} {'on' if most is None else f'to {most}'}")
+
+
+def refuse_type(option: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
+    """Raise UsageError where an option, from Python, was given something of another type than it takes."""
+    if not isinstance(value, kinds):
+        raise UsageError(f"{option} {value!r}: give {wanted}")
 
 
 def refuse_unknown(option: str, value: str, known: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from fsr_deploy._util.console import command, options_from, print_json, show
 from fsr_deploy._util.imports import load, one_onnxruntime
 from fsr_deploy.bundle.info import MIXED
 from fsr_deploy.cli.export_options import Arguments
+from fsr_deploy.cli.plan_options import refuse_others
 from fsr_deploy.errors import UsageError
 from fsr_deploy.exporting.report.next_steps import say_next
 
@@ -88,10 +89,7 @@ def _change(given: Arguments, plan: PlanOptions) -> Bundle:
     option = "--rebuild" if given.rebuild else "--prove"
     if given.rebuild and given.prove:
         raise UsageError("--rebuild proves what it builds; leave --prove out")
-    if given.model is not None:
-        raise UsageError(f"{option} takes a bundle as it is; leave MODEL out")
-    if given.target not in ("auto", "rtx") or given.with_plan is not None or given.check_tensorrt:
-        raise UsageError(f"{option} is about the plan of a bundle as it is; of what to export, give --target rtx alone")
+    refuse_others(option, given, ("force", "json", *(["target"] if given.target == "rtx" else [])))
     from fsr_deploy.bundle.info import Bundle
     from fsr_deploy.exporting.tensorrt.rebuild import prove_bundle, rebuild_plan
 

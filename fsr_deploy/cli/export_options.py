@@ -39,7 +39,7 @@ class ExportArguments:
         Path | None, typer.Option(help="Folder of faces to calibrate INT8 on.", show_default="drawn ones")
     ] = None
     calibrator: Annotated[str, typer.Option(help="Range of INT8: max, percentile or entropy.")] = "max"
-    calib_images: Annotated[int, typer.Option(min=1, help="How many faces to calibrate on.")] = 64
+    calib_images: Annotated[int, typer.Option(help="How many faces to calibrate on.")] = 64
     repair: Annotated[
         bool, typer.Option("--repair/--no-repair", help="Over budget: the fewest modules back to float, or exit 5.")
     ] = True
@@ -53,9 +53,7 @@ class ExportArguments:
     lr_size: Annotated[
         int | None,
         typer.Option(
-            min=MIN_LR_SIZE,
-            max=MAX_LR_SIZE,
-            help="Side of the LR faces in pixels.",
+            help=f"Side of the LR faces in pixels, {MIN_LR_SIZE} to {MAX_LR_SIZE}.",
             show_default="the network's, or 16",
         ),
     ] = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ from fsr_deploy.errors import UsageError, refuse_unknown
 
 if TYPE_CHECKING:
     from fsr_deploy.exporting.tensorrt.config import PlanOptions
+
+OPTIONS = {"with_plan": "--plan/--no-plan", "output": "-o/--output", "list_models": "--list"}
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,12 @@ class PlanArguments:
             flavour=flavour,
             gpus=tuple(gpu.strip() for gpu in self.gpus.split(",")) if self.gpus else (),
         )
+
+
+def refuse_others(option: str, given: PlanArguments, allowed: Sequence[str]) -> None:
+    """Raise UsageError for what is given beside the options of a plan and those allowed: ``option`` ignores it."""
+    own = {field.name for field in fields(PlanArguments)}
+    for field in fields(given):
+        if field.name not in own.union(allowed) and getattr(given, field.name) != field.default:
+            name = "MODEL" if field.name == "model" else OPTIONS.get(field.name, f"--{field.name.replace('_', '-')}")
+            raise UsageError(f"{option} takes a bundle as it is; leave {name} out")

@@ -24,8 +24,8 @@ class TrainArguments:
     layout: Annotated[
         str, typer.Option(help="auto, celeba, widerface, helen, scface, people (LFW, WebFace) or folder.")
     ] = "auto"
-    limit: Annotated[int | None, typer.Option(min=1, help="Train on the first so many faces.")] = None
-    val_limit: Annotated[int, typer.Option(min=1, help="Validate on the first so many faces.")] = 64
+    limit: Annotated[int | None, typer.Option(help="Train on the first so many faces.")] = None
+    val_limit: Annotated[int, typer.Option(help="Validate on the first so many faces.")] = 64
     checkpoint: Annotated[Path | None, typer.Option(help="Weights to begin from.")] = None
     key: Annotated[
         str | None,
@@ -35,13 +35,13 @@ class TrainArguments:
     option: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of the network, for example padding=zeros; repeatable.")
     ] = None
-    lr_size: Annotated[int, typer.Option(min=8, help="Side of the LR faces in pixels.")] = 16
+    lr_size: Annotated[int, typer.Option(help="Side of the LR faces in pixels, at least 8.")] = 16
     seed: Annotated[int, typer.Option(help="Decides weights, order and augmentation.")] = 0
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto"
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load faces, for each that trains.")] = 1
-    validate_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 1000
-    save_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 200
-    log_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 20
+    workers: Annotated[int, typer.Option(help="Processes that load faces, for each that trains.")] = 1
+    validate_every: Annotated[int, typer.Option(help="Steps.")] = 1000
+    save_every: Annotated[int, typer.Option(help="Steps.")] = 200
+    log_every: Annotated[int, typer.Option(help="Steps.")] = 20
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary to stdout.")] = False
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from pathlib import Path
 from typing import cast
 
-from fsr_deploy.bundle.info import IO_KINDS, MIXED, PRECISIONS, TARGETS, Io
-from fsr_deploy.errors import UsageError, refuse_unknown
+from fsr_deploy.bundle.info import IO_KINDS, MAX_LR_SIZE, MIN_LR_SIZE, MIXED, PRECISIONS, TARGETS, Io
+from fsr_deploy.errors import UsageError, refuse_outside, refuse_type, refuse_unknown
 from fsr_deploy.exporting.proof.parity import BUDGETS, Budget
 from fsr_deploy.exporting.tensorrt.config import PlanOptions, batch_range
 from fsr_deploy.exporting.tensorrt.gpus import check_gpus
@@ -28,8 +32,10 @@ class Int8Options:
 
     def __post_init__(self) -> None:
         refuse_unknown("--calibrator", self.calibrator, CALIBRATORS)
-        if self.images < 1:
-            raise UsageError(f"--calib-images {self.images}: ranges are measured on at least one face")
+        refuse_outside("--calib-images", self.images, 1)
+        if self.calib is not None:
+            refuse_type("--calib", self.calib, (str, os.PathLike), "the path of a folder")
+            object.__setattr__(self, "calib", Path(self.calib))
 
 
 OLD_TARGETS = {"onnx": "onnxruntime", "cpu": "onnxruntime", "trt": "tensorrt"}  # other words for the same
@@ -83,8 +89,9 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UsageError(f"no precision is called {self.precision!r}; there are {', '.join(PRECISIONS)}")
-        batches = (self.batches,) if isinstance(self.batches, int) else self.batches
-        paths = {name: getattr(self, name) for name in ("checkpoint", "faces", "output")}
+        _check_types(self)
+        batches = self.batches if isinstance(self.batches, tuple | list) else (self.batches,)
+        paths = {name: getattr(self, name) for name in PATHS}
         settled = {
             **{name: Path(path) for name, path in paths.items() if path is not None},
             "batches": batch_range("--batch", ",".join(map(str, batches))),
@@ -95,6 +102,9 @@ class ExportOptions:
             object.__setattr__(self, name, value)
         refuse_unknown("--target", self.target, ("auto", *TARGETS, "rtx"))
         refuse_unknown("--io", self.io, IO_KINDS)
+        if self.lr_size is not None:
+            refuse_outside("--lr-size", self.lr_size, MIN_LR_SIZE, MAX_LR_SIZE)
+        _check_budget(self.budget)
         if self.opset is not None:
             check_opset(self.opset, self.precision)
         if self.target == "rtx":
@@ -104,19 +114,65 @@ class ExportOptions:
             raise UsageError("--plan is for a graph that is written for TensorRT; leave --target onnxruntime out")
         if self.check_tensorrt and self.target == "onnxruntime":
             raise UsageError("--check-tensorrt compiles the graph for TensorRT; leave --target onnxruntime out")
-        if self.int8.calib and self.precision not in ("int8", MIXED):
-            raise UsageError("--calib says how INT8 is made; give --int8 too")
+        if self.precision not in ("int8", MIXED) and (given := changed(self.int8, OPTIONS_OF_INT8)):
+            raise UsageError(f"{given[0]} says how INT8 is made; give --int8 too")
+        if (self.with_plan is False or self.target == "onnxruntime") and (given := changed(self.plan, OPTIONS_OF_PLAN)):
+            why = "--no-plan" if self.with_plan is False else "--target onnxruntime"
+            raise UsageError(f"{given[0]} says how a plan is built, and {why} builds none; leave one of them out")
         if self.precision == "fp32" and (self.analyze or not self.repair):
             raise UsageError(
                 "--analyze and --no-repair are about a reduced precision; give --fp16, --bf16 or --int8 too"
             )
 
 
+PATHS = ("checkpoint", "faces", "output")
+OPTIONS_OF_INT8 = {"calib": "--calib", "calibrator": "--calibrator", "images": "--calib-images"}
+OPTIONS_OF_PLAN = {
+    "profiles": "--profile",
+    "workspace_gib": "--workspace",
+    "level": "--level",
+    "hardware": "--hardware",
+    "version_compatible": "--version-compatible",
+    "timing_cache": "--timing-cache",
+    "device": "--device",
+}
+OPTIONS_OF_BUDGET = {"min_psnr_db": "--budget-db", "max_levels": "--budget-levels", "max_loss_db": "--budget-loss"}
+
+
+def changed(options: Int8Options | PlanOptions, names: Mapping[str, str]) -> list[str]:
+    """Return the command's names of those options that are not as they are by themselves."""
+    plain = type(options)()
+    return [option for name, option in names.items() if getattr(options, name) != getattr(plain, name)]
+
+
+def _check_types(options: ExportOptions) -> None:
+    """Raise UsageError for values of another type than the shell can give."""
+    for name in PATHS:
+        refuse_type(f"--{name}", getattr(options, name), (str, os.PathLike, type(None)), "a path")
+    refuse_type("--key", options.key, (str, type(None)), "the name of an entry")
+    for name in ("with_plan", "repair", "analyze", "force"):
+        given = getattr(options, name)
+        if given is not None or name != "with_plan":
+            refuse_type("--plan" if name == "with_plan" else f"--{name}", given, bool, "True or False")
+    refuse_type("budget", options.budget, (Budget, type(OF_THE_PRECISION)), "a Budget")
+    refuse_type("plan", options.plan, PlanOptions, "PlanOptions")
+    refuse_type("int8", options.int8, Int8Options, "Int8Options")
+
+
+def _check_budget(budget: Budget) -> None:
+    """Raise UsageError for figures that no engine, or every engine, would keep."""
+    for field_ in fields(budget):
+        value = getattr(budget, field_.name)
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        if value is not None and not (is_number and 0 <= value < math.inf):
+            raise UsageError(f"{OPTIONS_OF_BUDGET[field_.name]} {value}: give a number from 0 on")
+
+
 def check_opset(opset: int, precision: str) -> None:
     """Raise UsageError for an opset that is not written, or not in this precision."""
-    if opset not in OPSETS:
+    if not isinstance(opset, int) or opset not in OPSETS:
         raise UsageError(f"opset {opset} cannot be written; there are {', '.join(map(str, OPSETS))}")
-    if precision == "bf16" and opset < EXPORT_OPSET:
+    if precision == "bf16" and opset < BF16_OPSET:
         raise UsageError(
             f"bf16 needs opset {BF16_OPSET} or newer and TensorRT 10: leave opset {opset} out or take fp16"
         )

@@ -30,7 +30,7 @@ from fsr_deploy.exporting.precision.half_precision import HalfPrecision, Reduced
 from fsr_deploy.exporting.precision.search import Damage, as_table
 from fsr_deploy.exporting.proof.engines import Runner, open_engines, open_plan, open_worst_case
 from fsr_deploy.exporting.proof.latency import measure, slower_note
-from fsr_deploy.exporting.proof.parity import Row, gate, prove, shortfalls
+from fsr_deploy.exporting.proof.parity import BUDGETS, Row, gate, prove, shortfalls
 from fsr_deploy.exporting.proof.quality import Judge
 from fsr_deploy.exporting.proof.reference import MAX_FACES, Reference, lr_faces, make_reference, true_faces
 from fsr_deploy.exporting.proof.time_shares import add_shares, record_on_cpu
@@ -173,6 +173,10 @@ def run_eager(options: ExportOptions, source: Source, faces: NDArray[np.uint8]) 
     """Run the network as it was trained over LR faces, (N, h, w, 3) uint8 RGB."""
     knows_truth = source.trained and options.faces is None
     truth = true_faces(len(faces), source.lr_size * source.scale) if knows_truth else None
+    if truth is None and options.budget.max_loss_db != BUDGETS[options.precision].max_loss_db:
+        warn(
+            "--budget-loss holds for drawn faces and trained weights, whose truth is known; nothing is held to it here"
+        )
     with log.progress("eager", len(faces)) as advance:
         return make_reference(Eager(source.network, source.upsampling), faces, options.io, advance, truth)
 

@@ -50,7 +50,7 @@ def parse_device(device: str) -> str:
     """Return "auto", "cpu" or "cuda:N"; raises UsageError for anything else."""
     if device == "cuda":
         return "cuda:0"
-    if device in ("auto", "cpu") or re.fullmatch(r"cuda:\d+", device):
+    if device in ("auto", "cpu") or (isinstance(device, str) and re.fullmatch(r"cuda:\d+", device)):
         return device
     raise UsageError(f"no device is called {device!r}; the devices are: auto, cpu, cuda, cuda:0, cuda:1 ...")
 

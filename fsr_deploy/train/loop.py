@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader
 
 from fsr_deploy._util.log import progress, say
 from fsr_deploy.datasets.faces import StepSampler, TrainingPairs, open_faces
-from fsr_deploy.errors import InputError, MissingError, UsageError
+from fsr_deploy.datasets.layouts import refuse_unknown_layout
+from fsr_deploy.errors import InputError, MissingError, UsageError, refuse_outside
 from fsr_deploy.images.resize import bicubic, shrink
 from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import Metadata, load_into, save_safetensors
@@ -31,7 +32,8 @@ from fsr_deploy.train.sync_norm import synchronise
 from fsr_deploy.train.validation import Score, sample_grid, score, upscale
 from fsr_deploy.train.vgg import WANTED, VGG19Features, load_vgg19
 
-SAMPLES = 6  # faces in the picture of each validation
+MIN_LR_SIZE = 8  # side of LR faces, below which networks that shrink them have nothing left
+SAMPLES = 6  # faces in the picture that each validation writes
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class TrainSettings:
     """Everything that determines the resulting weights; written to ``run.json``.
 
     ``data`` and ``val`` are what open_faces takes; ``start`` is a checkpoint to begin from, ``key`` its entry to take,
-    ``vgg`` a file with VGG19's weights. Raises UsageError for a ``key`` without ``start``.
+    ``vgg`` a file with VGG19's weights. Raises UsageError for values that do not exist or contradict each other.
     """
 
     model: str
@@ -57,19 +59,33 @@ class TrainSettings:
     vgg: str | None = None
 
     def __post_init__(self) -> None:
+        refuse_unknown_layout(self.layout)
+        refuse_outside("--lr-size", self.lr_size, MIN_LR_SIZE)
+        refuse_outside("--seed", self.seed, 0)
+        for option, count in (("--limit", self.limit), ("--val-limit", self.val_limit)):
+            if count is not None:
+                refuse_outside(option, count, 1)
         if self.key is not None and self.start is None:
             raise UsageError("--key names an entry of a checkpoint; give --checkpoint too")
 
 
 @dataclass(frozen=True)
 class Cadence:
-    """Settings that do not change the weights: how often to validate, save and log, in steps, and the loading
-    processes."""
+    """What happens between steps and decides nothing: how often, in steps, and with how many loading processes.
+
+    Raises UsageError for figures that cannot be.
+    """
 
     validate_every: int = 1000
     save_every: int = 200
     log_every: int = 20
     workers: int = 1
+
+    def __post_init__(self) -> None:
+        refuse_outside("--validate-every", self.validate_every, 1)
+        refuse_outside("--save-every", self.save_every, 1)
+        refuse_outside("--log-every", self.log_every, 1)
+        refuse_outside("--workers", self.workers, 0)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
-from fsr_deploy.errors import UsageError
+from fsr_deploy.errors import UsageError, refuse_outside, refuse_type
 
 PRECISIONS = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
 
@@ -37,9 +38,11 @@ class Recipe:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1:
-            raise UsageError("a recipe needs at least one step and a batch of at least one face")
-        floors = ("lr", "discriminator_lr", "pixel", "perceptual", "adversarial", "warmup", "clip")
+        for name, least in (("steps", 1), ("batch", 1), ("warmup", 0)):
+            refuse_outside(f"--{name}", getattr(self, name), least)
+        for name in ("lr", "discriminator_lr", "beta1", "beta2", "pixel", "perceptual", "adversarial", "clip"):
+            refuse_type(f"--{name.replace('_', '-')}", getattr(self, name), Real, "a number")
+        floors = ("lr", "discriminator_lr", "pixel", "perceptual", "adversarial", "clip")
         if wrong := [name for name in floors if not 0 <= getattr(self, name) < math.inf]:
             raise UsageError(f"{wrong[0]} {getattr(self, wrong[0])}: give a number that is not below 0")
         if wrong := [name for name in ("beta1", "beta2") if not 0 <= getattr(self, name) < 1]:

@@ -357,7 +357,10 @@ USAGE = {
         ("pixel", "--target", "onnx", "--plan"),
         "--plan is for a graph that is written for TensorRT; leave --target onnxruntime out",
     ),
-    "target of a bundle": (("--rebuild", "bundle", "--target", "tensorrt"), "--rebuild builds the plan of a bundle as"),
+    "target of a bundle": (
+        ("--rebuild", "bundle", "--target", "tensorrt"),
+        "--rebuild takes a bundle as it is; leave --target out",
+    ),
     "io": (("pixel", "--io", "int8"), "--io int8: not one of uint8, float"),
     "opset": (("pixel", "--opset", "9", *SMALL), "opset 9 cannot be written; there are 17, 18, 19, 22"),
     "two checkpoints": (("a.pth", "--checkpoint", "b.pth"), "a.pth is a checkpoint already; name a model with "),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ from fsr_deploy.errors import UsageError
 from fsr_deploy.exporting.int8.ranges import CALIBRATORS as CALIBRATOR_FUNCTIONS
 from fsr_deploy.exporting.options import CALIBRATORS, ExportOptions, Int8Options, fp16_part, in_precision
 from fsr_deploy.exporting.proof.parity import BUDGETS, Budget
+from fsr_deploy.exporting.tensorrt.config import PlanOptions
+from fsr_deploy.runtime.folder.upscale import RunOptions
+from fsr_deploy.runtime.open import parse_device
+from fsr_deploy.train.loop import Cadence, TrainSettings
+from fsr_deploy.train.recipes import Recipe
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -37,9 +43,36 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no batches": ({"batches": ()}, "--batch : not MIN,OPT,MAX in rising order from 1 to 4096, for example 1,8,32"),
     "half a batch": ({"batches": (1, 1.5, 2)}, "--batch 1,1.5,2: not MIN,OPT,MAX in rising order from 1 to 4096"),
     "opset": ({"opset": 9}, "opset 9 cannot be written; there are 17, 18, 19, 22"),
-    "opset of bf16": ({"opset": 17, "precision": "bf16"}, "bf16 needs opset 22 or newer and TensorRT 10"),
+    **{
+        f"opset {opset} of bf16": (
+            {"opset": opset, "precision": "bf16"},
+            f"bf16 needs opset 22 or newer and TensorRT 10: leave opset {opset} out or take fp16",
+        )
+        for opset in (17, 18, 19)
+    },
     "opset of both": ({"opset": 18, "precision": "int8+fp16"}, "--opset 18 has no INT8 and FP16 in one graph"),
     "plan": ({"target": "onnx", "with_plan": True}, "--plan is for a graph that is written for TensorRT"),
+    **{
+        f"lr_size {size}": ({"lr_size": size}, f"--lr-size {size}: give a whole number from 4 to 512")
+        for size in (-3, 0, 3, 513, 1_000_000)
+    },
+    **{
+        f"budget of {figure}": (
+            {"budget": Budget(min_psnr_db=figure), "precision": "fp16"},
+            f"--budget-db {figure}: give a number from 0 on",
+        )
+        for figure in (-5.0, float("nan"), float("inf"))
+    },
+    "calibrator": ({"int8": Int8Options(calibrator="entropy")}, "--calibrator says how INT8 is made; give --int8 too"),
+    "faces to calibrate on": ({"int8": Int8Options(images=8)}, "--calib-images says how INT8 is made; give --int8 too"),
+    "profile without a plan": (
+        {"plan": PlanOptions(profiles=((1, 2, 4),)), "with_plan": False},
+        "--profile says how a plan is built, and --no-plan builds none; leave one of them out",
+    ),
+    "timing cache of no plan": (
+        {"plan": PlanOptions(timing_cache=Path("cache")), "target": "onnx"},
+        "--timing-cache says how a plan is built, and --target onnxruntime builds none; leave one of them out",
+    ),
     "calibration": ({"int8": Int8Options(calib=Path("photos"))}, "--calib says how INT8 is made; give --int8 too"),
     "analysis": ({"analyze": True}, "--analyze and --no-repair are about a reduced precision; give --fp16, --bf16 or"),
     "repair": ({"repair": False}, "--analyze and --no-repair are about a reduced precision; give --fp16, --bf16 or"),
@@ -67,21 +100,73 @@ def _arguments(given: dict[str, Any]) -> list[str]:
         elif name == "batches":
             found += ["--batch", ",".join(map(str, value))]
         elif name == "int8":
-            found += ["--calib", str(value.calib)]
-        elif name in ("with_plan", "analyze"):
-            found.append({"with_plan": "--plan", "analyze": "--analyze"}[name])
+            plain = Int8Options()
+            found += ["--calib", str(value.calib)] if value.calib else []
+            found += ["--calibrator", value.calibrator] if value.calibrator != plain.calibrator else []
+            found += ["--calib-images", str(value.images)] if value.images != plain.images else []
+        elif name == "plan":
+            found += [word for low, best, high in value.profiles for word in ("--profile", f"{low},{best},{high}")]
+            found += ["--timing-cache", str(value.timing_cache)] if value.timing_cache else []
+        elif name == "budget":
+            found += ["--budget-db", str(value.min_psnr_db)]
+        elif name == "with_plan":
+            found.append("--plan" if value else "--no-plan")
+        elif name == "analyze":
+            found.append("--analyze")
         elif name == "repair":
             found.append("--no-repair")
         else:
-            found += [f"--{name}", str(value)]
+            found += [f"--{name.replace('_', '-')}", str(value)]
     return found
+
+
+def training(**given: Any) -> TrainSettings:
+    return TrainSettings(**{"model": "aminet", "recipe": Recipe(), "data": "faces:4", "val": "faces:4", **given})
+
+
+WRONG_TYPES: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
+    "half a pixel": (ExportOptions, {"lr_size": 1.5}, "--lr-size 1.5: give a whole number from 4 to 512"),
+    "pixels as text": (ExportOptions, {"lr_size": "16"}, "--lr-size 16: give a whole number from 4 to 512"),
+    "a flag as text": (ExportOptions, {"force": "no"}, "--force 'no': give True or False"),
+    "a plan as text": (ExportOptions, {"with_plan": "yes"}, "--plan 'yes': give True or False"),
+    "one batch and a half": (ExportOptions, {"batches": 1.5}, "--batch 1.5: not MIN,OPT,MAX in rising order"),
+    "a number as path": (ExportOptions, {"checkpoint": 3}, "--checkpoint 3: give a path"),
+    "a number as key": (ExportOptions, {"key": 3}, "--key 3: give the name of an entry"),
+    "a number as budget": (ExportOptions, {"budget": 50}, "budget 50: give a Budget"),
+    "no plan options": (ExportOptions, {"plan": None}, "plan None: give PlanOptions"),
+    "no INT8 options": (ExportOptions, {"int8": {}}, "int8 {}: give Int8Options"),
+    "an opset with a point": (ExportOptions, {"opset": 17.0}, "opset 17.0 cannot be written; there are 17, 18, 19, 22"),
+    "half a face": (Int8Options, {"images": 1.5}, "--calib-images 1.5: give a whole number from 1 on"),
+    "run on a maybe": (RunOptions, {"overwrite": "no"}, "--overwrite 'no': give True or False"),
+    "a device by number": (parse_device, {"device": 0}, "no device is called 0; the devices are: auto, cpu, cuda"),
+    "training on nothing": (training, {"limit": 0}, "--limit 0: give a whole number from 1 on"),
+    "validation on nothing": (training, {"val_limit": -1}, "--val-limit -1: give a whole number from 1 on"),
+    "training on tiny faces": (training, {"lr_size": 4}, "--lr-size 4: give a whole number from 8 on"),
+    "a seed below 0": (training, {"seed": -1}, "--seed -1: give a whole number from 0 on"),
+    "an unknown layout": (training, {"layout": "x"}, "no layout is called 'x'"),
+    "a key of nothing": (training, {"key": "ema"}, "--key names an entry of a checkpoint; give --checkpoint too"),
+    "never saved": (Cadence, {"save_every": 0}, "--save-every 0: give a whole number from 1 on"),
+    "fewer than no workers": (Cadence, {"workers": -1}, "--workers -1: give a whole number from 0 on"),
+    "half a step": (Recipe, {"steps": 1.5}, "--steps 1.5: give a whole number from 1 on"),
+    "a rate as text": (Recipe, {"lr": "fast"}, "--lr 'fast': give a number"),
+}
+
+
+@pytest.mark.parametrize(("kind", "given", "message"), WRONG_TYPES.values(), ids=WRONG_TYPES.keys())
+def test_what_cannot_be_is_a_sentence_from_python_in_every_kind_of_options(
+    kind: Callable[..., Any], given: dict[str, Any], message: str
+) -> None:
+    named = {"model": "aminet", **given} if kind is ExportOptions else given
+    with pytest.raises(UsageError) as caught:
+        kind(**named)
+    assert str(caught.value).startswith(message)
 
 
 def test_calibration_is_checked_before_it_is_needed() -> None:
     assert set(CALIBRATORS) == set(CALIBRATOR_FUNCTIONS)
     with pytest.raises(UsageError, match="--calibrator median: not one of max, percentile, entropy"):
         Int8Options(calibrator="median")
-    with pytest.raises(UsageError, match="--calib-images 0: ranges are measured on at least one face"):
+    with pytest.raises(UsageError, match="--calib-images 0: give a whole number from 1 on"):
         Int8Options(images=0)
 
 

@@ -19,7 +19,7 @@ from fsr_deploy.exporting.graph.deployable import Deployable
 from fsr_deploy.exporting.graph.operator_rules import faults
 from fsr_deploy.exporting.graph.trace import trace
 from fsr_deploy.exporting.graph.turing import without_fp32_products
-from fsr_deploy.exporting.options import BF16_OPSET, EXPORT_OPSET, check_opset
+from fsr_deploy.exporting.options import EXPORT_OPSET, check_opset
 from fsr_deploy.exporting.rewrite.rewrites import Target
 
 SCOPES = "pkg.torch.onnx.name_scopes"
@@ -41,17 +41,14 @@ def export_onnx(
 ) -> None:
     """Write a deployable module (deploy.prepare) as an ONNX file that takes any batch.
 
-    ``batches`` (min, opt, max) are recorded for those who size batches, with ``precision`` and ``metadata``
-    ("model", "trained", ...), in the file's metadata under ``fsr.``. ``opset`` 17 is for TensorRT 8.6, which ignores
-    the axes input that reductions have since 18; 19 is the first whose QuantizeLinear takes FP16; "bf16" is always
-    written with 22, the first whose Conv takes it. ``for_turing`` writes FP32 products as Turing has them (turing.py).
-    The same weights give the same bytes. Raises UsageError for an opset
-    that does not exist or does not go with the precision, and InputError for a graph for TensorRT that its parser would
-    not take.
+    ``batches`` (min, opt, max) are recorded for those who size batches, with ``precision`` and ``metadata`` ("model",
+    "trained", ...), in the file's metadata under ``fsr.``. ``opset`` 17 is for TensorRT 8.6, which ignores the axes
+    input that reductions have since 18; 19 is the first whose QuantizeLinear takes FP16; "bf16" needs 22, the first
+    whose Conv takes it. ``for_turing`` writes FP32 products as Turing has them (turing.py). The same weights give the
+    same bytes. Raises UsageError for an opset that does not exist or does not go with the precision, and InputError for
+    a graph for TensorRT that its parser would not take.
     """
     check_opset(opset, precision)
-    if precision == "bf16":
-        opset = BF16_OPSET
     side = lr_size * upsampling
     uint8 = isinstance(deployable, Deployable)
     example = torch.zeros((2, lr_size, lr_size, 3), dtype=torch.uint8) if uint8 else torch.zeros((2, 3, side, side))

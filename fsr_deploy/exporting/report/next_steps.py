@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fsr_deploy._util.log import say
+from fsr_deploy._util.log import say, warn
 
 if TYPE_CHECKING:
     from fsr_deploy.bundle.info import Bundle
     from fsr_deploy.exporting.options import ExportOptions
+
+
+def _say_lost(options: ExportOptions) -> None:
+    """Say which options had no effect, because this machine builds no plan."""
+    from fsr_deploy.exporting.options import OPTIONS_OF_PLAN, changed
+
+    if given := changed(options.plan, OPTIONS_OF_PLAN):
+        warn(f"{', '.join(given)}: about the plan, which was not built here; give it to --rebuild too")
 
 
 def say_next(bundle: Bundle, options: ExportOptions | None = None) -> None:
@@ -21,8 +29,10 @@ def say_next(bundle: Bundle, options: ExportOptions | None = None) -> None:
 
             say(f"no TensorRT plan: {'--no-plan' if options.with_plan is False else why_no_plan(options.plan.device)}")
             say(f"build it where the GPU is: fsr-export --rebuild {bundle.path}")
+            _say_lost(options)
         elif options.target == "auto":
             say("the graph is written for ONNX Runtime; for a GPU with TensorRT export it with --target tensorrt")
+            _say_lost(options)
     runs_here = bundle.info.plan is not None or bundle.info.precision != "bf16"
     if bundle.info.io == "uint8" and runs_here:
         say(f"run it: fsr-run {bundle.path} FRAMES -o OUT")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fsr_deploy._util.log import progress, say
-from fsr_deploy.errors import UsageError, refuse_unknown
+from fsr_deploy.errors import UsageError, refuse_type, refuse_unknown
 from fsr_deploy.images.opencv import cv2
 from fsr_deploy.images.resize import FITS, Fit
 from fsr_deploy.runtime.folder.jobs import Work, find_work
@@ -40,6 +40,8 @@ class RunOptions:
         refuse_unknown("--format", self.format, FORMATS)
         refuse_unknown("--fit", self.fit, FITS)
         refuse_unknown("--on-error", self.on_error, ON_ERROR)
+        refuse_type("--resume", self.resume, bool, "True or False")
+        refuse_type("--overwrite", self.overwrite, bool, "True or False")
         batch = str(self.batch)
         if batch != "auto" and not (batch.isdecimal() and int(batch) > 0):
             raise UsageError(f"--batch {batch}: give auto or a number from 1 on")

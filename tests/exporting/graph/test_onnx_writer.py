@@ -122,7 +122,7 @@ def test_an_opset_17_graph_reduces_by_attribute_and_gives_the_same_faces(network
 
 
 def test_bf16_is_typed_and_written_with_the_opset_that_knows_it(network: nn.Module, folder: Path) -> None:
-    model = onnx.load(export(network, folder / "bf16.onnx", "bf16", target="tensorrt"))
+    model = onnx.load(export(network, folder / "bf16.onnx", "bf16", opset=22, target="tensorrt"))
     assert model.opset_import[0].version == 22
     assert {tensor.data_type for tensor in model.graph.initializer if tensor.name.startswith("network.head")} == {
         TensorProto.BFLOAT16
@@ -132,7 +132,7 @@ def test_bf16_is_typed_and_written_with_the_opset_that_knows_it(network: nn.Modu
 def test_no_transposed_convolution_computes_in_bf16_which_tensorrt_refuses(
     network: nn.Module, folder: Path, tmp_path: Path
 ) -> None:
-    model = onnx.load(export(network, folder / "bf16.onnx", "bf16", target="tensorrt"))
+    model = onnx.load(export(network, folder / "bf16.onnx", "bf16", opset=22, target="tensorrt"))
     types = tensor_types(model)
     transposed = [node for node in model.graph.node if node.op_type == "ConvTranspose"]
     assert len(transposed) == 1
@@ -143,7 +143,7 @@ def test_no_transposed_convolution_computes_in_bf16_which_tensorrt_refuses(
             return x + F.conv_transpose2d(x, x.new_ones(3, 3, 1, 1))
 
     with pytest.raises(InputError, match=r"ConvTranspose in BF16, which TensorRT does not build; give its module"):
-        export(Functional(), tmp_path / "functional.onnx", "bf16", target="tensorrt")
+        export(Functional(), tmp_path / "functional.onnx", "bf16", opset=22, target="tensorrt")
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,18 @@ def test_the_command_rebuilds_and_reports(machine: MachineFactory, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["aminet", "--rebuild", "bundle"], 2, "--rebuild takes a bundle as it is; leave MODEL out"),
+        *(
+            (["--rebuild", "bundle", *given], 2, f"--rebuild takes a bundle as it is; leave {named} out")
+            for given, named in (
+                (["aminet"], "MODEL"),
+                (["--fp16"], "--fp16"),
+                (["--no-plan"], "--plan/--no-plan"),
+                (["--target", "tensorrt"], "--target"),
+                (["--batch", "1,2,4"], "--batch"),
+                (["--budget-db", "40"], "--budget-db"),
+                (["-o", "other"], "-o/--output"),
+            )
+        ),
         (["--rebuild", "bundle", "--device", "cpu"], 2, "a plan is built for a GPU; name cuda:0, cuda:1"),
         (["--rebuild", "bundle", "--hardware", "volta"], 2, "--hardware volta: not one of none, same-compute-"),
         (["--rebuild", "bundle", "--profile", "4,2,1"], 2, "--profile 4,2,1: not MIN,OPT,MAX"),

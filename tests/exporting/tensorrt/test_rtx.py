@@ -252,7 +252,7 @@ def test_a_first_run_whose_proof_fails_stops_and_names_the_way_on(machine: Machi
     [
         (["--rebuild", "b", "--prove", "b"], "--rebuild proves what it builds; leave --prove out"),
         (["aminet", "--prove", "b"], "--prove takes a bundle as it is; leave MODEL out"),
-        (["--prove", "b", "--plan"], "--prove is about the plan of a bundle as it is"),
+        (["--prove", "b", "--plan"], "--prove takes a bundle as it is; leave --plan/--no-plan out"),
         (["aminet", "--gpus", "sm_86"], "--gpus names what TensorRT for RTX compiles for; give --target rtx too"),
         (["aminet", "--target", "rtx", "--gpus", "sm_90"], "no kernels for Hopper"),
         (
