@@ -32,6 +32,7 @@ BUSY, INTERRUPTED = 4, 130
 
 
 def main(arguments: list[str] | None = None) -> int:
+    started = time.monotonic()
     given = parse(arguments)
     if given.table:
         print(table(given.out / "rows.jsonl", Journal(given.out / "steps.jsonl"), steps()), end="")
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
             limit=given.seconds,
             steps=steps(),
             copy_to=given.copy_to,
+            started=started,
         )
         try:
             day.run(given.steps)
@@ -80,7 +82,9 @@ def parse(arguments: list[str] | None) -> Any:
     """Return the options; ends the program where they make no sense."""
     parser = argparse.ArgumentParser(prog="gpu_day", description="Measure everything that a GPU can tell, in order.")
     parser.add_argument("seconds", nargs="?", type=float, default=SECONDS, help="time for all of it (%(default)g)")
-    parser.add_argument("--bundles", type=Path, help="folder of bundles from benchmarks.gpu_bundles")
+    parser.add_argument(
+        "--bundles", type=Path, default=Path("bundles"), help="folder of bundles from benchmarks.gpu_bundles"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the results; one that is there is gone on")
     parser.add_argument("--copy-to", type=Path, help="folder into which the results are copied after each step")
     parser.add_argument("--steps", type=_groups, default=(), help=f"only some of {','.join(groups())}")
@@ -89,8 +93,9 @@ def parse(arguments: list[str] | None) -> Any:
     parser.add_argument("--wait", type=float, default=0.0, help="seconds to wait for a day that runs there already")
     parser.add_argument("--table", action="store_true", help="only print the table of what is there")
     given = parser.parse_args(arguments)
-    if not given.table and (given.bundles is None or not given.bundles.is_dir()):
-        parser.error("--bundles has to name a folder of bundles")
+    needed = any(step.bundle or step.plan for step in steps() if not given.steps or step.group in given.steps)
+    if needed and not given.table and not given.bundles.is_dir():
+        parser.error(f"--bundles {given.bundles}: no such folder; benchmarks.gpu_bundles makes one")
     return given
 
 

@@ -294,7 +294,7 @@ def test_a_table_is_there_on_demand(tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--bundles", "nowhere"], "--bundles has to name a folder of bundles"),
+        (["--bundles", "nowhere"], "--bundles nowhere: no such folder; benchmarks.gpu_bundles makes one"),
         (["--bundles", ".", "--steps", "speed,sped"], "there is no step 'sped'; there are facts, doctor"),
     ],
 )
@@ -304,6 +304,11 @@ def test_options_that_make_no_sense_are_refused(
     with pytest.raises(SystemExit) as ended:
         gpu_day.main(["--out", str(tmp_path), *options])
     assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_the_baseline_alone_needs_no_bundles(python: str, tmp_path: Path) -> None:
+    run_day(tmp_path / "nowhere", python, tmp_path / "out", "--steps", "eager")
+    assert steps_in(tmp_path / "out") == {"eager": "done"}
 
 
 def test_every_question_has_its_place() -> None:
