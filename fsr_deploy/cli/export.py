@@ -25,7 +25,6 @@ def main(given: Arguments) -> None:
 
     \b
     fsr-export aminet --checkpoint aminet.safetensors --fp16
-    fsr-export runs/aminet/best.safetensors --faces photos/ -o bundles/aminet
     fsr-export aminet --fp16 --target rtx --gpus sm_86,sm_89
     fsr-export --rebuild bundles/aminet --profile 1,1,1 --profile 8,64,128
     """

@@ -1,0 +1,25 @@
+"""Every network in half precision, and the main ones in all precisions, through the compiler of TensorRT for RTX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.compilers import PRECISIONS, compile_all
+from fsr_deploy.exporting.tensorrt.gpus import EVERY_GPU, TURING
+from fsr_deploy.models import registry
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+
+MAIN = ("aminet", "aminet-tiny", "aminet.transformer", "sparnet", "mfspnet")
+CELLS = [(network, "fp16") for network in registry.names()]
+CELLS += [(network, precision) for network in MAIN for precision in PRECISIONS if precision != "fp16"]
+
+
+@pytest.mark.parametrize(("network", "precision"), CELLS)
+def test_a_graph_is_compiled_for_every_gpu_and_for_turing(tmp_path: Path, network: str, precision: str) -> None:
+    rows = list(compile_all(network, precision, tmp_path))
+    assert [(row.gpus, row.reason) for row in rows] == [
+        (gpus, "") for gpus in (EVERY_GPU, (TURING,))[: 1 if precision == "bf16" else 2]
+    ]
