@@ -1,4 +1,4 @@
-"""Draws docs/rooms.svg, the rooms of fsr_deploy and who imports whom, from the imports themselves.
+"""Draw docs/rooms.svg, the rooms of fsr_deploy and their imports, from the source.
 
 python -m docs.rooms
 """
@@ -9,7 +9,7 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "fsr_deploy"
-# From the ground up: a room imports rooms of lower levels only.
+# From the lowest level up: a room imports only rooms of lower levels.
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("_util",),
@@ -32,7 +32,7 @@ def imports() -> dict[str, set[str]]:
 
 
 def room_of(module: str) -> str:
-    """Return the room that a module lies in; "" for the package's own file."""
+    """Return the room of a module; "" for the package's own file."""
     return module.partition(".")[0]
 
 
@@ -75,7 +75,7 @@ def _imported(path: Path, known: dict[str, Path]) -> set[str]:
 
 
 def _places() -> dict[str, tuple[int, int]]:
-    """Return the corner of each room's box, the ground floor at the bottom."""
+    """Return the corner of each room's box, with the lowest level at the bottom."""
     widest = max(map(len, LEVELS))
     full = widest * (WIDTH + GAP)
     places = {}

@@ -1,4 +1,4 @@
-"""The main job from end to end, with the commands a user would type: export, run, look.
+"""The main task from end to end, with the commands that a user would type: export, run, look.
 
 python examples/demo.py FOLDER
 """
@@ -22,7 +22,7 @@ FRAMES, HELD_OUT_SEED, SHOWN = 64, 20261, 4
 
 
 def main(folder: Path) -> None:
-    """Export a small trained AMINet, upscale a folder of frames with it and draw what came out."""
+    """Export a small trained AMINet, upscale a folder of frames with it and draw the result."""
     lr = folder / "lr"
     write_faces(lr, FRAMES, lr_size=16, seed=HELD_OUT_SEED)  # of a seed that training never saw
     bundle, sr = folder / "aminet-tiny-fp16", folder / "sr"

@@ -1,4 +1,4 @@
-"""The house holds: imports run one way, between rooms and between modules, and what must stay light stays light."""
+"""The rules of docs/architecture.md: direction of imports, no cycles, light imports, sizes of files and functions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
                     visit(other, (*path, module))
             done.add(module)
 
-    for module in filter(None, IMPORTS):  # the package's own file names what lives elsewhere, and loads it when asked
+    for module in filter(None, IMPORTS):  # the package's own file loads public names when they are used
         visit(module, ())
 
 

@@ -1,8 +1,7 @@
-"""A stand-in for ``cuda.bindings.runtime`` that keeps CUDA's order of things in ordinary memory.
-
-Work put into a stream is done no sooner than somebody waits for it: whoever reads a result too early, or writes an
-input too late, gets the wrong bytes here every time and not once in a thousand runs. Addresses are real, and every
-copy is checked to lie within live memory of the right kind.
+"""A stand-in for ``cuda.bindings.runtime`` with CUDA's ordering rules, in ordinary memory. Work in a stream is done
+only when something waits for it: code that reads a result too early, or writes an input too late, gets wrong bytes
+every time and not once in a thousand runs. Addresses are real, and every copy is checked to be within live memory of
+the right kind.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class Stream:
         (self.work if self.captured is None else self.captured).append(work)
 
     def run(self, until: int | None = None) -> None:
-        """Do the work up to a position, all of it without one."""
+        """Do the work up to a position, or all of it."""
         with _running:
             end = len(self.work) if until is None else until
             while self.done < end:
@@ -98,10 +97,10 @@ class Cuda:
         self.faults: list[str] = []
         self._next = FIRST_HANDLE
 
-    # What tests ask; the fixture that makes the machine asks for ``faults``, some of which no exception can carry.
+    # For tests. The machine's fixture checks ``faults``, because some of them cannot be raised as exceptions.
 
     def require(self, condition: bool, fault: str) -> None:
-        """Note and raise what a GPU would answer with wrong bytes or worse."""
+        """Record and raise a fault for which a GPU would give wrong bytes or worse."""
         if not condition:
             self.faults.append(fault)
             raise AssertionError(fault)
@@ -273,7 +272,7 @@ class Cuda:
         return self._next
 
     def _capturing(self) -> bool:
-        """Tell whether the calling thread captures; other threads may do as they please (thread-local mode)."""
+        """Tell whether the calling thread captures; other threads are not restricted (thread-local mode)."""
         return any(
             s.captured is not None and s.capturing_thread == threading.get_ident() for s in self.streams.values()
         )

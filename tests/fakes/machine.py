@@ -23,7 +23,7 @@ from tests.fakes.cuda import Cuda
 
 
 class FakeDriver:
-    """The functions of libcuda that are asked for; results go where ``byref`` points."""
+    """The functions of libcuda that are used; results are written to the ``byref`` arguments."""
 
     def __init__(self, capability: tuple[int, int] = (9, 0), name: bytes = b"NVIDIA H100", count: int = 1) -> None:
         self.capability, self.name, self.count, self.init_code = capability, name, count, 0
@@ -62,7 +62,7 @@ class FakeDriver:
 
 @dataclass
 class Machine:
-    """What the fixture installed; change ``driver`` to change the GPUs."""
+    """The stand-ins that the fixture installed; change ``driver`` to change the GPUs."""
 
     cuda: Cuda
     tensorrt: ModuleType
@@ -107,7 +107,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine
 
 @pytest.fixture
 def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make this a machine without an NVIDIA driver, which the machines of CI are anyway."""
+    """Make this a machine without an NVIDIA driver."""
 
     def load_library() -> None:
         raise MissingError("this machine has no NVIDIA driver (libcuda.so.1 is not found)")

@@ -41,7 +41,7 @@ def describe(precision: str = "fp32", batches: Range = (1, 4, 8)) -> BundleInfo:
 
 
 def plan_info(release: str = "10.16", profiles: tuple[Range, ...] = ((1, 4, 8),), **changes: Any) -> PlanInfo:
-    """Return what the stand-in machine's own plans are bound to."""
+    """Return the record of a plan that was built on the stand-in machine."""
     info = PlanInfo(VERSIONS[release], "9.0", "NVIDIA H100", this_platform(), profiles=profiles)
     return replace(info, **changes)
 

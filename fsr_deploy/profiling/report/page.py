@@ -15,20 +15,20 @@ from fsr_deploy.profiling.report.tables import TextTable
 from fsr_deploy.profiling.statistics import PASSES
 
 METHOD = (
-    "Wall-clock time from LR faces to SR faces in main memory, with transfers, synchronised: a sample ends when "
-    "its result has been read and found to be the right one. Engines were warmed up until five runs in a row, or of "
-    "slow engines two that took half a second, were no more than 2 % faster than the fastest before, then took turns "
-    f"in random order, in {PASSES} passes over all batch sizes. Intervals hold 95 %: of a median, where that of "
-    "another run is expected, the range of the passes; of a ratio, paired by round, by signed ranks over the passes. A "
-    "p99 is given from 100 samples on."
+    "Wall-clock time from LR faces to SR faces in main memory, with transfers, synchronised: a sample ends when its "
+    "result has been read and checked. Engines were warmed up until five runs in a row (for slow engines two, if they "
+    "took half a second) were no more than 2 % faster than the fastest before. Then they ran in turns in random order, "
+    f"in {PASSES} passes over all batch sizes. Intervals are at 95 %: for a median, the range of the passes' medians, "
+    "in which that of another run is expected; for a ratio, paired by round, from signed ranks over the passes. A p99 "
+    "is given from 100 samples on."
 )
 LAYERS_LEAD = (
-    "ONNX Runtime's or TensorRT's own profile, kernels summed by the module that they compute, without the modules "
-    "inside it; under the profiler a run takes {total} ms. Layout changes count for the module whose data they move."
+    "From the profiler of ONNX Runtime or TensorRT: kernels summed by module, without the modules inside it. Under the "
+    "profiler a run takes {total} ms. Layout changes count for the module whose data they move."
 )
 ROOFLINE_LEAD = (
-    "Operations from the exported graph, two per multiply-accumulate; bytes as if every node read and wrote memory, so "
-    "that fused nodes may stand left of their place. Ceilings are NumPy's on this machine; larger dots take more time."
+    "Operations of the exported graph, two per multiply-accumulate. Bytes are counted as if every node read and wrote "
+    "memory, so fused nodes may be too far left. Ceilings are NumPy's on this machine; larger dots take more time."
 )
 
 
