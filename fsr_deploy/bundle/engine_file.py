@@ -22,10 +22,9 @@ class EngineFile:
 
 
 def read_engine_file(path: Path) -> EngineFile:
-    """Read an engine's file, a plan or else an ONNX graph; the one way by which any that is not of our making gets in.
-
-    Where it lies in a bundle, its hash is checked against ``bundle.json``. Raises InputError for a file that cannot be
-    read, is empty, or is not the one that was exported, and for a graph that is damaged or refers to other files.
+    """Read an engine's file, a plan or an ONNX graph. Every file that we did not just write is read here. In a bundle,
+    its hash is checked against ``bundle.json``. Raises InputError for a file that cannot be read, is empty, or is not
+    the one that was exported, and for a graph that is damaged or refers to other files.
     """
     try:
         content = path.read_bytes()

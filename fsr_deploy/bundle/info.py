@@ -29,7 +29,7 @@ MIXED = "int8+fp16"  # convolutions in INT8 where that is harmless, FP16 elsewhe
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", MIXED)
 Io = Literal["uint8", "float"]  # what an engine takes and gives, see BundleInfo
 IO_KINDS: tuple[Io, ...] = ("uint8", "float")
-LR_RECIPE = "pillow-bicubic"  # how LR faces are made, see resize.py; an engine is worth what it promises on such only
+LR_RECIPE = "pillow-bicubic"  # how LR faces are made, see resize.py; an engine's quality holds only for such faces
 MIN_LR_SIZE, MAX_LR_SIZE = 4, 512  # the sides of LR faces that fsr-export takes
 TARGETS = ("onnxruntime", "tensorrt")  # what a graph is written for
 NOT_PROVEN = "not proven: no GPU has run it yet; fsr-export --prove, or the first fsr-run on a GPU, proves it"
@@ -88,8 +88,8 @@ class BundleInfo:
     to each (search.Damage), ``kernels`` what the compiler of TensorRT for RTX made of the graph (kernels.Kernels),
     where it was asked. ``notes`` are sentences that whoever runs the engine should read. ``lr_recipe`` names the way to
     its LR faces (LR_RECIPE); ``resizable`` tells whether the same weights can be exported for LR faces of another size,
-    None where a bundle does not say. ``checkpoint_entry`` is where in the checkpoint the weights lay, "" for the file
-    itself.
+    None where a bundle does not say. ``checkpoint_entry`` is the entry of the checkpoint that held the weights, "" for
+    the file itself.
     """
 
     model: str

@@ -102,7 +102,7 @@ def _workplace(destination: Path) -> Iterator[Path]:
 def _clear(workplace: Path, destination: Path) -> None:
     """Remove what a killed run left; a bundle that it had put aside and not replaced goes back to its place."""
     if workplace.is_symlink():
-        workplace.unlink()  # planted: what it leads to is nobody's workplace
+        workplace.unlink()  # a link that someone planted: its target is not a staging directory
     elif workplace.exists():
         if (workplace / "old").exists() and not destination.exists():
             (workplace / "old").rename(destination)

@@ -1,4 +1,4 @@
-"""The faces that a bundle carries to prove a plan with, read as what a stranger may have made: within limits.
+"""The faces in a bundle that prove a plan, read with limits because the file may be hostile.
 
 ``reference.npz`` holds the engine's input and eager's output for a few faces, and the faces themselves where they are
 known. What it holds is checked against ``bundle.json`` by its headers, before any of it is unpacked.

@@ -265,6 +265,6 @@ def _largest(info: BundleInfo) -> int:
 
 
 def _stopwatch() -> Callable[[str], None]:
-    """Return a function that says what begins now, and how long after the start that is."""
+    """Return a function that logs what begins now, with the seconds since the start."""
     start = time.monotonic()
     return lambda what: say(f"{time.monotonic() - start:6.1f} s  {what}")

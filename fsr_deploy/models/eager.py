@@ -1,4 +1,4 @@
-"""A network as it was trained, run by PyTorch: what engines are held against and networks are measured by."""
+"""A network in PyTorch, unmodified: the reference for engines, and what evaluation runs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ CHUNK = 8
 class Eager:
     """A trained network in FP32, run by PyTorch, with the preprocessing of its training.
 
-    It takes LR faces ``upsampling`` times as large, by bicubic, or 1: as they are. ``run`` takes and gives what an
-    engine does, so that in-graph preprocessing is part of what is compared. It runs a copy: the network that is given
-    stays where and as it is.
+    The network takes LR faces enlarged ``upsampling`` times by bicubic; 1 means unchanged. ``run`` takes and gives what
+    an engine does, so that in-graph preprocessing is part of what is compared. It runs a copy: the network that is
+    given stays where and as it is.
     """
 
     def __init__(self, network: nn.Module, upsampling: int, device: str | torch.device = "cpu") -> None:

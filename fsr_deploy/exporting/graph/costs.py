@@ -1,6 +1,6 @@
 """What each module of an exported graph costs per face, written into the bundle for latency profiling.
 
-A deployment has no onnx to read the graph with; ``layers.json`` tells it which modules there are and what they cost.
+A deployment machine has no onnx to read the graph with; ``layers.json`` lists the modules and their costs.
 """
 
 from __future__ import annotations

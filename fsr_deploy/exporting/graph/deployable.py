@@ -16,9 +16,9 @@ from fsr_deploy.exporting.rewrite.rewrites import Target, rewrite
 class Deployable(nn.Module):
     """A network with its pre- and postprocessing inside.
 
-    Maps (N, h, w, 3) uint8 RGB LR faces to (N, H, W, 3) uint8 RGB SR faces. The network takes them ``upsampling`` times
-    as large, by bicubic, or 1: as they are. The casts come
-    first and last and the layout changes between them, because TensorRT takes uint8 nowhere but at the rim.
+    Maps (N, h, w, 3) uint8 RGB LR faces to (N, H, W, 3) uint8 RGB SR faces. The network takes them enlarged
+    ``upsampling`` times by bicubic; 1 means unchanged. The casts are first and last and the layout changes between
+    them, because TensorRT accepts uint8 only at a graph's input and output.
     """
 
     def __init__(self, network: nn.Module, lr_size: int, upsampling: int = 8) -> None:

@@ -1,4 +1,4 @@
-"""The ONNX graph: one file, typed, of constant shapes but for the batch, with every node named after its module."""
+"""The ONNX graph: one file, typed, with constant shapes except the batch, and every node named after its module."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fsr_deploy.exporting.options import EXPORT_OPSET, check_opset
 from fsr_deploy.exporting.rewrite.rewrites import Target
 
 SCOPES = "pkg.torch.onnx.name_scopes"
-NO_MODULE = "_empty_nn_module_stack"  # the exporter's word for what it adds itself
+NO_MODULE = "_empty_nn_module_stack"  # the exporter's name for nodes that it adds
 
 
 def export_onnx(
@@ -83,7 +83,7 @@ def check_operators(model: ModelProto) -> None:
 
 
 def _check(model: ModelProto, opset: int) -> None:
-    """Raise InputError, with the modules, for a graph that is none of its opset."""
+    """Raise InputError, with the modules, for a graph that is not valid in its opset."""
     missing = {
         f"{module_of_node(node.name) or 'the graph'}: {node.op_type}"
         for node in model.graph.node
@@ -98,7 +98,7 @@ def _check(model: ModelProto, opset: int) -> None:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"no valid graph comes of this network, types or shapes do not go together: {reason}; "
+            f"this network gives no valid graph, its types or shapes do not match: {reason}; "
             "write that operation differently"
         ) from error
 
@@ -109,7 +109,7 @@ def module_of_node(node_name: str) -> str:
 
 
 def _ask_for_shapes_after_the_cast(model: ModelProto) -> None:
-    """Let a network that asks for its batch size ask the float tensor: TensorRT takes nothing but a Cast on uint8."""
+    """A network that reads its batch size reads it from the float tensor: TensorRT accepts only a Cast on uint8."""
     first = model.graph.input[0]
     asking = [node for node in model.graph.node if node.op_type == "Shape" and node.input[0] == first.name]
     casts = [node for node in model.graph.node if node.op_type == "Cast" and node.input[0] == first.name]

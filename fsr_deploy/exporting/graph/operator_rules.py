@@ -1,8 +1,9 @@
-"""The operators that TensorRT's ONNX parser takes, checked for every graph that is written for it: no plan fails later.
+"""The operators that TensorRT's ONNX parser accepts, checked for every graph that is written for it, so that no plan
+fails later.
 
 From the parser's operator documentation (onnx-tensorrt, docs/operators.md) and sources of 8.6 of May 2023 and 10.1 of
-June 2024; later releases take more. Some things are refused there with a message, others are computed wrongly without
-one: both are found here.
+June 2024; later releases take more. The parser refuses some operators with a message and computes others wrongly
+without one; both are found here.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ RESIZE = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "ne
 
 @dataclass(frozen=True)
 class _Graph:
-    """What the rules look up: element types and ranks by tensor name, constants, the names at the graph's rim."""
+    """Data for the rules: element types and ranks by tensor name, constants, the names of the graph's inputs and
+    outputs."""
 
     opset: int
     types: Mapping[str, int]

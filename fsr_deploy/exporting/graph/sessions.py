@@ -1,4 +1,4 @@
-"""A graph run on this CPU while it is being worked on."""
+"""Run a graph on this CPU during the export."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ CHUNK = 4
 def open_graph(
     model: ModelProto, threads: int | None = None, *, exact: bool = True, optimised: bool = True
 ) -> onnxruntime.InferenceSession:
-    """Return a session of a graph on the CPU, with as many threads as the runtime takes unless told otherwise.
-
-    Without ``exact`` products of 8 bits may overflow, as ONNX Runtime has it by itself. Without ``optimised`` the graph
-    runs as it is, which pays where it has thousands of nodes and runs once.
+    """Return a session of a graph on the CPU, by default with as many threads as fsr-run uses. Without ``exact``, 8-bit
+    products may overflow, which is ONNX Runtime's default. Without ``optimised`` the graph runs as it is, which pays
+    where it has thousands of nodes and runs once.
     """
     options = session_options(onnxruntime, threads, exact=exact)
     if not optimised:

@@ -6,9 +6,8 @@ from onnx import ModelProto, ValueInfoProto, shape_inference
 
 
 def tensors(model: ModelProto, *, strict: bool = True) -> list[ValueInfoProto]:
-    """Return every tensor that nodes read or give, graph inputs and outputs included, constants left out.
-
-    Without ``strict``, what cannot be inferred is left out too; otherwise that is an error.
+    """Return every tensor that nodes read or write, with the graph's inputs and outputs, without constants. With
+    ``strict``, a tensor that cannot be inferred is an error; otherwise it is left out.
     """
     graph = shape_inference.infer_shapes(model, strict_mode=strict).graph
     return [*graph.value_info, *graph.input, *graph.output]

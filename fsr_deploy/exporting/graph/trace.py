@@ -1,4 +1,4 @@
-"""From a module to ONNX by PyTorch's exporter, for any batch; and which module stands in the way where that fails."""
+"""From a module to ONNX by PyTorch's exporter, for any batch; on failure, the module that prevents it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def trace(deployable: nn.Module, example: Tensor, opset: int) -> ModelProto:
             sizes = [d.dim_param or d.dim_value for d in dimensions]
             raise InputError(
                 _obstacle(deployable, example)
-                or f"the network gives {value.name} of {sizes}, not of any batch; {ADVICE}"
+                or f"the network returns {value.name} of {sizes}, not of any batch; {ADVICE}"
             )
     return model
 
@@ -57,7 +57,7 @@ def _any_batch() -> tuple[dict[int, Any]]:
 
 
 def _obstacle(deployable: nn.Module, example: Tensor) -> str | None:
-    """Trace a module once more and watch it: the sentence about what stops it, None where nothing is found."""
+    """Trace a module again and return a sentence about what stops it, None where nothing is found."""
     watch = _Watch(deployable)
     try:
         with _quiet(), watch.hooked():
@@ -121,7 +121,7 @@ class _Watch:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's own talk back, for the block only."""
+    """Suppress the exporter's own messages in the block."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     with warnings.catch_warnings(), torch.no_grad():

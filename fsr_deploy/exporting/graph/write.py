@@ -73,7 +73,7 @@ def graph_in(precision: str, options: ExportOptions, source: Source, target: Tar
 
 
 def pass_on(model: ModelProto) -> None:
-    """Let neighbours in FP32 pass values on as they are: each of them casts what it takes and gives, at its own rim.
+    """Remove the casts between neighbouring FP32 modules: each module casts its own inputs and outputs.
 
     A value near the end of FP16's range would overflow between two modules that stay in FP32 because of it.
     """
@@ -92,7 +92,7 @@ def pass_on(model: ModelProto) -> None:
 
 
 def _drop_unread_casts(model: ModelProto) -> None:
-    """Remove the casts that nobody reads any more; a graph's nodes are in order."""
+    """Remove casts whose result is not used; a graph's nodes are in order."""
     read = {value.name for value in model.graph.output}
     for node in reversed(list(model.graph.node)):
         if node.op_type == "Cast" and node.output[0] not in read:

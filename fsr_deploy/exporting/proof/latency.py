@@ -22,7 +22,7 @@ SECONDS = (
     8.0  # after this long a batch size gets no further turns than MIN_TURNS, so that a slow machine is not kept busy
 )
 
-LEAST = 0.01  # a smaller difference is nobody's concern
+LEAST = 0.01  # a smaller difference is ignored
 CHANCE = 0.05  # how often equal engines may look as different
 
 Run = Callable[[NDArray[Any]], NDArray[Any]]
@@ -72,7 +72,7 @@ def slower_note(timings: Iterable[SpeedUp], precision: str, device: str) -> str 
         return None
     if device == "cpu" and precision in ("fp16", "bf16", MIXED):
         return f"slower than eager FP32 here, as expected ({slow}): {precision} pays on a GPU, a CPU computes in FP32"
-    return f"slower than eager here ({slow}); the engine is only worth its place where it is faster"
+    return f"slower than eager here ({slow}); use the engine only where it is faster"
 
 
 def _measure(engine: Run, eager: Run, batch: NDArray[Any]) -> SpeedUp:
@@ -139,7 +139,7 @@ def better_precision(offers: Sequence[PrecisionFigures], chosen: str) -> str | N
     if better is None:
         return None
     return (
-        f"{chosen} is no bargain on this machine: {better.precision} takes {better.ms:.1f} ms instead of {ours.ms:.1f}"
+        f"{chosen} does not pay on this machine: {better.precision} takes {better.ms:.1f} ms instead of {ours.ms:.1f}"
         f" at batch {ours.batch}, and is closer to eager"
     )
 

@@ -190,7 +190,7 @@ def _levels(batch: Array) -> NDArray[np.float64]:
 
 
 def refuse_unless_forced(error: ParityError, *, forced: bool) -> None:
-    """Raise the error, or say it as a warning where whoever exports wants the engine all the same."""
+    """Raise the error, or log it as a warning if the export is forced."""
     if not forced:
         raise error
     warn(str(error))

@@ -1,4 +1,4 @@
-"""What an engine's faces are worth while its precision is still being decided: against eager, and against the truth."""
+"""The quality of an engine's faces while its precision is being chosen: against eager, and against the truth."""
 
 from __future__ import annotations
 

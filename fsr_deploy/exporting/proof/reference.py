@@ -1,4 +1,4 @@
-"""What an engine is held against: real faces, and what the network as it was trained makes of them."""
+"""The reference for an engine: faces, and the results of the unmodified network for them."""
 
 from __future__ import annotations
 

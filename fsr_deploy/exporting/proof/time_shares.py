@@ -48,6 +48,6 @@ def _shares(run: KernelRun, table: ModuleTable, blocks: Sequence[str]) -> list[f
     for module, (_, taken) in zip(modules, run.kernels, strict=True):
         path = in_network(module, "uint8")
         block = None if path is None else innermost(path, blocks)
-        if block is not None and (block or path == block):  # what lies in no block is not the network's own either
+        if block is not None and (block or path == block):  # what is in no block does not belong to the network either
             seconds[block] += taken
     return [seconds[block] / run.seconds for block in blocks]

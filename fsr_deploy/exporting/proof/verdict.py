@@ -1,6 +1,5 @@
-"""What a bundle says of its engines, told from what was measured of each: whether all keep the budget, and the notes.
-
-Nothing is carried on from an earlier verdict: a plan that is built anew brings rows of its own.
+"""The verdict of a bundle, computed from the measurements of its engines: whether all keep the budget, and the notes.
+Nothing is copied from an earlier verdict: a new plan has its own rows.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def _affine(norm: nn.BatchNorm2d) -> nn.Conv2d:
 
 
 def merge_kernels(convolutions: Sequence[nn.Conv2d]) -> nn.Conv2d:
-    """Return one convolution that gives the channels of all, one after the other: small kernels get rims of zeros."""
+    """Return one convolution that gives the channels of all, concatenated; small kernels are padded with zeros."""
     size = max(layer.kernel_size[0] for layer in convolutions)
     weights = [F.pad(layer.weight, [(size - layer.kernel_size[0]) // 2] * 4) for layer in convolutions]
     return convolution(torch.cat(weights), torch.cat([_bias(layer) for layer in convolutions]), padding=size // 2)

@@ -1,4 +1,4 @@
-"""Growing a grid x2 in four phases: the output pixels of each parity of row and column are a small convolution."""
+"""Upsampling x2 as four small convolutions (polyphase), one for each parity of output row and column."""
 
 from __future__ import annotations
 

@@ -43,11 +43,11 @@ def network_flags(trt: ModuleType) -> int:
 
 
 def check_supported(trt: ModuleType, precision: str, outline: Outline, name: str) -> None:
-    """Refuse what this TensorRT would misread without a word or cannot compute.
+    """Refuse what this TensorRT would misread without an error or cannot compute.
 
     TensorRT 8.6 takes the axes of a reduction from its attribute only; since opset 18 they are an input, and 8.6 then
-    reduces over all axes. INT8 and FP16 in one graph are FP32 with pairs there, which TensorRT 10 would take by its
-    word. Raises InputError for such graphs, MissingError for a precision that 8.6 lacks.
+    reduces over all axes. For 8.6, INT8 and FP16 in one graph is an FP32 graph with pairs, which TensorRT 10 would
+    compute in FP32 as written. Raises InputError for such graphs, MissingError for a precision that 8.6 lacks.
     """
     if strongly_typed(trt):
         if precision == MIXED and outline.opset <= WEAKLY_TYPED_OPSET:

@@ -123,7 +123,7 @@ def test_one_turn_on_a_busy_machine_does_not_decide(monkeypatch: pytest.MonkeyPa
         (
             "fp32",
             "cpu",
-            "slower than eager here (0.50x at batch 1); the engine is only worth its place where it is faster",
+            "slower than eager here (0.50x at batch 1); use the engine only where it is faster",
         ),
         ("fp16", "cuda:0", "slower than eager here (0.50x at batch 1); "),
         ("fp16", "cpu", "slower than eager FP32 here, as expected (0.50x at batch 1): fp16 pays on a GPU, "),

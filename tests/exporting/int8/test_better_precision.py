@@ -1,4 +1,4 @@
-"""An INT8 engine that a closer precision outruns on this machine is no bargain: refused, or published by force."""
+"""An INT8 engine that a closer precision outruns on this machine does not pay: refused, or published by force."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fsr_deploy.models.registry import ModelRecord
 from tests.exporting.int8.test_quantise import Chain
 
 INT8 = PrecisionFigures("int8", 1, 10.0, 45.0)
-BARGAIN = "int8 is no bargain on this machine: {} takes {} ms instead of 10.0 at batch 1, and is closer to eager"
+REFUSAL = "int8 does not pay on this machine: {} takes {} ms instead of 10.0 at batch 1, and is closer to eager"
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_only_a_precision_that_is_as_close_and_faster_is_better(
     others: list[tuple[str, float, float | None]], better: tuple[str, float] | None
 ) -> None:
     offers = [*(PrecisionFigures(name, 1, ms, psnr) for name, ms, psnr in others), INT8]
-    assert better_precision(offers, "int8") == (BARGAIN.format(*better) if better else None)
+    assert better_precision(offers, "int8") == (REFUSAL.format(*better) if better else None)
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ def export(*arguments: str) -> Any:
 
 
 @pytest.mark.usefixtures("slower_than_fp32")
-def test_an_engine_that_is_no_bargain_is_refused_with_both_times_and_nothing_is_written(tmp_path: Path) -> None:
+def test_an_engine_that_is_no_refusal_is_refused_with_both_times_and_nothing_is_written(tmp_path: Path) -> None:
     result = export("-o", "engine")
     assert result.exit_code == 5
-    sentence = f"error: {BARGAIN.format('fp32', 8.0)}; --force publishes it all the same"
+    sentence = f"error: {REFUSAL.format('fp32', 8.0)}; --force publishes it all the same"
     assert result.stderr.strip().endswith(sentence)
     assert "    int8: 10.0 ms at batch 1, 45.00 dB" in result.stderr
     assert not (tmp_path / "engine").exists()
@@ -72,6 +72,6 @@ def test_an_engine_that_is_no_bargain_is_refused_with_both_times_and_nothing_is_
 def test_by_force_it_is_published_with_a_warning_and_the_times_of_all() -> None:
     result = export("-o", "engine", "--force")
     assert result.exit_code == 0, result.stderr
-    assert f"warning: {BARGAIN.format('fp32', 8.0)}" in result.stderr
+    assert f"warning: {REFUSAL.format('fp32', 8.0)}" in result.stderr
     precisions = read_bundle(Path("engine")).info.precisions
     assert [(row["precision"], row["ms"]) for row in precisions] == [("fp32", 8.0), ("fp16", 20.0), ("int8", 10.0)]
