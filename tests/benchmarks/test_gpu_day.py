@@ -261,6 +261,17 @@ def test_what_was_not_brought_or_has_no_time_is_left_out_and_told(day: Callable[
     }
 
 
+def test_a_plan_that_was_brought_along_is_not_taken_for_one_of_this_machine(
+    day: Callable[..., Day], bundles: Path
+) -> None:
+    today = day("parity-tiny-fp16")
+    today.bundles = today.out / "brought"
+    shutil.copytree(bundles / "tiny-fp16", today.bundles / "tiny-fp16")
+    (today.bundles / "tiny-fp16" / "engine.plan").write_bytes(b"another GPU's")
+    today.run()
+    assert [row["reason"] for row in read_rows(today.journal.path)] == ["tiny-fp16 has no plan"]
+
+
 def test_later_steps_have_their_time_reserved(day: Callable[..., Day]) -> None:
     today = day("build-aminet-fp16", "parity-aminet-fp16", most=240.0, limit=300.0)
     build, parity = today.steps

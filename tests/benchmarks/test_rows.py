@@ -33,6 +33,13 @@ def test_a_figure_that_is_there_is_not_measured_again(tmp_path: Path) -> None:
     assert [(row["question"], row["ms"]) for row in read_rows(rows.path)] == [("speed", 1), ("parity", 2)]
 
 
+def test_a_figure_that_was_measured_again_all_the_same_is_not_there_twice(tmp_path: Path) -> None:
+    rows = Rows(tmp_path / "rows", "build")
+    for seconds in (60, 61):
+        rows.add({"bundle": "tiny"}, {"build_s": seconds})
+    assert [row["build_s"] for row in read_rows(rows.path)] == [60]
+
+
 def test_what_failed_is_tried_again_and_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "rows"
     for _ in range(2):
