@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Two commands do everything on a fresh machine: `make demo` and `make test`. `make integration` runs the heavy real parts.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -9,7 +9,7 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 ONE_ONNXRUNTIME = $(if $(filter gpu,$(ENGINE)),if $(BIN)/pip show --quiet onnxruntime 2>/dev/null; then \
 	$(BIN)/pip uninstall --quiet --yes onnxruntime onnxruntime-gpu && $(INSTALL) --editable '.[gpu]'; fi)
 
-.PHONY: demo test lint clean
+.PHONY: demo test integration lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py demo
@@ -17,6 +17,10 @@ demo: $(VENV)/.demo
 # A process a core, so that each needs but one thread; a file at a time, so that its fixtures are made once.
 test: $(VENV)/.dev lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+
+# The heavy real parts: the compiler of TensorRT for RTX over all networks.
+integration: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 -m integration tests/integration
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fsr_deploy import __version__
 from fsr_deploy._util.console import command, print_json
+from fsr_deploy.runtime.bundle_checkup import uses_of
 from fsr_deploy.runtime.checkup import JOBS, as_json, install_line, look_around, mend_lines, missing, tensorrt_faults
 
 
 @command
 def main(
+    bundle: Annotated[
+        Path | None, typer.Argument(metavar="BUNDLE", help="A bundle: what each command can do with it here.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the findings to stdout as JSON.")] = False,
 ) -> None:
     """Say what this machine has, what each command can do on it, and the one command that adds what is missing.
@@ -21,8 +27,11 @@ def main(
     \b
     fsr-doctor
     fsr-doctor --json
-    fsr-doctor --json | jq .install
+    fsr-doctor bundles/aminet
     """
+    if bundle is not None:
+        _show_uses(bundle, json)
+        return
     parts = look_around()
     if json:
         print_json(as_json(parts))
@@ -33,7 +42,7 @@ def main(
     print()
     for job in JOBS:
         lacking = missing(job, parts)
-        print(f"  {job.command:<20}  {job.does}: {'no, it lacks ' + ', '.join(lacking) if lacking else 'yes'}")
+        print(f"  {job.command:<23}  {job.does}: {'no, it lacks ' + ', '.join(lacking) if lacking else 'yes'}")
     for fault in tensorrt_faults(parts):
         print(f"\nThis TensorRT has a known fault: {fault}")
     print()
@@ -44,6 +53,15 @@ def main(
         print(f"To add what is missing: {line}")
     elif not lines:
         print("Nothing that pip could add is missing.")
+
+
+def _show_uses(bundle: Path, json: bool) -> None:
+    uses = uses_of(bundle)
+    if json:
+        print_json({"bundle": str(bundle), "uses": [asdict(use) for use in uses]})
+        return
+    for use in uses:
+        print(f"{use.command}: {use.does}\n    {'not here: ' + use.problem if use.problem else 'yes, here'}")
 
 
 if __name__ == "__main__":

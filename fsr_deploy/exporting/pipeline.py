@@ -37,7 +37,6 @@ from fsr_deploy.exporting.proof.time_shares import add_shares, record_on_cpu
 from fsr_deploy.exporting.report.describe import describe
 from fsr_deploy.exporting.report.drawing import Shown, draw
 from fsr_deploy.exporting.rewrite.rewrites import Target
-from fsr_deploy.exporting.tensorrt.availability import why_no_plan
 from fsr_deploy.exporting.tensorrt.compile_check import check_compiler
 from fsr_deploy.exporting.tensorrt.gpus import TURING
 from fsr_deploy.exporting.tensorrt.plan import add_plan
@@ -45,6 +44,7 @@ from fsr_deploy.models.eager import Eager
 from fsr_deploy.models.source import Source, load_source
 from fsr_deploy.runtime.machine import machine
 from fsr_deploy.runtime.session import OutOfMemory
+from fsr_deploy.runtime.tensorrt.availability import why_no_plan
 from fsr_deploy.runtime.tensorrt.flavour import RTX
 
 

@@ -60,6 +60,9 @@ BASE_PARTS = tuple(BASE.values())
 GPU_PARTS = ("GPU", "TensorRT", "cuda-bindings")
 
 
+RTX = "TensorRT for RTX"
+
+
 EXPORT_PARTS = (*BASE_PARTS, "torch", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
 
@@ -69,8 +72,10 @@ TRAIN_PARTS = (*BASE_PARTS, "torch", "lightning-fabric", "safetensors")
 JOBS = (
     Task("fsr-run", "run model.onnx with ONNX Runtime", (*BASE_PARTS, "onnxruntime")),
     Task("fsr-run", "run engine.plan with TensorRT", (*BASE_PARTS, *GPU_PARTS)),
+    Task("fsr-run", "run engine.plan with TensorRT for RTX", (*BASE_PARTS, "GPU", RTX, "cuda-bindings")),
     Task("fsr-export", "write and prove model.onnx", EXPORT_PARTS),
     Task("fsr-export", "and its engine.plan", (*EXPORT_PARTS, *GPU_PARTS)),
+    Task("fsr-export --target rtx", "compile engine.plan for RTX cards", (*EXPORT_PARTS, RTX)),
     Task("fsr-export --rebuild", "build and prove a bundle's engine.plan", (*BASE_PARTS, *GPU_PARTS)),
     Task("fsr-profile", "measure model.onnx", ("NumPy", "onnxruntime")),
     Task("fsr-profile", "measure engine.plan", ("NumPy", *GPU_PARTS)),
@@ -85,6 +90,7 @@ def look_around() -> list[Part]:
     found = [_try("processor", _processor), _try("cache", _cache), _try("driver", _driver), _try("GPU", _gpus)]
     found += [_base(module, name, wrong.get(module)) for module, name in BASE.items()]
     found += [_try("TensorRT", _tensorrt, "gpu", wrong.get("tensorrt"))]
+    found += [_try(RTX, _tensorrt_rtx, wrong=wrong.get("tensorrt_rtx"))]
     found += [_try("cuda-bindings", _cuda_bindings, "gpu", wrong.get("cuda.bindings.runtime"))]
     found += [_onnxruntime(has_gpu(), wrong.get("onnxruntime"))]
     return found + [_installed(name, extra, wrong.get(module)) for module, (name, extra) in INSTALLED.items()]
@@ -186,6 +192,13 @@ def _tensorrt() -> str:
     from fsr_deploy.runtime.tensorrt.library import load
 
     return load().__version__
+
+
+def _tensorrt_rtx() -> str:
+    from fsr_deploy.runtime.tensorrt.flavour import RTX as FLAVOUR
+    from fsr_deploy.runtime.tensorrt.library import load
+
+    return load(FLAVOUR).__version__
 
 
 def _cuda_bindings() -> str:

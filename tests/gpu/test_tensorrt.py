@@ -22,10 +22,10 @@ from benchmarks.gpu_parity import in_flight_against_plain, on_device_against_pla
 from fsr_deploy.bundle.engine_file import EngineFile, read_engine_file
 from fsr_deploy.bundle.info import PLAN_NAME, read_bundle
 from fsr_deploy.errors import InputError
-from fsr_deploy.exporting.tensorrt.availability import why_no_plan
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
 from fsr_deploy.exporting.tensorrt.rebuild import rebuild_plan
 from fsr_deploy.runtime.cuda import api as cuda
+from fsr_deploy.runtime.tensorrt.availability import why_no_plan
 from fsr_deploy.runtime.tensorrt.library import load, version
 from fsr_deploy.runtime.tensorrt.preflight import HEADER_BYTES, HEADER_SINCE, header_version
 from fsr_deploy.runtime.tensorrt.session import TensorRTSession

@@ -25,7 +25,7 @@ def say_next(bundle: Bundle, options: ExportOptions | None = None) -> None:
     say(f"wrote {bundle.path}: {', '.join(bundle.info.files)} ({size / 2**20:.1f} MiB)")
     if options and bundle.info.plan is None:
         if bundle.info.graph_target == "tensorrt":
-            from fsr_deploy.exporting.tensorrt.availability import why_no_plan
+            from fsr_deploy.runtime.tensorrt.availability import why_no_plan
 
             say(f"no TensorRT plan: {'--no-plan' if options.with_plan is False else why_no_plan(options.plan.device)}")
             say(f"build it where the GPU is: fsr-export --rebuild {bundle.path}")

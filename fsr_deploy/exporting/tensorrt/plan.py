@@ -9,10 +9,10 @@ from fsr_deploy._util.log import say
 from fsr_deploy.bundle.info import NOT_PROVEN, ONNX_NAME, PLAN_NAME, BundleInfo
 from fsr_deploy.exporting.proof.verdict import judged, without_plan
 from fsr_deploy.exporting.tensorrt import child
-from fsr_deploy.exporting.tensorrt.availability import why_no_run
 from fsr_deploy.exporting.tensorrt.child import Request
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
 from fsr_deploy.exporting.tensorrt.proof import Proven, add_proof
+from fsr_deploy.runtime.tensorrt.availability import why_no_run
 from fsr_deploy.runtime.tensorrt.flavour import FLAVOURS
 
 

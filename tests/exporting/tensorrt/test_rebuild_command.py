@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from fsr_deploy.cli.export import main
 from fsr_deploy.errors import MissingError
-from fsr_deploy.exporting.tensorrt.availability import why_no_plan
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
 from fsr_deploy.exporting.tensorrt.rebuild import rebuild_plan
 from fsr_deploy.runtime.cuda.driver import has_gpu
+from fsr_deploy.runtime.tensorrt.availability import why_no_plan
 from tests.fakes.machine import MachineFactory
 from tests.fakes.plans import write_bundle
 

@@ -14,12 +14,12 @@ from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, REPORT_NAME, read_bundl
 from fsr_deploy.cli.export import main as export
 from fsr_deploy.cli.run import main as run
 from fsr_deploy.errors import InputError, MissingError, ParityError, UsageError
-from fsr_deploy.exporting.tensorrt.availability import why_no_plan
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
 from fsr_deploy.exporting.tensorrt.gpus import EVERY_GPU, check_gpus
 from fsr_deploy.exporting.tensorrt.rebuild import prove_bundle, rebuild_plan
 from fsr_deploy.images.codec import write_frame
 from fsr_deploy.runtime.open import open_session
+from fsr_deploy.runtime.tensorrt.availability import why_no_plan
 from fsr_deploy.runtime.tensorrt.flavour import RTX
 from tests.contract.table import RTX as RELEASE
 from tests.engines import repeat_pixels
