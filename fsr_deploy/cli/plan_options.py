@@ -37,14 +37,19 @@ class PlanArguments:
     ] = None
     profile: Annotated[
         list[str] | None,
-        typer.Option(metavar="MIN,OPT,MAX", help="A batch range of the plan; repeatable.", show_default="--batch"),
+        typer.Option(
+            metavar="MIN,OPT,MAX", help="A batch range of the plan; repeatable.", show_default="1 and --batch"
+        ),
     ] = None
     workspace: Annotated[
-        float | None, typer.Option(min=0.01, metavar="GIB", help="Scratch memory of the plan.", show_default="all")
+        float | None, typer.Option(metavar="GIB", help="Scratch memory of the plan.", show_default="all")
     ] = None
     level: Annotated[
-        int | None, typer.Option(min=0, max=5, help="Effort of the plan's build.", show_default="TensorRT's, 3")
+        int | None, typer.Option(help="Effort of the plan's build, 0 to 5.", show_default="TensorRT's, 3")
     ] = None
+    tiling: Annotated[
+        str, typer.Option(help="How hard the build looks for cache tiles: none, fast, moderate, full.")
+    ] = "none"
     hardware: Annotated[
         str, typer.Option(help="GPUs the plan runs on: none (this one's kind), same-compute-capability, ampere-plus.")
     ] = "none"
@@ -68,6 +73,7 @@ class PlanArguments:
             profiles=tuple(batch_range("--profile", text) for text in self.profile or []),
             workspace_gib=self.workspace,
             level=self.level,
+            tiling=self.tiling,
             hardware=self.hardware.replace("-", "_"),
             version_compatible=self.version_compatible,
             timing_cache=self.timing_cache,

@@ -131,6 +131,7 @@ OPTIONS_OF_PLAN = {
     "profiles": "--profile",
     "workspace_gib": "--workspace",
     "level": "--level",
+    "tiling": "--tiling",
     "hardware": "--hardware",
     "version_compatible": "--version-compatible",
     "timing_cache": "--timing-cache",

@@ -14,7 +14,7 @@ from fsr_deploy.bundle.engine_file import read_engine_file
 from fsr_deploy.bundle.info import PlanInfo
 from fsr_deploy.bundle.onnx_wire import Outline, read_outline
 from fsr_deploy.errors import InputError, MissingError
-from fsr_deploy.exporting.tensorrt.config import PlanOptions, Range, make_config
+from fsr_deploy.exporting.tensorrt.config import PlanOptions, Range, default_profiles, make_config
 from fsr_deploy.exporting.tensorrt.gpus import EVERY_GPU
 from fsr_deploy.exporting.tensorrt.kernels import Kernels, listen
 from fsr_deploy.exporting.tensorrt.network import check_supported, network_flags, parse, where, write_precision
@@ -51,8 +51,9 @@ def build_plan(
     """Build a plan of an ONNX file in this process: for one of this machine's GPUs, or for those that options name.
 
     The graph holds its precision; ``precision`` names it for TensorRT 8.6, which wants to be told, and ``in_fp32``
-    tells of a module of the graph that it stays in FP32. ``batches`` is the profile where ``options`` name none. Raises
-    MissingError without a GPU, TensorRT or cuda-bindings, or where the GPU has too little memory, and InputError for a
+    tells of a module of the graph that it stays in FP32. ``batches`` make the profiles where ``options`` name none.
+
+    Raises MissingError without a GPU, TensorRT or cuda-bindings, or where the GPU has too little memory, and InputError for a
     graph that refers to other files, and with TensorRT's own words for a graph or a setting that it refuses.
     """
     flavour = FLAVOURS[options.flavour]
@@ -66,7 +67,7 @@ def build_plan(
     builder = trt.Builder(log(flavour))
     network = builder.create_network(network_flags(trt))
     parse(trt, network, model, path.name)
-    profiles = options.profiles or (batches,)
+    profiles = options.profiles or default_profiles(batches, options.flavour)
     with operation():
         config = make_config(trt, builder, network, profiles, options)
     write_precision(trt, network, config, precision, in_fp32)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from fsr_deploy.errors import InputError, MissingError, UsageError, refuse_unknown
+from fsr_deploy.errors import InputError, MissingError, UsageError, refuse_outside, refuse_unknown
 from fsr_deploy.exporting.tensorrt.gpus import EVERY_GPU
 from fsr_deploy.runtime.tensorrt.flavour import FLAVOURS, flavour_of, named
 from fsr_deploy.runtime.tensorrt.library import said
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 HARDWARE = ("none", "same_compute_capability", "ampere_plus")
 EFFORT_LEVELS = range(6)
+TILING = ("none", "fast", "moderate", "full")
 OWN_TACTICS = ("EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS")
 PROFILE_SHARING = "PROFILE_SHARING_0806"
 MAX_BATCH = 4096
@@ -28,9 +30,10 @@ Range = tuple[int, int, int]
 class PlanOptions:
     """What a user may choose about a plan.
 
-    ``profiles`` are batch ranges (min, opt, max), one kernel choice each; empty stands for the bundle's one range.
+    ``profiles`` are batch ranges (min, opt, max), one kernel choice each; empty stands for ``default_profiles``.
     ``workspace_gib`` bounds the scratch memory that a layer may ask for (None: all of the GPU's). ``level`` is the
-    builder's effort, 0 to 5 (None: TensorRT's own, 3). ``hardware`` makes the plan run on other GPUs too, one of
+    builder's effort, 0 to 5 (None: TensorRT's own, 3), ``tiling`` how hard it looks for tiles that fit into a cache,
+    one of TILING. ``hardware`` makes the plan run on other GPUs too, one of
     HARDWARE; ``version_compatible`` on later TensorRT versions of the same major number. ``timing_cache`` is a file of
     kernel timings (None: one in the user's cache directory for this TensorRT and GPU). ``flavour`` "rtx" compiles the
     plan with TensorRT for RTX, for the ``gpus`` that are named ("sm_86"; empty: EVERY_GPU), on any machine; ``device``
@@ -42,6 +45,7 @@ class PlanOptions:
     profiles: tuple[Range, ...] = ()
     workspace_gib: float | None = None
     level: int | None = None
+    tiling: str = "none"
     hardware: str = "none"
     version_compatible: bool = False
     timing_cache: Path | None = None
@@ -51,6 +55,14 @@ class PlanOptions:
 
     def __post_init__(self) -> None:
         refuse_unknown("flavour", self.flavour, tuple(FLAVOURS))
+        refuse_unknown("--tiling", self.tiling, TILING)
+        refuse_unknown("--hardware", self.hardware, HARDWARE)
+        if self.level is not None:
+            refuse_outside("--level", self.level, EFFORT_LEVELS[0], EFFORT_LEVELS[-1])
+        if self.workspace_gib is not None and not 0 < self.workspace_gib < math.inf:
+            raise UsageError(f"--workspace {self.workspace_gib}: a size above 0 in GiB")
+        ranges = tuple(batch_range("--profile", ",".join(map(str, profile))) for profile in self.profiles)
+        object.__setattr__(self, "profiles", ranges)
         if self.flavour != "rtx":
             if self.gpus:
                 raise UsageError("--gpus names what TensorRT for RTX compiles for; give --target rtx too")
@@ -75,6 +87,17 @@ def batch_range(option: str, text: str) -> Range:
     raise UsageError(f"{option} {text}: not MIN,OPT,MAX in rising order from 1 to {MAX_BATCH}, for example 1,8,32")
 
 
+def default_profiles(batches: Range, flavour: str) -> tuple[Range, ...]:
+    """Return the profiles of a plan for batches (min, opt, max): kernels for single faces, and for throughput.
+
+    TensorRT for RTX makes its kernels in the run, for each batch size; a second profile would double its plan there.
+    """
+    low, best, high = batches
+    if flavour == "rtx" or low > 1 or best == 1:
+        return (batches,)
+    return ((1, 1, 1), (2, best, high))
+
+
 def make_config(
     trt: ModuleType,
     builder: tensorrt.Builder,
@@ -95,6 +118,8 @@ def make_config(
         _limit_workspace(trt, config, int(options.workspace_gib * 2**30))
     if options.level is not None:
         config.builder_optimization_level = options.level
+    if options.tiling != "none":
+        _set_tiling(trt, config, options.tiling)
     if options.version_compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     _set_hardware(trt, config, options.hardware)
@@ -148,6 +173,12 @@ def _limit_workspace(trt: ModuleType, config: tensorrt.IBuilderConfig, nbytes: i
     config.set_memory_pool_limit(pool, nbytes)
     if config.get_memory_pool_limit(pool) != nbytes:
         raise InputError(f"TensorRT refuses a workspace of {nbytes} bytes: {said()}")
+
+
+def _set_tiling(trt: ModuleType, config: tensorrt.IBuilderConfig, name: str) -> None:
+    if not hasattr(trt, "TilingOptimizationLevel"):
+        raise MissingError(f"{named(trt)} has no tiling levels; leave --tiling out, or install TensorRT 10.9 or newer")
+    config.tiling_optimization_level = trt.TilingOptimizationLevel.__members__[name.upper()]
 
 
 def _set_hardware(trt: ModuleType, config: tensorrt.IBuilderConfig, name: str) -> None:
