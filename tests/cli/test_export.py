@@ -397,3 +397,11 @@ def test_a_folder_without_faces_is_refused_before_any_work(name: str, message: s
     assert result.exit_code == 4
     assert error(result).startswith(message)
     assert "write the" not in result.stderr
+
+
+def test_options_without_an_effect_on_this_machine_are_named(no_driver: None) -> None:
+    lines = succeed("pixel", "--fp16", "--profile", "1,2,3", "--level", "2", "--budget-loss", "0.5", *SMALL).stderr
+    assert "warning: --profile, --level: about the plan, which was not built here; give it to --rebuild too" in lines
+    assert "warning: --budget-loss holds for drawn faces and trained weights, whose truth is known; nothing" in lines
+    plain = succeed("pixel", "--fp16", "-o", "plain", *SMALL).stderr
+    assert "--budget-loss" not in plain and "give it to --rebuild too" not in plain
