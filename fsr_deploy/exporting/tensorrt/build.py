@@ -53,8 +53,8 @@ def build_plan(
     The graph holds its precision; ``precision`` names it for TensorRT 8.6, which wants to be told, and ``in_fp32``
     tells of a module of the graph that it stays in FP32. ``batches`` make the profiles where ``options`` name none.
 
-    Raises MissingError without a GPU, TensorRT or cuda-bindings, or where the GPU has too little memory, and InputError for a
-    graph that refers to other files, and with TensorRT's own words for a graph or a setting that it refuses.
+    Raises MissingError without a GPU, TensorRT or cuda-bindings, or where the GPU has too little memory, and InputError
+    for a graph that refers to other files, and with TensorRT's own words for a graph or a setting that it refuses.
     """
     flavour = FLAVOURS[options.flavour]
     gpu = None if flavour.builds_anywhere else find_gpu(options.device)
