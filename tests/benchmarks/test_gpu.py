@@ -76,7 +76,9 @@ def test_a_bundle_that_does_not_build_is_a_row_that_says_why_and_the_next_is_bui
     write_bundle(Path("good"))
     rows = invoke(gpu_build.main, "nowhere", "good", "--timing-cache", "timings", "--profiles", "1,4,8", code=1)
     assert "no bundle.json here" in rows[0]["failed"] and rows[1]["within_budget"]
-    assert "refuses the profile" in invoke(gpu_build.main, "good", "--profiles", "8,4,1", code=1)[0]["failed"]
+    assert (
+        "--profile 8,4,1: not MIN,OPT,MAX" in invoke(gpu_build.main, "good", "--profiles", "8,4,1", code=1)[0]["failed"]
+    )
 
 
 def test_parity_finds_a_right_plan_right(gpu: Machine) -> None:

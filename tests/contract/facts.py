@@ -19,8 +19,8 @@ EngineInspector EngineInvalidityDiagnostics EngineValidity HardwareCompatibility
 IExecutionContext IHostMemory ILayer ILogger INetworkDefinition IOptimizationProfile IProfiler IProgressMonitor
 IRuntimeCache IRuntimeConfig ITensor ITimingCache LayerInformationFormat LayerType MemoryPoolType
 NetworkDefinitionCreationFlag OnnxParser ParserError PreviewFeature ProfilingVerbosity Runtime Severity TacticSource
-TensorIOMode
-""".split()  # noqa: SIM905  (a list of 36 literals is no easier to read)
+TensorIOMode TilingOptimizationLevel
+""".split()  # noqa: SIM905  (a list of 37 literals is no easier to read)
 
 # How bindings name a class in a signature where it was not registered yet.
 CPP_NAMES = {"IEngineInspector": "EngineInspector", "IParserError": "ParserError"}

@@ -46,6 +46,8 @@ SOMEWHERE = {
     # (class, member): (the one function that may touch it, the releases on which that line runs)
     ("NetworkDefinitionCreationFlag", "EXPLICIT_BATCH"): ("network_flags", ("8.6",)),
     ("NetworkDefinitionCreationFlag", "STRONGLY_TYPED"): ("network_flags", ("10.16", RTX)),
+    ("module", "TilingOptimizationLevel"): ("_set_tiling", ("10.16", "11.4", RTX)),
+    ("IBuilderConfig", "tiling_optimization_level"): ("_set_tiling", ("10.16", "11.4", RTX)),
     ("module", "ComputeCapability"): ("_name_gpus", (RTX,)),
     ("IBuilderConfig", "num_compute_capabilities"): ("_name_gpus", (RTX,)),
     ("IBuilderConfig", "set_compute_capability"): ("_name_gpus", (RTX,)),

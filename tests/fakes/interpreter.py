@@ -22,17 +22,19 @@ def write_interpreter(path: Path, release: str) -> Path:
 
 
 def main() -> None:
+    from fsr_deploy.exporting.tensorrt import child
     from fsr_deploy.runtime import checkup
     from fsr_deploy.runtime.cuda import api as cuda
     from fsr_deploy.runtime.cuda import driver
     from tests.fakes.cuda import Cuda
-    from tests.fakes.machine import FakeDriver
+    from tests.fakes.machine import FakeDriver, build_here
     from tests.fakes.tensorrt import make
 
     fake_cuda, fake_driver = Cuda(), FakeDriver()
     sys.modules["tensorrt"] = make(os.environ["STAND_IN_RELEASE"], fake_cuda)
     cuda.runtime = lambda: fake_cuda
     driver._load_library = lambda: fake_driver
+    child.build = build_here
     checkup.try_imports = lambda modules: {}
     sys.executable = os.environ["STAND_IN"]
     _, flag, module, *words = sys.argv

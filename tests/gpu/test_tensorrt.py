@@ -26,8 +26,9 @@ from fsr_deploy.exporting.tensorrt.config import PlanOptions
 from fsr_deploy.exporting.tensorrt.rebuild import rebuild_plan
 from fsr_deploy.runtime.cuda import api as cuda
 from fsr_deploy.runtime.tensorrt.availability import why_no_plan
+from fsr_deploy.runtime.tensorrt.flavour import TENSORRT
 from fsr_deploy.runtime.tensorrt.library import load, version
-from fsr_deploy.runtime.tensorrt.preflight import HEADER_BYTES, HEADER_SINCE, header_version
+from fsr_deploy.runtime.tensorrt.preflight import HEADER_BYTES, header_version
 from fsr_deploy.runtime.tensorrt.session import TensorRTSession
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(3600)]
@@ -112,7 +113,7 @@ def test_memory_is_given_back(plan: EngineFile) -> None:
 
 def test_a_plans_header_says_its_version(plan: EngineFile) -> None:
     numbers = version(load().__version__)
-    if numbers < HEADER_SINCE:
+    if numbers < TENSORRT.header_since:
         print("header of an older plan:", plan.content[:HEADER_BYTES].hex())
         return
     assert header_version(plan)[:3] == numbers[:3]

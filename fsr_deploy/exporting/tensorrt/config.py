@@ -57,6 +57,8 @@ class PlanOptions:
         refuse_unknown("flavour", self.flavour, tuple(FLAVOURS))
         refuse_unknown("--tiling", self.tiling, TILING)
         refuse_unknown("--hardware", self.hardware, HARDWARE)
+        if type(self.device) is not int or self.device < 0:
+            raise UsageError(f"--device cuda:{self.device}: give a whole number from 0 on")
         if self.level is not None:
             refuse_outside("--level", self.level, EFFORT_LEVELS[0], EFFORT_LEVELS[-1])
         if self.workspace_gib is not None and not 0 < self.workspace_gib < math.inf:

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from fsr_deploy.bundle.onnx_wire import Node, read_outline
-from fsr_deploy.errors import InputError, MissingError
+from fsr_deploy.errors import InputError, MissingError, UsageError
 from fsr_deploy.exporting.tensorrt import progress as tensorrt_progress
 from fsr_deploy.exporting.tensorrt.build import build_plan
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
@@ -54,7 +54,7 @@ def test_a_plan_is_built_and_known(machine: MachineFactory, graph: Path, release
     assert built.content.startswith(b"ftrt")
     info = built.info
     assert (info.tensorrt, info.compute_capability, info.gpu) == (VERSIONS[release], "9.0", "NVIDIA H100")
-    assert (info.platform, info.cuda, info.profiles) == (this_platform(), "13.0", (BATCHES,))
+    assert (info.platform, info.cuda, info.profiles) == (this_platform(), "13.0", ((1, 1, 1), (2, 4, 8)))
 
 
 FLAGS = {
@@ -219,19 +219,63 @@ def test_a_plan_needs_neither_cublas_nor_cudnn(machine: MachineFactory, graph: P
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "text"),
+    ("batches", "options", "error", "text"),
     [
-        (PlanOptions(profiles=((8, 4, 1),)), InputError, r"batches \(8, 4, 1\): TensorRT refuses the profile"),
-        (PlanOptions(workspace_gib=100), InputError, "refuses a workspace of 107374182400 bytes"),
-        (PlanOptions(hardware="turing_plus"), MissingError, "cannot build for 'turing_plus'"),
+        ((8, 4, 1), {}, InputError, r"batches \(8, 4, 1\): TensorRT refuses the profile"),
+        (BATCHES, {"workspace_gib": 100}, InputError, "refuses a workspace of 107374182400 bytes"),
+        (BATCHES, {"hardware": "same_compute_capability"}, MissingError, "cannot build for 'same_compute_capability'"),
+        (BATCHES, {"tiling": "fast"}, MissingError, "TensorRT 8.6.0 has no tiling levels; leave --tiling out"),
     ],
 )
 def test_a_setting_that_tensorrt_refuses_is_named(
-    machine: MachineFactory, graph: Path, options: PlanOptions, error: Any, text: str
+    machine: MachineFactory, graph: Path, batches: Any, options: dict[str, Any], error: Any, text: str
 ) -> None:
-    machine("10.16")
+    machine("8.6")
     with pytest.raises(error, match=text):
-        build_plan(graph, "fp32", BATCHES, options)
+        build_plan(graph, "fp32", batches, PlanOptions(**options))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"level": 9}, "--level 9: give a whole number from 0 to 5"),
+        ({"level": 1.5}, "--level 1.5: give a whole number from 0 to 5"),
+        ({"workspace_gib": 0}, "--workspace 0: a size above 0 in GiB"),
+        ({"workspace_gib": float("nan")}, "--workspace nan: a size above 0 in GiB"),
+        ({"hardware": "hopper"}, "--hardware hopper: not one of none, same_compute_capability, ampere_plus"),
+        ({"tiling": "deep"}, "--tiling deep: not one of none, fast, moderate, full"),
+        ({"profiles": ((8, 4, 1),)}, "--profile 8,4,1: not MIN,OPT,MAX in rising order"),
+        ({"device": -1}, "--device cuda:-1: give a whole number from 0 on"),
+    ],
+)
+def test_a_setting_that_does_not_exist_is_refused_before_any_library_is_asked(
+    options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        PlanOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("release", "batches", "profiles"),
+    [
+        ("10.16", (1, 8, 32), ((1, 1, 1), (2, 8, 32))),
+        ("10.16", (1, 1, 4), ((1, 1, 4),)),
+        ("10.16", (4, 8, 32), ((4, 8, 32),)),
+        ("rtx-1.7", (1, 8, 32), ((1, 8, 32),)),
+    ],
+)
+def test_a_plan_has_kernels_for_single_faces_and_for_throughput(
+    machine: MachineFactory, graph: Path, release: str, batches: Any, profiles: Any
+) -> None:
+    machine(release)
+    flavour = "rtx" if release == "rtx-1.7" else "tensorrt"
+    assert build_plan(graph, "fp32", batches, PlanOptions(flavour=flavour)).info.profiles == profiles
+
+
+def test_tiling_is_asked_for_where_there_is_one(machine: MachineFactory, graph: Path) -> None:
+    gpu = machine("10.16")
+    build_plan(graph, "fp32", BATCHES, PlanOptions(tiling="moderate"))
+    assert gpu.tensorrt.builds[0][1].tiling_optimization_level.name == "MODERATE"
 
 
 def test_8_6_cannot_build_for_all_gpus_of_one_compute_capability(machine: MachineFactory, graph: Path) -> None:

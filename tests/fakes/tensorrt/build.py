@@ -47,6 +47,7 @@ class IBuilderConfig(Strict):
     builder_optimization_level = Setting(3)
     hardware_compatibility_level = Setting()
     profiling_verbosity = Setting()
+    tiling_optimization_level = Setting()
     progress_monitor = Setting()
 
     def set_flag(self, flag: Any) -> None:
