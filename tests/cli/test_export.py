@@ -87,6 +87,17 @@ def test_the_main_job_writes_a_bundle_that_is_proven(aminet: tuple[Path, Any]) -
     assert all(sha256(path / name) == digest for name, digest in info.files.items())
 
 
+def test_the_real_compiler_tells_what_it_makes_of_each_module(aminet: tuple[Path, Any]) -> None:
+    path, done = aminet
+    kernels = read_bundle(path).info.kernels
+    assert f"{kernels['count']} kernels, " in done.stderr and kernels["count"] > 100
+    assert "compiled for sm_80, sm_86, sm_89, sm_120, sm_121: " in done.stderr
+    modules = {module["module"]: module for module in kernels["modules"]}
+    assert modules["network.head"]["convolutions"] == 1
+    assert any("MatMul" in node for module in modules.values() for node in module["fp32"]), "attention is in FP32"
+    assert "What TensorRT compiles it to" in (path / "report.html").read_text()
+
+
 def test_the_summary_on_stdout_is_one_json_object_with_all_that_is_known(aminet: tuple[Path, Any]) -> None:
     path, done = aminet
     summary = json.loads(done.stdout)
@@ -255,7 +266,7 @@ def test_where_tensorrt_and_a_gpu_are_the_plan_is_built_proven_and_timed(machine
     assert info.latency["engine"].startswith("TensorRT")
     assert info.graph_target == "tensorrt"
     assert "--rebuild" not in result.stderr
-    assert f"TensorRT {info.plan.tensorrt} on {info.plan.gpu}" in Path("pixel-fp16/report.html").read_text()
+    assert f"TensorRT {info.plan.tensorrt} for {info.plan.gpu}" in Path("pixel-fp16/report.html").read_text()
 
 
 @pytest.mark.parametrize(
