@@ -80,7 +80,8 @@ def write(network: str, precision: str, folder: Path) -> tuple[Path, dict[str, d
             output=folder / "bundle",
         )
     )
-    return bundle.path / ONNX_NAME, read_bundle(bundle.path).info.precision_map
+    shutil.copyfile(bundle.path / ONNX_NAME, folder / ONNX_NAME)  # out of the bundle, where it could not be changed
+    return folder / ONNX_NAME, read_bundle(bundle.path).info.precision_map
 
 
 def compile_for(
