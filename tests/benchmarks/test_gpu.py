@@ -17,7 +17,7 @@ from benchmarks import gpu_build, gpu_bundles, gpu_layers, gpu_parity, gpu_pipel
 from benchmarks.gpu_common import bundles_in
 from benchmarks.rows import read_rows
 from fsr_deploy.bundle.info import REFERENCE_NAME, read_bundle, write_info
-from fsr_deploy.exporting.tensorrt import proof
+from fsr_deploy.exporting.tensorrt import plan_proof
 from fsr_deploy.runtime.tensorrt.session import TensorRTSession
 from tests.fakes.cuda import cudaError_t
 from tests.fakes.machine import Machine, MachineFactory
@@ -59,13 +59,13 @@ def test_building_reports_both_builds_and_the_circumstances(gpu: Machine) -> Non
 
 def test_the_seconds_of_a_build_are_without_the_proof(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     write_bundle(Path("tiny-fp32"))
-    prove = proof.prove_plan
+    prove = plan_proof.prove_plan
 
     def slowly(*arguments: Any, **options: Any) -> Any:
         time.sleep(0.3)
         return prove(*arguments, **options)
 
-    monkeypatch.setattr(proof, "prove_plan", slowly)
+    monkeypatch.setattr(plan_proof, "prove_plan", slowly)
     (row,) = invoke(gpu_build.main, "tiny-fp32", "--timing-cache", "timings", "--level", 1)
     assert row["with_proof_s"] - row["build_s"] > 0.3
     assert (row["level"], row["timings"]) == (1, "kept")

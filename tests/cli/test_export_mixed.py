@@ -54,7 +54,7 @@ def export(*arguments: str) -> Any:
 @pytest.fixture(scope="module")
 def typed(networks: None) -> tuple[Path, Any]:
     """The bundle for strongly typed TensorRT, and what its export said."""
-    result = export("attentive", *OPTIONS)
+    result = export("attentive", *OPTIONS, "--check-tensorrt")
     assert result.exit_code == 0, result.output
     return Path("attentive-int8-fp16").absolute(), result
 
@@ -80,6 +80,12 @@ def test_the_bundle_says_which_module_computes_in_what(request: Any, form: str, 
     assert info.precision_map["attention.matrix"]["precision"] == "fp32"
     assert not {"body.0", "body.2", "mend.0"} & set(info.precision_map)
     assert "INT8" in request.getfixturevalue(form)[1].stderr
+
+
+def test_the_real_compiler_makes_int8_convolutions_of_the_pairs(typed: tuple[Path, Any]) -> None:
+    modules = {module["module"]: module for module in facts(typed[0])[0].kernels["modules"]}
+    assert modules["network.body.0"]["int8"] == 1 and modules["network.head"]["int8"] == 0
+    assert "convolutions in INT8" in typed[1].stderr
 
 
 def test_int8_alone_is_written_for_a_gpu_where_that_is_asked_for() -> None:

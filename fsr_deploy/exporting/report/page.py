@@ -11,7 +11,7 @@ from fsr_deploy._util.html_page import Cell, document, notes, pairs, section, ta
 from fsr_deploy.bundle.info import MIXED, NOT_PROVEN, BundleInfo
 from fsr_deploy.exporting.precision.search import ITSELF
 from fsr_deploy.exporting.proof.verdict import PLAN, recorded_rows, worst_rows
-from fsr_deploy.exporting.report.kernels import kernels_section
+from fsr_deploy.exporting.report.kernel_table import kernels_section
 
 WRITTEN_FOR = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
 

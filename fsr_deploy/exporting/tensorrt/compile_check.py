@@ -9,7 +9,7 @@ from typing import Any
 
 from fsr_deploy._util.log import say
 from fsr_deploy.bundle.info import ONNX_NAME, BundleInfo
-from fsr_deploy.exporting.report.kernels import lines
+from fsr_deploy.exporting.report.kernel_table import lines
 from fsr_deploy.exporting.tensorrt import child
 from fsr_deploy.exporting.tensorrt.child import Request
 from fsr_deploy.exporting.tensorrt.config import PlanOptions

@@ -11,7 +11,7 @@ from fsr_deploy.exporting.proof.verdict import judged, without_plan
 from fsr_deploy.exporting.tensorrt import child
 from fsr_deploy.exporting.tensorrt.child import Request
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
-from fsr_deploy.exporting.tensorrt.proof import Proven, add_proof
+from fsr_deploy.exporting.tensorrt.plan_proof import Proven, add_proof
 from fsr_deploy.runtime.tensorrt.availability import why_no_run
 from fsr_deploy.runtime.tensorrt.flavour import FLAVOURS
 

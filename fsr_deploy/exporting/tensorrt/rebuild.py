@@ -33,7 +33,7 @@ from fsr_deploy.exporting.report.page import report_page
 from fsr_deploy.exporting.report.versions import with_rebuild
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
 from fsr_deploy.exporting.tensorrt.plan import add_plan
-from fsr_deploy.exporting.tensorrt.proof import Proven, add_proof
+from fsr_deploy.exporting.tensorrt.plan_proof import Proven, add_proof
 from fsr_deploy.runtime.open import parse_device
 from fsr_deploy.runtime.tensorrt.availability import why_no_plan, why_no_run
 from fsr_deploy.runtime.tensorrt.flavour import FLAVOURS

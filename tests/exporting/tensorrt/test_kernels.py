@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
-from fsr_deploy.exporting.report.kernels import block_of, blocks, kernels_section, lines
+from fsr_deploy.exporting.report.kernel_table import block_of, blocks, kernels_section, lines
 from fsr_deploy.exporting.tensorrt.kernels import Kernel, by_module, listen, read_kernel
 from tests.fakes.plans import describe
 
