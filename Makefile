@@ -20,7 +20,7 @@ test: $(VENV)/.dev lint
 
 # The heavy real parts: the compiler of TensorRT for RTX over all networks.
 integration: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 -m integration tests/integration
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 -m integration
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

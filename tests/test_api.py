@@ -215,6 +215,7 @@ def test_every_public_name_is_there_and_documented() -> None:
         _ = fsr.exprot  # type: ignore[attr-defined]
 
 
+@pytest.mark.integration
 def test_the_examples_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

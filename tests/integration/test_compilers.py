@@ -1,4 +1,6 @@
-"""Every network in half precision, and the main ones in all precisions, through the compiler of TensorRT for RTX."""
+"""Every network in FP16, and the main ones in other precisions, through the compiler of TensorRT for RTX.
+
+The whole table is benchmarks/compilers.py's."""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.compilers import PRECISIONS, compile_all
+from benchmarks.compilers import compile_all
+from fsr_deploy.bundle.info import MIXED
 from fsr_deploy.exporting.tensorrt.gpus import EVERY_GPU, TURING
 from fsr_deploy.models import registry
 
@@ -14,7 +17,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 MAIN = ("aminet", "aminet-tiny", "aminet.transformer", "sparnet", "mfspnet")
 CELLS = [(network, "fp16") for network in registry.names()]
-CELLS += [(network, precision) for network in MAIN for precision in PRECISIONS if precision != "fp16"]
+CELLS += [(network, precision) for network in MAIN for precision in ("fp32", "bf16")]
+CELLS += [(network, precision) for network in ("aminet-tiny", "mfspnet") for precision in ("int8", MIXED)]
 
 
 @pytest.mark.parametrize(("network", "precision"), CELLS)
