@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +305,19 @@ def test_ctrl_c_during_a_build_ends_it(machine: MachineFactory, graph: Path, mon
     monkeypatch.setattr(tensorrt_progress, "say", interrupt)
     with pytest.raises(KeyboardInterrupt):
         build_plan(graph, "fp32", BATCHES, PlanOptions())
+
+
+def test_a_build_that_is_told_to_stop_ends_at_its_next_step_and_keeps_its_timings(
+    machine: MachineFactory, graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine("11.4")
+    told = threading.Event()
+    told.set()
+    monkeypatch.setattr(tensorrt_progress, "stop", told)
+    with pytest.raises(KeyboardInterrupt):
+        build_plan(graph, "fp32", BATCHES, PlanOptions())
+    kept = default_path("11.4.0.106", find_gpu())
+    assert kept is not None and kept.read_bytes()
 
 
 def test_a_build_reports_its_phases(
