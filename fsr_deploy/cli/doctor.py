@@ -11,7 +11,6 @@ import typer
 
 from fsr_deploy import __version__
 from fsr_deploy._util.console import command, print_json
-from fsr_deploy.runtime.bundle_checkup import uses_of
 from fsr_deploy.runtime.checkup import JOBS, as_json, install_line, look_around, mend_lines, missing, tensorrt_faults
 
 
@@ -56,6 +55,8 @@ def main(
 
 
 def _show_uses(bundle: Path, json: bool) -> None:
+    from fsr_deploy.runtime.bundle_checkup import uses_of  # brings NumPy along, which may be broken
+
     uses = uses_of(bundle)
     if json:
         print_json({"bundle": str(bundle), "uses": [asdict(use) for use in uses]})

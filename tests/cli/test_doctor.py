@@ -92,9 +92,9 @@ def test_a_person_reads_one_line_for_each_part_and_job(no_driver: None) -> None:
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0].startswith("fsr-deploy ")
-    assert "  fsr-run               run model.onnx with ONNX Runtime: yes" in lines
+    assert "  fsr-run                  run model.onnx with ONNX Runtime: yes" in lines
     assert any(
-        line.startswith("  fsr-run               run engine.plan with TensorRT: no, it lacks GPU") for line in lines
+        line.startswith("  fsr-run                  run engine.plan with TensorRT: no, it lacks GPU") for line in lines
     )
 
 

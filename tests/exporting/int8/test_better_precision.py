@@ -59,7 +59,7 @@ def export(*arguments: str) -> Any:
 
 
 @pytest.mark.usefixtures("slower_than_fp32")
-def test_an_engine_that_is_no_refusal_is_refused_with_both_times_and_nothing_is_written(tmp_path: Path) -> None:
+def test_an_engine_that_does_not_pay_is_refused_with_both_times_and_nothing_is_written(tmp_path: Path) -> None:
     result = export("-o", "engine")
     assert result.exit_code == 5
     sentence = f"error: {REFUSAL.format('fp32', 8.0)}; --force publishes it all the same"
