@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.compilers import PRECISIONS, compile_all
-from fsr_deploy.exporting.tensorrt.gpus import EVERY_GPU, TURING
+from benchmarks.compilers import TURING_HAS_NOT, compile_all
+from fsr_deploy.bundle.info import PRECISIONS
+from fsr_deploy.exporting.tensorrt.gpus import TURING, gpus_for
 from fsr_deploy.models import registry
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
@@ -21,5 +22,5 @@ CELLS += [(network, precision) for network in MAIN for precision in PRECISIONS i
 def test_a_graph_is_compiled_for_every_gpu_and_for_turing(tmp_path: Path, network: str, precision: str) -> None:
     rows = list(compile_all(network, precision, tmp_path))
     assert [(row.gpus, row.reason) for row in rows] == [
-        (gpus, "") for gpus in (EVERY_GPU, (TURING,))[: 1 if precision == "bf16" else 2]
+        (gpus, "") for gpus in (gpus_for(precision), (TURING,))[: 1 if precision in TURING_HAS_NOT else 2]
     ]

@@ -16,7 +16,7 @@ from fsr_deploy._util import imports
 from fsr_deploy._util.cores import physical_cores
 from fsr_deploy._util.log import warn
 from fsr_deploy.bundle.engine_file import EngineFile
-from fsr_deploy.bundle.info import MIXED
+from fsr_deploy.bundle.info import MIXED, MIXES
 from fsr_deploy.bundle.onnx_wire import read_metadata
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
@@ -162,7 +162,7 @@ def optimisations(model: bytes) -> dict[str, list[str]]:
     scales are FP16, it divides in FP16: more than 65504 steps are infinite, and the bias is wrong without an error. In
     FP32 that is harmless, and its INT8 convolutions need it.
     """
-    return {"disabled_optimizers": [BIASES_IN_STEPS]} if read_metadata(model).get("fsr.precision") == MIXED else {}
+    return {"disabled_optimizers": [BIASES_IN_STEPS]} if read_metadata(model).get("fsr.precision") in MIXES else {}
 
 
 def _start(ort: ModuleType, file: EngineFile, providers: list[Any], options: Callable[..., Any]) -> Any:

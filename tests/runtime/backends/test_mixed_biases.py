@@ -1,4 +1,4 @@
-"""A bias in an engine of INT8 and FP16 survives ONNX Runtime, which rounds biases to steps too small for FP16."""
+"""A bias in an engine of 8 bits and FP16 survives ONNX Runtime, which rounds biases to steps too small for FP16."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from fsr_deploy.bundle.info import MIXES
 from fsr_deploy.exporting.graph.sessions import open_graph
 from fsr_deploy.runtime.open import open_session
 
@@ -55,7 +56,7 @@ def write_biased_graph(path: Path, precision: str) -> onnx.ModelProto:
     return model
 
 
-@pytest.mark.parametrize("precision", ["int8+fp16"])
+@pytest.mark.parametrize("precision", MIXES)
 def test_a_bias_is_not_lost(tmp_path: Path, precision: str) -> None:
     model = write_biased_graph(tmp_path / "biased.onnx", precision)
     face = np.full((1, 4, 4, 3), 200, np.uint8)
