@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from fsr_deploy._util.console import command
-from fsr_deploy.bundle.info import MIXED, ONNX_NAME, read_bundle
+from fsr_deploy.bundle.info import MIXED_FP8, ONNX_NAME, PRECISIONS, QUANTISED, read_bundle
 from fsr_deploy.errors import FsrError
 from fsr_deploy.exporting.graph.turing import write_for_turing
 from fsr_deploy.exporting.graph.write import write_graph
@@ -29,13 +29,12 @@ from fsr_deploy.exporting.pipeline import run_export
 from fsr_deploy.exporting.tensorrt import child
 from fsr_deploy.exporting.tensorrt.child import Request
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
-from fsr_deploy.exporting.tensorrt.gpus import EVERY_GPU, TURING
+from fsr_deploy.exporting.tensorrt.gpus import TURING, gpus_for
 from fsr_deploy.models import registry
 from fsr_deploy.models.source import load_source
 
 BATCHES = (1, 4, 8)
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", MIXED)
-TURING_HAS_NOT = ("bf16",)
+TURING_HAS_NOT = ("bf16", MIXED_FP8)
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def compile_all(network: str, precision: str, folder: Path) -> Iterator[Row]:
 def write(network: str, precision: str, folder: Path) -> tuple[Path, dict[str, dict[str, str]]]:
     """Return the graph for TensorRT, and which of its modules differ in precision."""
     options = ExportOptions(network, precision=precision, target="tensorrt", batches=BATCHES, with_plan=False)
-    if precision not in ("int8", MIXED):
+    if precision not in QUANTISED:
         return folder / ONNX_NAME, write_graph(options, load_source(network), "tensorrt", folder / ONNX_NAME)
     bundle = run_export(
         ExportOptions(
@@ -88,7 +87,7 @@ def compile_for(
     network: str, precision: str, graph: Path, kept: dict[str, dict[str, str]], gpus: tuple[str, ...]
 ) -> Row:
     """Compile one graph; the plan is not kept."""
-    plan, named = graph.with_suffix(".plan"), gpus or EVERY_GPU
+    plan, named = graph.with_suffix(".plan"), gpus or gpus_for(precision)
     options = PlanOptions(flavour="rtx", gpus=gpus)
     try:
         answer = child.build(Request(graph, plan, precision, BATCHES, options, kept))

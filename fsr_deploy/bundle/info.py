@@ -25,8 +25,9 @@ TRUTH_NAME = "truth"  # in reference.npz, where the faces are known that the LR 
 REPORT_NAME = "report.html"
 PICTURE_NAME = "parity.png"
 LAYERS_NAME = "layers.json"
-MIXED = "int8+fp16"  # convolutions in INT8 where that is harmless, FP16 elsewhere
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", MIXED)
+MIXED, MIXED_FP8 = MIXES = ("int8+fp16", "fp8+fp16")  # convolutions in 8 bits where that is harmless, FP16 elsewhere
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", *MIXES)
+QUANTISED = ("int8", *MIXES)
 Io = Literal["uint8", "float"]  # what an engine takes and gives, see BundleInfo
 IO_KINDS: tuple[Io, ...] = ("uint8", "float")
 LR_RECIPE = "pillow-bicubic"  # how LR faces are made, see resize.py; an engine's quality holds only for such faces

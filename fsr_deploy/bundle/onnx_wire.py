@@ -87,7 +87,8 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
 
 
 # Field numbers of onnx.proto.
-_MODEL_GRAPH, _MODEL_OPSETS = 7, 8
+_MODEL_GRAPH, _MODEL_OPSETS, _MODEL_METADATA = 7, 8, 14
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _GRAPH_NODES = 1
 _NODE_NAME, _NODE_OPERATOR = 3, 4
@@ -123,6 +124,17 @@ def read_outline(model: bytes) -> Outline:
         elif field == _MODEL_GRAPH and isinstance(value, memoryview):
             nodes = [_node(part) for number, part in read_fields(value) if number == _GRAPH_NODES]
     return Outline(opset, tuple(nodes))
+
+
+def read_metadata(model: bytes) -> dict[str, str]:
+    """Read the metadata of a serialised ONNX model; raises ValueError where it is none."""
+    entries = [value for field, value in read_fields(memoryview(model)) if field == _MODEL_METADATA]
+    pairs = [dict(read_fields(entry)) for entry in entries if isinstance(entry, memoryview)]
+    return {_text(pair.get(_ENTRY_KEY)): _text(pair.get(_ENTRY_VALUE)) for pair in pairs}
+
+
+def _text(value: memoryview | int | None) -> str:
+    return bytes(value).decode() if isinstance(value, memoryview) else ""
 
 
 def _opset_version(message: memoryview) -> int:

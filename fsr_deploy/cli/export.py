@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from fsr_deploy._util.console import command, options_from, print_json, show
 from fsr_deploy._util.imports import load, one_onnxruntime
-from fsr_deploy.bundle.info import MIXED
+from fsr_deploy.bundle.info import MIXED, MIXED_FP8
 from fsr_deploy.cli.export_options import Arguments
 from fsr_deploy.cli.plan_options import refuse_others
 from fsr_deploy.errors import UsageError
@@ -45,7 +45,7 @@ def _export(given: Arguments, plan: PlanOptions) -> Bundle:
     from fsr_deploy.exporting.proof.parity import budget_for
     from fsr_deploy.exporting.tensorrt.config import batch_range
 
-    precision = _precision(fp16=given.fp16, bf16=given.bf16, int8=given.int8)
+    precision = precision_of(fp16=given.fp16, bf16=given.bf16, int8=given.int8, fp8=given.fp8)
     options = ExportOptions(
         model=given.model,
         checkpoint=given.checkpoint,
@@ -74,12 +74,15 @@ def _export(given: Arguments, plan: PlanOptions) -> Bundle:
     return bundle
 
 
-def _precision(**flags: bool) -> str:
+def precision_of(**flags: bool) -> str:
+    """Return the precision that flags ask for together; raises UsageError for those that exclude each other."""
     chosen = [name for name, given in flags.items() if given]
     if chosen == ["fp16", "int8"]:
         return MIXED
+    if chosen in (["fp8"], ["fp16", "fp8"]):
+        return MIXED_FP8
     if len(chosen) > 1:
-        raise UsageError(f"--{' and --'.join(chosen)} exclude each other; only --int8 and --fp16 go together")
+        raise UsageError(f"--{' and --'.join(chosen)} exclude each other; only --fp16 goes with --int8 or --fp8")
     return chosen[0] if chosen else "fp32"
 
 

@@ -35,10 +35,16 @@ class ExportArguments:
             "--int8", help="Convolutions in INT8 where that is harmless and faster; with --fp16 the rest in FP16."
         ),
     ] = False
+    fp8: Annotated[
+        bool,
+        typer.Option(
+            "--fp8", help="Convolutions in FP8, the rest in FP16, for GPUs from sm_89 on; has run on no GPU yet."
+        ),
+    ] = False
     calib: Annotated[
-        Path | None, typer.Option(help="Folder of faces to calibrate INT8 on.", show_default="drawn ones")
+        Path | None, typer.Option(help="Folder of faces to calibrate INT8 or FP8 on.", show_default="drawn ones")
     ] = None
-    calibrator: Annotated[str, typer.Option(help="Range of INT8: max, percentile or entropy.")] = "max"
+    calibrator: Annotated[str, typer.Option(help="Range of 8 bits: max, percentile or, of INT8, entropy.")] = "max"
     calib_images: Annotated[int, typer.Option(help="How many faces to calibrate on.")] = 64
     repair: Annotated[
         bool, typer.Option("--repair/--no-repair", help="Over budget: the fewest modules back to float, or exit 5.")
@@ -72,17 +78,20 @@ class ExportArguments:
     io: Annotated[str, typer.Option(help="uint8: faces in and out; float: the bare network.")] = "uint8"
     opset: Annotated[
         int | None,
-        typer.Option(help="ONNX opset; TensorRT 8.6 reads 17.", show_default="17, --int8 --fp16 19, bf16 22"),
+        typer.Option(help="ONNX opset; TensorRT 8.6 reads 17.", show_default="17, --int8 --fp16 and fp8 19, bf16 22"),
     ] = None
     budget_db: Annotated[
-        float | None, typer.Option(help="Least PSNR against eager in dB.", show_default="fp16 50, bf16 and int8 40")
+        float | None,
+        typer.Option(help="Least PSNR against eager in dB.", show_default="fp16 50, bf16, int8 and fp8 40"),
     ] = None
     budget_levels: Annotated[
         float | None, typer.Option(help="Largest error in 8-bit levels.", show_default="fp32 1")
     ] = None
     budget_loss: Annotated[
         float | None,
-        typer.Option(help="Most PSNR in dB lost against the truth, where it is known.", show_default="int8 0.1"),
+        typer.Option(
+            help="Most PSNR in dB lost against the truth, where it is known.", show_default="int8 and fp8 0.1"
+        ),
     ] = None
 
 

@@ -10,7 +10,17 @@ from numbers import Real
 from pathlib import Path
 from typing import cast
 
-from fsr_deploy.bundle.info import IO_KINDS, MAX_LR_SIZE, MIN_LR_SIZE, MIXED, PRECISIONS, TARGETS, Io
+from fsr_deploy.bundle.info import (
+    IO_KINDS,
+    MAX_LR_SIZE,
+    MIN_LR_SIZE,
+    MIXED,
+    MIXED_FP8,
+    PRECISIONS,
+    QUANTISED,
+    TARGETS,
+    Io,
+)
 from fsr_deploy.errors import UsageError, refuse_outside, refuse_type, refuse_unknown
 from fsr_deploy.exporting.proof.parity import BUDGETS, Budget
 from fsr_deploy.exporting.tensorrt.config import PlanOptions, batch_range
@@ -41,9 +51,9 @@ class Int8Options:
 OLD_TARGETS = {"onnx": "onnxruntime", "cpu": "onnxruntime", "trt": "tensorrt"}  # other words for the same
 
 # 17 is the newest that every supported TensorRT reads, 18 the first that PyTorch writes, 19 the first whose
-# QuantizeLinear takes FP16, 22 the first whose convolution takes BF16.
+# QuantizeLinear takes FP16 and gives FP8, 22 the first whose convolution takes BF16.
 UNTYPED_OPSET, EXPORT_OPSET, TYPED_OPSET, BF16_OPSET = OPSETS = (17, 18, 19, 22)
-DEFAULT_OPSETS = {"fp32": 17, "fp16": 17, "bf16": BF16_OPSET, "int8": 17, MIXED: TYPED_OPSET}
+DEFAULT_OPSETS = {"fp32": 17, "fp16": 17, "bf16": BF16_OPSET, "int8": 17, MIXED: TYPED_OPSET, MIXED_FP8: TYPED_OPSET}
 
 OF_THE_PRECISION = cast(Budget, None)  # none is given; an ExportOptions always has one
 
@@ -58,10 +68,11 @@ class ExportOptions:
     which is worth its name on a GPU only, ONNX Runtime elsewhere; "rtx" is TensorRT's graph and a plan that TensorRT
     for RTX compiles, on any machine. ``check_tensorrt`` has that compiler tell what it makes of the graph.
     ``with_plan`` builds a plan of a graph for TensorRT, or does not; None builds it where this machine can. ``faces``
-    is a folder to prove with, None for drawn faces. ``plan`` is how a plan is built, ``int8`` how INT8 is calibrated.
-    ``repair`` returns the fewest modules to float where the precision is over its budget; without, such an export is
-    refused. ``analyze`` ranks the modules by what the precision does to each. ``key`` is the checkpoint's entry to
-    take, None an average of the weights where there is one. ``budget`` None is that of the precision, parity.BUDGETS.
+    is a folder to prove with, None for drawn faces. ``plan`` is how a plan is built, ``int8`` how INT8 or FP8 is
+    calibrated. ``repair`` returns the fewest modules to float where the precision is over its budget; without, such an
+    export is refused. ``analyze`` ranks the modules by what the precision does to each. ``key`` is the checkpoint's
+    entry to take, None an average of the weights where there is one. ``budget`` None is that of the precision,
+    parity.BUDGETS.
 
     Raises UsageError for values that do not exist or contradict each other, as the command does.
     """
@@ -114,14 +125,16 @@ class ExportOptions:
             raise UsageError("--plan is for a graph that is written for TensorRT; leave --target onnxruntime out")
         if self.check_tensorrt and self.target == "onnxruntime":
             raise UsageError("--check-tensorrt compiles the graph for TensorRT; leave --target onnxruntime out")
-        if self.precision not in ("int8", MIXED) and (given := changed(self.int8, OPTIONS_OF_INT8)):
-            raise UsageError(f"{given[0]} says how INT8 is made; give --int8 too")
+        if self.precision not in QUANTISED and (given := changed(self.int8, OPTIONS_OF_INT8)):
+            raise UsageError(f"{given[0]} says how INT8 or FP8 is made; give --int8 or --fp8 too")
+        if self.precision == MIXED_FP8:
+            _check_fp8(self)
         if (self.with_plan is False or self.target == "onnxruntime") and (given := changed(self.plan, OPTIONS_OF_PLAN)):
             why = "--no-plan" if self.with_plan is False else "--target onnxruntime"
             raise UsageError(f"{given[0]} says how a plan is built, and {why} builds none; leave one of them out")
         if self.precision == "fp32" and (self.analyze or not self.repair):
             raise UsageError(
-                "--analyze and --no-repair are about a reduced precision; give --fp16, --bf16 or --int8 too"
+                "--analyze and --no-repair are about a reduced precision; give --fp16, --bf16, --int8 or --fp8 too"
             )
 
 
@@ -182,6 +195,18 @@ def check_opset(opset: int, precision: str) -> None:
             f"--opset {opset} has no INT8 and FP16 in one graph: leave it out, which is {TYPED_OPSET}, "
             f"or take {UNTYPED_OPSET} for TensorRT 8.6"
         )
+    if precision == MIXED_FP8 and opset < TYPED_OPSET:
+        raise UsageError(
+            f"fp8+fp16 needs opset {TYPED_OPSET} or newer and TensorRT 10: leave opset {opset} out or take int8+fp16"
+        )
+
+
+def _check_fp8(options: ExportOptions) -> None:
+    """Raise UsageError for what FP8 is not made for or from."""
+    if options.target == "onnxruntime":
+        raise UsageError("--fp8 is for a GPU with TensorRT; leave --target onnxruntime out, or take --int8")
+    if options.int8.calibrator == "entropy":
+        raise UsageError("--calibrator entropy is for the even steps of INT8; take max or percentile for --fp8")
 
 
 def in_precision(options: ExportOptions, precision: str, opset: int | None = None) -> ExportOptions:
@@ -198,5 +223,5 @@ def in_precision(options: ExportOptions, precision: str, opset: int | None = Non
 
 
 def fp16_part(options: ExportOptions) -> ExportOptions:
-    """Return the options of the FP16 graph that an engine of INT8 and FP16 is made from."""
+    """Return the options of the FP16 graph that an engine of INT8 or FP8 and FP16 is made from."""
     return in_precision(options, "fp16", options.opset or TYPED_OPSET)

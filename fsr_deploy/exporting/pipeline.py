@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fsr_deploy._util import log
 from fsr_deploy._util.log import ProgressCallback, reporting, say, to_callback, warn
-from fsr_deploy.bundle.info import MIXED, ONNX_NAME, PLAN_NAME, Bundle, BundleInfo, write_info
+from fsr_deploy.bundle.info import MIXES, ONNX_NAME, PLAN_NAME, QUANTISED, Bundle, BundleInfo, write_info
 from fsr_deploy.bundle.publish import staged_directory
 from fsr_deploy.errors import MissingError, UsageError
 from fsr_deploy.exporting.graph.trace import INPUT, OUTPUT
@@ -78,7 +78,7 @@ def run_export(options: ExportOptions) -> Bundle:
     destination = options.output or Path(f"{source.name}-{options.precision.replace('+', '-')}")
     with staged_directory(destination) as directory:
         step(f"write the {options.precision} graph")
-        first = fp16_part(options) if options.precision == MIXED else options
+        first = fp16_part(options) if options.precision in MIXES else options
         kept = write_graph(first, source, graph_target, directory / ONNX_NAME)
         step("run the eager FP32 module")
         reference = run_eager(options, source, faces)
@@ -131,10 +131,10 @@ def reduce(
     if options.precision == "int8":
         step("calibrate and write the graph in INT8")
         reduced = to_int8(options, source, target, directory, reference)
-    elif options.precision == MIXED:
-        step("calibrate and write the graph in INT8 and FP16")
+    elif options.precision in MIXES:
+        step(f"calibrate and write the graph in {' and '.join(options.precision.upper().split('+'))}")
         reduced = to_mixed(options, source, target, directory, reference, kept)
-    if TURING in options.plan.gpus and options.precision in ("int8", MIXED):
+    if TURING in options.plan.gpus and options.precision in QUANTISED:
         write_for_turing(path)
     step("run the engine and compare")
     engines, rows = compare_engines(options, path, reference, reduced.kept)
@@ -164,7 +164,7 @@ def choose_target(options: ExportOptions) -> tuple[Target, bool]:
     reason = why_no_plan(options.plan.device)
     if reason and options.with_plan:
         raise MissingError(f"--plan: {reason}; without it, --rebuild builds the plan later, where the GPU is")
-    if options.target == "auto" and reason and options.precision not in (*TYPES, MIXED) and not options.check_tensorrt:
+    if options.target == "auto" and reason and options.precision not in (*TYPES, *MIXES) and not options.check_tensorrt:
         return "onnxruntime", False
     return "tensorrt", not reason and options.with_plan is not False
 
@@ -210,7 +210,7 @@ def worst_case(options: ExportOptions, path: Path, reference: Reference, kept: P
 
     That is told and held to no budget; empty for engines without FP16. One face, because it takes seconds.
     """
-    if options.precision not in ("fp16", MIXED):
+    if options.precision not in ("fp16", *MIXES):
         return []
     engine = open_worst_case(path, options.precision, options.io, kept)
     say(f"  at worst on a GPU: {engine.name}; told, not held to the budget")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from fsr_deploy.bundle.onnx_wire import MAX_DEPTH, has_external_data
+from fsr_deploy.bundle.onnx_wire import MAX_DEPTH, has_external_data, read_metadata
 
 
 def tensor(external: bool) -> TensorProto:
@@ -103,3 +103,11 @@ def test_the_location_cannot_be_hidden_from_one_reader_and_shown_to_another(loca
 def test_a_field_number_that_is_another_once_cut_to_32_bits_is_refused():
     with pytest.raises(ValueError, match="field number"):
         has_external_data(field(7, field(5, b"\xf0\x80\x80\x80\x10\x01")))
+
+
+def test_the_metadata_of_a_model_is_read() -> None:
+    model = ModelProto(graph=graph(node()))
+    assert read_metadata(model.SerializeToString()) == {}
+    facts = {"fsr.precision": "int8+fp16", "empty": "", "größe": "ß"}
+    helper.set_model_props(model, facts)
+    assert read_metadata(model.SerializeToString()) == facts

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-from fsr_deploy.bundle.info import BundleInfo, read_bundle
+from fsr_deploy.bundle.info import REPORT_NAME, BundleInfo, read_bundle
 from fsr_deploy.cli.export import main
 from fsr_deploy.cli.run import main as run_main
 from fsr_deploy.errors import InputError
@@ -180,3 +180,23 @@ def test_where_fp16_alone_overflows_it_is_repaired_before_int8_is_chosen() -> No
     info, model = facts(Path("loud-int8-fp16"))
     assert any(entry["precision"] == "fp32" for entry in info.precision_map.values())
     assert "QuantizeLinear" in {node.op_type for node in model.graph.node}
+
+
+def test_a_network_is_exported_in_fp8_compiled_for_ada_and_run_on_a_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    bundle = tmp_path / "bundle"
+    result = export("attentive", "--fp8", *OPTIONS[2:], "--target", "rtx", "--gpus", "sm_89", "-o", str(bundle))
+    assert result.exit_code == 0, result.output
+    assert "3 convolutions in FP8" in result.stderr
+    info = read_bundle(bundle).info
+    assert (info.precision, info.graph_target, info.parity_passed) == ("fp8+fp16", "tensorrt", True)
+    assert sorted(", rounded to fp16" in row["engine"] for row in info.parity) == [False, False, True, True]
+    assert info.plan is not None and info.plan.gpus == ("sm_89",) and not info.plan.proven
+    assert sum(module["fp8"] for module in info.kernels["modules"]) == 3
+    assert "Convolutions compute in FP8 and everything else in FP16" in (bundle / REPORT_NAME).read_text()
+    write_faces(tmp_path / "frames", 1, lr_size=4)
+    shown = CliRunner().invoke(run_main, [str(bundle), str(tmp_path / "frames"), "-o", str(tmp_path / "out")])
+    assert shown.exit_code == 0 and "a CPU computes fp8+fp16 in fp32" in shown.stderr

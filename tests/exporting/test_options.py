@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fsr_deploy.bundle.info import PRECISIONS
-from fsr_deploy.cli.export import main
+from fsr_deploy.cli.export import main, precision_of
 from fsr_deploy.errors import UsageError
 from fsr_deploy.exporting.int8.ranges import CALIBRATORS as CALIBRATOR_FUNCTIONS
 from fsr_deploy.exporting.options import CALIBRATORS, ExportOptions, Int8Options, fp16_part, in_precision
@@ -33,7 +33,10 @@ def test_a_precision_has_its_own_budget_unless_another_one_is_given(precision: s
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "precision": ({"precision": "fp61"}, "no precision is called 'fp61'; there are fp32, fp16, bf16, int8, int8+fp16"),
+    "precision": (
+        {"precision": "fp61"},
+        "no precision is called 'fp61'; there are fp32, fp16, bf16, int8, int8+fp16, fp8",
+    ),
     "target": ({"target": "cuda"}, "--target cuda: not one of auto, onnxruntime, tensorrt"),
     "io": ({"io": "int8"}, "--io int8: not one of uint8, float"),
     "falling batches": (
@@ -51,6 +54,21 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         for opset in (17, 18, 19)
     },
     "opset of both": ({"opset": 18, "precision": "int8+fp16"}, "--opset 18 has no INT8 and FP16 in one graph"),
+    **{
+        f"opset {opset} of FP8": (
+            {"opset": opset, "precision": "fp8+fp16"},
+            f"fp8+fp16 needs opset 19 or newer and TensorRT 10: leave opset {opset} out or take int8+fp16",
+        )
+        for opset in (17, 18)
+    },
+    "FP8 for a CPU": (
+        {"target": "onnx", "precision": "fp8+fp16"},
+        "--fp8 is for a GPU with TensorRT; leave --target onnxruntime out, or take --int8",
+    ),
+    "levels of FP8": (
+        {"int8": Int8Options(calibrator="entropy"), "precision": "fp8+fp16"},
+        "--calibrator entropy is for the even steps of INT8; take max or percentile for --fp8",
+    ),
     "plan": ({"target": "onnx", "with_plan": True}, "--plan is for a graph that is written for TensorRT"),
     **{
         f"lr_size {size}": ({"lr_size": size}, f"--lr-size {size}: give a whole number from 4 to 512")
@@ -63,8 +81,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         )
         for figure in (-5.0, float("nan"), float("inf"))
     },
-    "calibrator": ({"int8": Int8Options(calibrator="entropy")}, "--calibrator says how INT8 is made; give --int8 too"),
-    "faces to calibrate on": ({"int8": Int8Options(images=8)}, "--calib-images says how INT8 is made; give --int8 too"),
+    "calibrator": (
+        {"int8": Int8Options(calibrator="entropy")},
+        "--calibrator says how INT8 or FP8 is made; give --int8 or --fp8 too",
+    ),
+    "faces to calibrate on": (
+        {"int8": Int8Options(images=8)},
+        "--calib-images says how INT8 or FP8 is made; give --int8 or --fp8 too",
+    ),
     "profile without a plan": (
         {"plan": PlanOptions(profiles=((1, 2, 4),)), "with_plan": False},
         "--profile says how a plan is built, and --no-plan builds none; leave one of them out",
@@ -73,9 +97,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"plan": PlanOptions(timing_cache=Path("cache")), "target": "onnx"},
         "--timing-cache says how a plan is built, and --target onnxruntime builds none; leave one of them out",
     ),
-    "calibration": ({"int8": Int8Options(calib=Path("photos"))}, "--calib says how INT8 is made; give --int8 too"),
-    "analysis": ({"analyze": True}, "--analyze and --no-repair are about a reduced precision; give --fp16, --bf16 or"),
-    "repair": ({"repair": False}, "--analyze and --no-repair are about a reduced precision; give --fp16, --bf16 or"),
+    "calibration": (
+        {"int8": Int8Options(calib=Path("photos"))},
+        "--calib says how INT8 or FP8 is made; give --int8 or --fp8 too",
+    ),
+    "analysis": ({"analyze": True}, "--analyze and --no-repair are about a reduced precision; give --fp16, --bf16, --"),
+    "repair": ({"repair": False}, "--analyze and --no-repair are about a reduced precision; give --fp16, --bf16, --"),
 }
 
 
@@ -160,6 +187,28 @@ def test_what_cannot_be_is_a_sentence_from_python_in_every_kind_of_options(
     with pytest.raises(UsageError) as caught:
         kind(**named)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [
+        ([], "fp32"),
+        (["bf16"], "bf16"),
+        (["int8"], "int8"),
+        (["fp16", "int8"], "int8+fp16"),
+        (["fp8"], "fp8+fp16"),
+        (["fp16", "fp8"], "fp8+fp16"),
+    ],
+)
+def test_flags_together_are_one_precision(flags: list[str], precision: str) -> None:
+    assert precision_of(**dict.fromkeys(flags, True)) == precision
+
+
+@pytest.mark.parametrize("flags", [["fp16", "bf16"], ["int8", "fp8"], ["bf16", "fp8"], ["fp16", "int8", "fp8"]])
+def test_flags_that_exclude_each_other_are_refused(flags: list[str]) -> None:
+    result = CliRunner().invoke(main, ["aminet", *(f"--{flag}" for flag in flags)])
+    assert result.exit_code == 2
+    assert "exclude each other; only --fp16 goes with --int8 or --fp8" in result.stderr
 
 
 def test_calibration_is_checked_before_it_is_needed() -> None:

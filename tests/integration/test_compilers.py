@@ -1,6 +1,7 @@
 """Every network in FP16, and the main ones in other precisions, through the compiler of TensorRT for RTX.
 
-The whole table is benchmarks/compilers.py's."""
+The whole table is benchmarks/compilers.py's.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.compilers import compile_all
-from fsr_deploy.bundle.info import MIXED
-from fsr_deploy.exporting.tensorrt.gpus import EVERY_GPU, TURING
+from benchmarks.compilers import TURING_HAS_NOT, compile_all
+from fsr_deploy.bundle.info import MIXED, MIXED_FP8
+from fsr_deploy.exporting.tensorrt.gpus import TURING, gpus_for
 from fsr_deploy.models import registry
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
@@ -18,12 +19,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 MAIN = ("aminet", "aminet-tiny", "aminet.transformer", "sparnet", "mfspnet")
 CELLS = [(network, "fp16") for network in registry.names()]
 CELLS += [(network, precision) for network in MAIN for precision in ("fp32", "bf16")]
-CELLS += [(network, precision) for network in ("aminet-tiny", "mfspnet") for precision in ("int8", MIXED)]
+CELLS += [(network, precision) for network in ("aminet-tiny", "mfspnet") for precision in ("int8", MIXED, MIXED_FP8)]
 
 
 @pytest.mark.parametrize(("network", "precision"), CELLS)
 def test_a_graph_is_compiled_for_every_gpu_and_for_turing(tmp_path: Path, network: str, precision: str) -> None:
     rows = list(compile_all(network, precision, tmp_path))
     assert [(row.gpus, row.reason) for row in rows] == [
-        (gpus, "") for gpus in (EVERY_GPU, (TURING,))[: 1 if precision == "bf16" else 2]
+        (gpus, "") for gpus in (gpus_for(precision), (TURING,))[: 1 if precision in TURING_HAS_NOT else 2]
     ]

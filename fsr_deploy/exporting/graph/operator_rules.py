@@ -129,8 +129,8 @@ def _symmetric(node: NodeProto, graph: _Graph) -> str | None:
     scale = graph.constants.get(node.input[1])
     if scale is None or not (np.asarray(scale, np.float64) > 0).all():
         return "with a scale that is not constant or not above 0"
-    if len(node.input) < 3 or graph.types.get(node.input[2]) != TensorProto.INT8:
-        return "to another type than int8"
+    if len(node.input) < 3 or graph.types.get(node.input[2]) not in (TensorProto.INT8, TensorProto.FLOAT8E4M3FN):
+        return "to another type than int8 and float8e4m3fn"
     zero_point = graph.constants.get(node.input[2])
     return "with a zero point other than 0" if zero_point is None or np.any(zero_point) else None
 

@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from fsr_deploy.runtime.backends.onnxruntime import session_options
+from fsr_deploy.runtime.backends.onnxruntime import optimisations, session_options
 
 CHUNK = 4
 
@@ -24,7 +24,8 @@ def open_graph(
     options = session_options(onnxruntime, threads, exact=exact)
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    content = model.SerializeToString()
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], **optimisations(content))
 
 
 def run_graph(model: ModelProto, inputs: NDArray[Any]) -> NDArray[Any]:

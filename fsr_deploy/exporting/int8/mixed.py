@@ -1,4 +1,4 @@
-"""INT8 where it is harmless and FP16 elsewhere, in one graph: what was chosen and measured on the FP32 graph.
+"""INT8 or FP8 where it is harmless and FP16 elsewhere, in one graph: what was chosen and measured on the FP32 graph.
 
 Strongly typed TensorRT takes the FP16 graph, with its FP32 islands and with pairs whose scales are FP16. TensorRT 8.6
 types networks itself: it takes the FP32 graph with pairs, and is told which modules stay in FP32.
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from fsr_deploy._util.log import say
-from fsr_deploy.bundle.info import MIXED, ONNX_NAME
+from fsr_deploy.bundle.info import ONNX_NAME
 from fsr_deploy.exporting.graph.onnx_writer import module_of_node
 from fsr_deploy.exporting.graph.sessions import run_graph
 from fsr_deploy.exporting.graph.write import write_graph
+from fsr_deploy.exporting.int8.formats import INT8, NumberFormat, format_of
 from fsr_deploy.exporting.int8.qdq import insert
-from fsr_deploy.exporting.int8.quantise import prepare_int8, write_within_budget
-from fsr_deploy.exporting.int8.scheme import Scheme, nothing_in_int8
+from fsr_deploy.exporting.int8.quantise import prepare, write_within_budget
+from fsr_deploy.exporting.int8.scheme import Scheme, nothing_to_quantise
 from fsr_deploy.exporting.int8.sites import Site
 from fsr_deploy.exporting.options import UNTYPED_OPSET, ExportOptions, fp16_part, in_precision
 from fsr_deploy.exporting.precision.blocks import fp32_modules
@@ -38,13 +39,25 @@ from fsr_deploy.models.source import Source
 
 @dataclass(frozen=True)
 class TypedScheme(Scheme):
-    """A scheme of an FP16 graph; ``weights`` are the FP32 weights that INT8 is rounded from, by their names in it."""
+    """A scheme of an FP16 graph, for a format of 8 bits.
+
+    ``weights`` are the FP32 weights that are rounded to it, by their names in the graph.
+    """
 
     weights: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    number_format: NumberFormat = INT8
 
     def write(self, blocks: Collection[str]) -> ModelProto:
-        """Return the FP16 graph with these blocks in INT8."""
-        return insert(self.model, self.sites(blocks), self.ranges, results=False, weights=self.weights)
+        """Return the FP16 graph with these blocks in 8 bits."""
+        sites = self.sites(blocks)
+        return insert(
+            self.model,
+            sites,
+            self.ranges,
+            results=False,
+            weights=self.weights,
+            number_format=self.number_format,
+        )
 
     def computed(self, blocks: Collection[str]) -> ModelProto:
         """Return that graph with every result rounded to FP16, as a GPU stores it."""
@@ -62,7 +75,7 @@ class UntypedScheme(Scheme):
         return as_typed_by_8_6(self.write(blocks), self.in_fp32)
 
 
-def typed_scheme(scheme: Scheme, half: ModelProto) -> TypedScheme:
+def typed_scheme(scheme: Scheme, half: ModelProto, number_format: NumberFormat = INT8) -> TypedScheme:
     """Return a scheme of the FP32 graph for the FP16 graph of the same network, written for the same target.
 
     Both hold the same convolutions in the same order. Those in an FP32 island of the FP16 graph stay as they are.
@@ -80,7 +93,7 @@ def typed_scheme(scheme: Scheme, half: ModelProto) -> TypedScheme:
                 blocks.setdefault(block, []).append(moved)
                 ranges[moved.source], ranges[moved.result] = scheme.ranges[site.source], scheme.ranges[site.result]
                 weights[theirs.input[1]] = numpy_helper.to_array(exact[ours.input[1]])
-    return TypedScheme(half, blocks, ranges, scheme.reasons, False, weights)
+    return TypedScheme(half, blocks, ranges, scheme.reasons, False, weights, number_format)
 
 
 def untyped_scheme(scheme: Scheme, in_fp32: Callable[[str], bool]) -> UntypedScheme:
@@ -114,12 +127,12 @@ def _convolutions(model: ModelProto) -> list[tuple[NodeProto, list[int] | None]]
 def to_mixed(
     options: ExportOptions, source: Source, target: Target, directory: Path, reference: Reference, kept: PrecisionMap
 ) -> Reduced:
-    """Turn the FP16 graph that was written, with the modules ``kept`` in FP32, into INT8 and FP16.
+    """Turn the FP16 graph that was written, with the modules ``kept`` in FP32, into INT8 or FP8 and FP16.
 
     Where FP16 alone is over the budget, it is repaired first. Raises ParityError, unless forced, where the budget
     cannot be kept.
     """
-    path = directory / ONNX_NAME
+    path, number_format = directory / ONNX_NAME, format_of(options.precision)
     judge = Judge(reference.inputs, reference.outputs, reference.truth)
     half = judge(run_graph(rounded(onnx.load(path), "fp16"), judge.inputs))
     say(f"    FP16 alone: {half}")
@@ -128,11 +141,11 @@ def to_mixed(
     with tempfile.TemporaryDirectory() as folder:
         full = Path(folder) / ONNX_NAME
         write_graph(in_precision(options, "int8"), source, target, full)
-        found = prepare_int8(full, source, reference, options.int8, io=options.io, target=target, timed=False)
+        found = prepare(full, source, reference, options, target=target)
     if options.opset == UNTYPED_OPSET:
         scheme: Scheme = untyped_scheme(found.scheme, fp32_modules(kept, options.io))
     else:
-        scheme = typed_scheme(found.scheme, onnx.load(path))
+        scheme = typed_scheme(found.scheme, onnx.load(path), number_format)
     if not scheme.blocks:
-        raise nothing_in_int8({name: entry["reason"] for name, entry in kept.items()})
-    return write_within_budget(options, replace(found, scheme=scheme, precision=MIXED, islands=kept), path)
+        raise nothing_to_quantise({name: entry["reason"] for name, entry in kept.items()}, number_format)
+    return write_within_budget(options, replace(found, scheme=scheme, islands=kept), path)

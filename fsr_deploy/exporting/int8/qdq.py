@@ -1,12 +1,14 @@
-"""Quantize/Dequantize pairs written into a float graph; what computes in INT8 is thereby part of the file.
+"""Quantize/Dequantize pairs written into a float graph; what computes in 8 bits is thereby part of the file.
 
 Every engine reads the pairs the same way: a convolution between a DequantizeLinear of its input and one of its weights
-is an INT8 convolution. Symmetric, zero point 0, one scale per tensor and per output channel of the weights, which is
-all that TensorRT takes. The scales have the type of the float graph, FP32 or FP16, because strongly typed TensorRT
-computes what the types say. A pair serves the convolutions that read a tensor; everybody else keeps the float tensor.
+is a convolution in INT8, or in FP8 (formats.py). Symmetric, zero point 0, one scale per tensor and per output channel
+of the weights, which is all that TensorRT takes. The scales have the type of the float graph, FP32 or FP16, because
+strongly typed TensorRT computes what the types say. A pair serves the convolutions that read a tensor; everybody else
+keeps the float tensor.
 
 ONNX Runtime gets weights of 8 bits. TensorRT 8.4 refused such constants ("invalid weights type of Int8", NVIDIA's issue
 2163): its weights are floats that a pair of their own turns into the same 8 bits exactly, as NVIDIA's tools write them.
+Weights in FP8, which begins with TensorRT 10, are constants of 8 bits always.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from fsr_deploy.exporting.int8.formats import INT8, NumberFormat
 from fsr_deploy.exporting.int8.sites import Site
-from fsr_deploy.exporting.int8.weights import scales_in, scales_of, to_floats, to_integers, weight_scales, with_spare
+from fsr_deploy.exporting.int8.weights import in_steps, scales_in, scales_of, to_floats, weight_scales, with_spare
 
 # ONNX Runtime's direct INT8 convolution gives results of a multiple of 4 channels, with AVX2 of 8 (MLAS, convsym.cpp).
 # Others take a way of copies and a matrix product: 28 channels from 28, 7x7, took 1.9 times as long as 32.
@@ -34,14 +37,15 @@ def insert(
     *,
     results: bool,
     weights: Mapping[str, NDArray[np.float32]] | None = None,
+    number_format: NumberFormat = INT8,
 ) -> ModelProto:
-    """Return the graph with these convolutions in INT8; without any, a copy of the graph as it is.
+    """Return the graph with these convolutions in a format of 8 bits; without any, a copy of the graph as it is.
 
     ``ranges`` gives the largest magnitude, in float, of each tensor that is quantised. ``results`` rounds the results
     of private convolutions too, which ONNX Runtime needs to run a convolution in INT8; TensorRT does better without.
     ``weights`` are the weights before they were rounded to the graph's float type, by the names that they have in it.
     """
-    writer = _Writer(model, ranges, weights or {}, results=results)
+    writer = _Writer(model, ranges, weights or {}, results=results, number_format=number_format)
     position = {node.name: at for at, node in enumerate(model.graph.node)}
     for site in sorted(sites, key=lambda site: position[site.node]):  # one may read another's result, rounded by then
         writer.quantise(site)
@@ -52,11 +56,17 @@ class _Writer:
     """Builds the quantised graph: new nodes stand right before or after the node that they serve."""
 
     def __init__(
-        self, model: ModelProto, ranges: Mapping[str, float], exact: Mapping[str, NDArray[np.float32]], *, results: bool
+        self,
+        model: ModelProto,
+        ranges: Mapping[str, float],
+        exact: Mapping[str, NDArray[np.float32]],
+        *,
+        results: bool,
+        number_format: NumberFormat,
     ) -> None:
         self.model = ModelProto()
         self.model.CopyFrom(model)
-        self.ranges, self.exact, self.results = ranges, exact, results
+        self.ranges, self.exact, self.results, self.format = ranges, exact, results, number_format
         self.nodes = {node.name: node for node in self.model.graph.node}
         self.weights = {tensor.name: tensor for tensor in self.model.graph.initializer}
         self.shapes = {
@@ -71,7 +81,7 @@ class _Writer:
         self.rounded: set[str] = set()
 
     def quantise(self, site: Site) -> None:
-        """Put a convolution in INT8."""
+        """Put a convolution in 8 bits."""
         node = self.nodes[site.node]
         weights = numpy_helper.to_array(self.weights[node.input[1]])
         before = self._round_source(site, self.replaced.get(node.input[0], node.input[0]), weights.dtype)
@@ -100,8 +110,9 @@ class _Writer:
 
     def _pair(self, module: str, tensor: str, measured: str, dtype: np.dtype[Any]) -> list[NodeProto]:
         """Return the two nodes that round a tensor to the range that was ``measured`` of a float tensor."""
-        scale = self._constant(f"{measured}/scale_{self.readers[measured]}", scales_in(self._scale(measured), dtype))
-        zero = self._constant("int8/zero", np.int8(0))
+        value = scales_in(self._scale(measured), dtype, self.format)
+        scale = self._constant(f"{measured}/scale_{self.readers[measured]}", value)
+        zero = self._zero(f"{self.format.name}/zero", ())
         quantised = self._node(module, "QuantizeLinear", [tensor, scale, zero])
         return [quantised, self._node(module, "DequantizeLinear", [quantised.output[0], scale, zero])]
 
@@ -139,7 +150,7 @@ class _Writer:
         pairs of one tensor, and then finds none of their convolutions any more. For TensorRT pairs stay equal, so that
         one rounding can serve all readers.
         """
-        scale = scales_of(np.float64(self.ranges[tensor]))
+        scale = scales_of(np.float64(self.ranges[tensor]), self.format.largest)
         if self.results:
             for _ in range(self.readers[tensor]):
                 scale = np.nextafter(scale, np.float32(np.inf))
@@ -158,28 +169,32 @@ class _Writer:
         if spare and len(node.input) > 2:
             bias = numpy_helper.to_array(self.weights[node.input[2]])
             node.input[2] = self._constant(f"{node.name}/{node.input[2]}", with_spare(bias, spare))
-        scales = scales_in(weight_scales(weights, site.weight_levels), given.dtype)
-        integers = to_integers(weights, scales, site.weight_levels)
-        step = [
-            self._constant(f"{name}/scale", scales),
-            self._constant(f"{name}/zero", np.zeros(len(scales), np.int8)),
-        ]
+        largest = site.weight_levels or self.format.largest
+        scales = scales_in(weight_scales(weights, largest), given.dtype, self.format)
+        codes = self.format.codes(in_steps(weights, scales), largest)
+        step = [self._constant(f"{name}/scale", scales), self._zero(f"{name}/zero", scales.shape)]
         before = self.before[node.name]
-        if self.results:
-            quantised = self._constant(f"{name}/int8", integers)
+        if self.results or self.format.floating:
+            quantised = self._add(self.format.tensor(f"{name}/{self.format.name}", codes))
         else:
-            inputs = [self._constant(f"{name}/rounded", to_floats(integers, scales)), *step]
+            floats = to_floats(self.format.numbers(codes), scales)
+            inputs = [self._constant(f"{name}/rounded", floats), *step]
             before.append(self._node(site.module, "QuantizeLinear", inputs, axis=0))
             quantised = before[-1].output[0]
         before.append(self._node(site.module, "DequantizeLinear", [quantised, *step], axis=0))
         node.input[1] = before[-1].output[0]
 
     def _constant(self, name: str, value: NDArray | np.generic) -> str:
-        if name not in self.weights:
-            tensor: TensorProto = numpy_helper.from_array(np.asarray(value), name)
+        return self._add(numpy_helper.from_array(np.asarray(value), name))
+
+    def _zero(self, name: str, shape: tuple[int, ...]) -> str:
+        return self._add(self.format.tensor(name, self.format.codes(np.zeros(shape, np.float32))))
+
+    def _add(self, tensor: TensorProto) -> str:
+        if tensor.name not in self.weights:
             self.model.graph.initializer.append(tensor)
-            self.weights[name] = tensor
-        return name
+            self.weights[tensor.name] = tensor
+        return str(tensor.name)
 
     def _node(self, module: str, operation: str, inputs: list[str], **attributes: Any) -> NodeProto:
         self.count += 1

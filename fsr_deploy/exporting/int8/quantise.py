@@ -1,4 +1,4 @@
-"""The step of an export that turns the FP32 graph it has written into INT8."""
+"""The step of an export that turns the FP32 graph it has written into 8 bits."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from fsr_deploy.exporting.graph.deployable import Io
 from fsr_deploy.exporting.graph.onnx_writer import check_operators
 from fsr_deploy.exporting.graph.write import graph_in
 from fsr_deploy.exporting.int8.calibration import calibration_faces
+from fsr_deploy.exporting.int8.formats import format_of
 from fsr_deploy.exporting.int8.scheme import Scheme, damages, make_scheme, quantise
-from fsr_deploy.exporting.options import ExportOptions, Int8Options
+from fsr_deploy.exporting.options import ExportOptions
 from fsr_deploy.exporting.precision.blocks import in_network, innermost
 from fsr_deploy.exporting.precision.cast import PrecisionMap, precision_map
 from fsr_deploy.exporting.precision.half_precision import Reduced
@@ -34,10 +35,10 @@ from fsr_deploy.models.source import Source
 
 @dataclass(frozen=True)
 class Quantisation:
-    """A graph that can be written in INT8: ``scheme`` says how, ``table`` lists its modules, ``judge`` rates faces.
+    """A graph that can be written in 8 bits: ``scheme`` says how, ``table`` lists its modules, ``judge`` rates faces.
 
-    ``target`` is what it is written for. ``precision`` is "int8", or "int8+fp16" with the ``islands`` of the FP16
-    graph, what stays in FP32 there.
+    ``target`` is what it is written for. ``precision`` is "int8", or one of bundle.MIXES with the ``islands`` of the
+    FP16 graph, what stays in FP32 there.
     """
 
     scheme: Scheme
@@ -49,7 +50,7 @@ class Quantisation:
     islands: PrecisionMap = field(default_factory=dict)
 
     def write(self, path: Path, budget: Budget, *, repaired: bool) -> PrecisionMap:
-        """Write the INT8 graph; returns what stays in float and why. Raises ParityError over the budget."""
+        """Write the quantised graph; returns what stays in float and why. Raises ParityError over the budget."""
         graph, reasons, _ = quantise(
             self.scheme, self.table, self.judge, budget, repaired=repaired, ranking=lambda: self._ranking
         )
@@ -65,7 +66,7 @@ class Quantisation:
         return {**in_float, **self.islands}
 
     def damages(self) -> list[Damage]:
-        """Return what each block does to the faces when it alone is in INT8, the worst first."""
+        """Return what each block does to the faces when it alone is in 8 bits, the worst first."""
         return [replace(damage, module=self._name(damage.module)) for damage in self._ranking]
 
     @cached_property
@@ -84,27 +85,30 @@ class Quantisation:
         return module if name is None else name
 
 
-def prepare_int8(
-    path: Path,
-    source: Source,
-    reference: Reference,
-    options: Int8Options,
-    *,
-    io: Io,
-    target: Target,
-    timed: bool,
+def prepare(
+    path: Path, source: Source, reference: Reference, options: ExportOptions, *, target: Target, timed: bool = False
 ) -> Quantisation:
     """Choose the convolutions of an FP32 graph that was written with its layers.json, and calibrate them.
 
     ``timed`` chooses those that are faster in INT8 on this CPU.
     """
+    io, calib, images = options.io, options.int8.calib, options.int8.images
     prefix = "network." if io == "uint8" else ""
     kept = precision_map(rewrite(source.network, target), "fp16")
     float_modules = {f"{prefix}{name}": entry["reason"] for name, entry in kept.items()}
-    calibration = calibration_faces(options.calib, options.images, source.lr_size, source.scale, source.upsampling, io)
+    calibration = calibration_faces(calib, images, source.lr_size, source.scale, source.upsampling, io)
     table: ModuleTable = decode(ModuleTable, read_json(path.with_name(LAYERS_NAME)), "")
-    scheme = make_scheme(onnx.load(path), table, float_modules, calibration, options.calibrator, timed=timed)
-    return Quantisation(scheme, table, Judge(reference.inputs, reference.outputs, reference.truth), io, target)
+    scheme = make_scheme(
+        onnx.load(path),
+        table,
+        float_modules,
+        calibration,
+        options.int8.calibrator,
+        timed=timed,
+        number_format=format_of(options.precision),
+    )
+    judge = Judge(reference.inputs, reference.outputs, reference.truth)
+    return Quantisation(scheme, table, judge, io, target, options.precision)
 
 
 def to_int8(options: ExportOptions, source: Source, target: Target, directory: Path, reference: Reference) -> Reduced:
@@ -114,16 +118,14 @@ def to_int8(options: ExportOptions, source: Source, target: Target, directory: P
     every module in float.
     """
     path = directory / ONNX_NAME
-    quantisation = prepare_int8(
-        path, source, reference, options.int8, io=options.io, target=target, timed=target == "onnxruntime"
-    )
+    quantisation = prepare(path, source, reference, options, target=target, timed=target == "onnxruntime")
     reduced = write_within_budget(options, quantisation, path)
     offers = _compare(options, source, path, quantisation) if target == "onnxruntime" else []
     return replace(reduced, offers=offers)
 
 
 def write_within_budget(options: ExportOptions, quantisation: Quantisation, path: Path) -> Reduced:
-    """Write the INT8 graph within its budget, repaired where that is asked for; raises ParityError unless forced."""
+    """Write the graph within its budget, repaired where that is asked for; raises ParityError unless forced."""
     damages = quantisation.damages() if options.analyze else []
     try:
         kept = quantisation.write(path, options.budget, repaired=options.repair)

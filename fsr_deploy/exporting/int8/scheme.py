@@ -1,4 +1,4 @@
-"""A float graph to INT8, top down: which convolutions, their ranges, the pairs in the graph, what has to go back."""
+"""A float graph to 8 bits, top down: which convolutions, their ranges, the pairs in the graph, what has to go back."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.graph.sessions import run_graph
 from fsr_deploy.exporting.int8 import ranges as cache
 from fsr_deploy.exporting.int8.calibration import observe
+from fsr_deploy.exporting.int8.formats import INT8, NumberFormat
 from fsr_deploy.exporting.int8.qdq import insert
 from fsr_deploy.exporting.int8.ranges import CALIBRATORS
-from fsr_deploy.exporting.int8.sites import INT8_MAX, Site, find_sites
+from fsr_deploy.exporting.int8.sites import INT7_MAX, Site, find_sites
 from fsr_deploy.exporting.int8.timing import choose
 from fsr_deploy.exporting.precision.blocks import group
 from fsr_deploy.exporting.precision.search import Damage, rank, repair
@@ -32,10 +33,10 @@ Faces = Sequence[tuple[str, NDArray[Any]]]
 
 @dataclass(frozen=True)
 class Scheme:
-    """A float graph with all that is needed to write it in INT8.
+    """A float graph with all that is needed to write it in 8 bits.
 
-    ``blocks`` maps each block of the network to its convolutions that go to INT8, ``reasons`` the others, by module,
-    to why they do not; ``ranges`` are the largest magnitudes of the tensors.
+    ``blocks`` maps each block of the network to its convolutions that go to 8 bits, ``reasons`` the others, by module,
+    to why they do not; ``ranges`` are the largest magnitudes of the tensors. ``results`` is qdq.insert's.
     """
 
     model: ModelProto
@@ -45,7 +46,7 @@ class Scheme:
     results: bool = True
 
     def write(self, blocks: Collection[str]) -> ModelProto:
-        """Return the graph with these blocks in INT8."""
+        """Return the graph with these blocks in 8 bits."""
         return insert(self.model, self.sites(blocks), self.ranges, results=self.results)
 
     def sites(self, blocks: Collection[str]) -> list[Site]:
@@ -65,6 +66,7 @@ def make_scheme(
     calibrator: str,
     *,
     timed: bool,
+    number_format: NumberFormat = INT8,
 ) -> Scheme:
     """Choose the convolutions and measure their ranges.
 
@@ -72,25 +74,26 @@ def make_scheme(
     convolution outside attention and norms but the first and the last, rounded at its input only. Raises InputError
     where none is left.
     """
-    sites, reasons = find_sites(model, float_modules)
+    sites, reasons = find_sites(model, float_modules, number_format)
     if timed:
         with progress("time convolutions", len(sites)) as advance:
             sites, slower = choose(model, sites, advance)
         reasons |= slower
-    narrow = sum(site.weight_levels < INT8_MAX for site in sites)
+    narrow = sum(site.weight_levels == INT7_MAX for site in sites)
     of_them = f" ({narrow} with weights of 7 bits, which this CPU computes faster)" if narrow else ""
-    say(f"    {len(sites)} convolutions in INT8{of_them}, {len(reasons)} in float")
+    say(f"    {len(sites)} convolutions in {number_format.title}{of_them}, {len(reasons)} in float")
     if not sites:
-        raise nothing_in_int8(reasons)
+        raise nothing_to_quantise(reasons, number_format)
     groups = group([site.module for site in sites], table)
     blocks = {block: [site for site in sites if site.module in members] for block, members in groups.items()}
     return Scheme(model, blocks, find_ranges(model, sites, faces, calibrator), reasons, timed)
 
 
-def nothing_in_int8(reasons: dict[str, str]) -> InputError:
-    """Return the error for a network without a convolution for INT8; ``reasons`` are those of its modules."""
+def nothing_to_quantise(reasons: dict[str, str], number_format: NumberFormat) -> InputError:
+    """Return the error for a network without a convolution for 8 bits; ``reasons`` are those of its modules."""
     first = "; ".join(f"{module}: {reason}" for module, reason in list(reasons.items())[:3]) or "it has no convolution"
-    return InputError(f"nothing of this network goes to INT8, export it without --int8 ({first})")
+    name = number_format.name
+    return InputError(f"nothing of this network goes to {name.upper()}, export it without --{name} ({first})")
 
 
 def find_ranges(model: ModelProto, sites: Sequence[Site], faces: Faces, calibrator: str) -> dict[str, float]:
@@ -110,12 +113,12 @@ def find_ranges(model: ModelProto, sites: Sequence[Site], faces: Faces, calibrat
 
 
 def measure_with(scheme: Scheme, judge: Judge) -> Callable[[Collection[str]], Quality]:
-    """Return a function from the blocks in INT8 to the quality of the faces."""
+    """Return a function from the blocks in 8 bits to the quality of the faces."""
     return lambda blocks: judge(run_graph(scheme.computed(blocks), judge.inputs))
 
 
 def damages(scheme: Scheme, judge: Judge, table: ModuleTable) -> list[Damage]:
-    """Return what each block does to the faces when it alone is in INT8, the worst first."""
+    """Return what each block does to the faces when it alone is in 8 bits, the worst first."""
     with progress("blocks one by one", len(scheme.blocks)) as advance:
         return rank(scheme.blocks, measure_with(scheme, judge.first(RANKED)), table.kind, advance)
 
@@ -129,7 +132,7 @@ def quantise(
     repaired: bool,
     ranking: Callable[[], Sequence[Damage]] | None = None,
 ) -> tuple[ModelProto, dict[str, str], Quality]:
-    """Return the INT8 graph, the reason of every module in float, and the quality that was measured.
+    """Return the quantised graph, the reason of every module in float, and the quality that was measured.
 
     With ``repaired``, the fewest blocks go back to float until the budget holds; ParityError where none could stay.
     ``ranking`` gives the ``damages`` where they are known already.

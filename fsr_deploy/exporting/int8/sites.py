@@ -1,4 +1,4 @@
-"""Which convolutions may compute in INT8 at all, by what the graph says around them.
+"""Which convolutions may compute in 8 bits at all, by what the graph says around them.
 
 What carries the face stays in float: the trunk with its residual sums and skips, attention, norms, the first and the
 last convolutions. What remains are dense convolutions, whose multiplications are nearly all there are.
@@ -6,6 +6,7 @@ last convolutions. What remains are dense convolutions, whose multiplications ar
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,15 +14,15 @@ from dataclasses import dataclass
 from onnx import ModelProto, NodeProto
 
 from fsr_deploy.exporting.graph.onnx_writer import module_of_node
+from fsr_deploy.exporting.int8.formats import INT8, NumberFormat
 
 # Sums, products and joins of two activations: an edge into one of them may be a residual, a skip or a gate.
 MEETINGS = {"Add", "Sub", "Mul", "Div", "MatMul", "Max", "Min"}
 SHAPES = {"Reshape", "Transpose", "Split", "Concat", "Flatten", "Squeeze", "Unsqueeze", "Slice"}
 
-INT8_MAX = 127  # the largest 8-bit value, of activations and weights alike
-INT7_MAX = 63  # the largest 7-bit value
+INT7_MAX = 63  # the largest value of 7 bits
 
-DEPTHWISE = "depthwise and grouped convolutions are slower in INT8"
+DEPTHWISE = "depthwise and grouped convolutions are slower in 8 bits"
 FLAT = "a convolution over a line of values multiplies too little to gain"
 RIM = "the first and the last convolutions touch the picture itself"
 ATTENTION = "inside attention, where rounding turns the weights of whole channels or positions"
@@ -33,7 +34,7 @@ class Site:
 
     ``private`` tells that its result has one reader and meets no other activation before the next operation: it may be
     rounded to 8 bits without touching a residual, skip or gate. (With two readers, ONNX Runtime leaves the convolution
-    in float.) ``weight_levels`` is the largest value that its weights take: INT8_MAX or INT7_MAX.
+    in float.) ``weight_levels`` is the largest value that its weights take, None for all that their format has.
     """
 
     module: str
@@ -41,11 +42,13 @@ class Site:
     source: str
     result: str
     private: bool
-    weight_levels: int = INT8_MAX
+    weight_levels: int | None = None
 
 
-def find_sites(model: ModelProto, float_modules: Mapping[str, str]) -> tuple[list[Site], dict[str, str]]:
-    """Return the convolutions that may compute in INT8, in order, and the reasons of all others by module.
+def find_sites(
+    model: ModelProto, float_modules: Mapping[str, str], number_format: NumberFormat = INT8
+) -> tuple[list[Site], dict[str, str]]:
+    """Return the convolutions that may compute in 8 bits, in order, and the reasons of all others by module.
 
     ``float_modules`` are modules that have to stay in float, with their reasons; a module covers those inside it.
     """
@@ -54,23 +57,26 @@ def find_sites(model: ModelProto, float_modules: Mapping[str, str]) -> tuple[lis
     for node in model.graph.node:
         if node.op_type in ("Conv", "ConvTranspose"):
             module = module_of_node(node.name)
-            if reason := _reason(node, wiring) or _given(module, float_modules):
+            if reason := _reason(node, wiring, number_format) or _given(module, float_modules):
                 reasons[module] = reason
             else:
                 sites.append(Site(module, node.name, node.input[0], node.output[0], _is_private(node, wiring)))
     return sites, reasons
 
 
-def _reason(node: NodeProto, wiring: Wiring) -> str | None:
+def _reason(node: NodeProto, wiring: Wiring, number_format: NumberFormat) -> str | None:
     """Return why a convolution stays in float whatever it measures, None where it need not."""
     if node.op_type == "ConvTranspose":
-        return "transposed convolutions have no INT8 kernel in ONNX Runtime"
+        return "transposed convolutions have no kernel of 8 bits in ONNX Runtime"
     if node.input[1] not in wiring.constants:
         return "its weights are computed"
     if len(wiring.constants[node.input[1]]) != 4:
         return FLAT
     if _group(node) != 1:
         return DEPTHWISE
+    taps, most = math.prod(wiring.constants[node.input[1]][2:]), number_format.most_taps
+    if most and taps > most:
+        return f"a kernel of {taps} positions; TensorRT has {number_format.title} kernels of at most {most}"
     before = wiring.upstream(node, lambda at: not _is_dense(at))
     after = wiring.downstream(node, lambda at: not _is_dense(at))
     if not any(map(_is_dense, before)) or not any(map(_is_dense, after)):

@@ -20,7 +20,7 @@ from onnx import ModelProto, NodeProto, helper
 from fsr_deploy.exporting.graph.sessions import open_graph
 from fsr_deploy.exporting.graph.shapes import tensor_shapes
 from fsr_deploy.exporting.int8.qdq import insert
-from fsr_deploy.exporting.int8.sites import INT7_MAX, INT8_MAX, Site
+from fsr_deploy.exporting.int8.sites import INT7_MAX, Site
 
 TURNS = 9
 NARROW_GAIN = 0.9  # of the time with 8-bit weights, which 7-bit ones have to stay below to be worth their rounding
@@ -31,12 +31,12 @@ ACTIVATIONS = {"Relu", "LeakyRelu", "Sigmoid", "Clip"}
 class ConvolutionTiming:
     """Milliseconds of one convolution for one face in FP32 and in INT8, the least of several turns.
 
-    ``weight_levels`` is the largest value of the weights in INT8.
+    ``weight_levels`` is that of the site in INT8.
     """
 
     float_ms: float
     int8_ms: float
-    weight_levels: int = INT8_MAX
+    weight_levels: int | None = None
 
     @property
     def pays(self) -> bool:
@@ -74,7 +74,7 @@ def choose(
 def measure(unit: ModelProto, site: Site) -> ConvolutionTiming:
     """Time a graph of one convolution in FP32 and in INT8, with weights of 8 and of 7 bits, turn by turn."""
     ranges = {site.source: 4.0, site.result: 4.0}
-    sites = [replace(site, weight_levels=levels) for levels in (INT8_MAX, INT7_MAX)]
+    sites = [replace(site, weight_levels=levels) for levels in (None, INT7_MAX)]
     runs = [_runner(model) for model in (unit, *(insert(unit, [one], ranges, results=True) for one in sites))]
     turns = [[run() for run in runs] for _ in range(TURNS)]
     float_ms, wide_ms, narrow_ms = np.min(turns, axis=0).tolist()

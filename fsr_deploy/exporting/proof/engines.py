@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from fsr_deploy.bundle.engine_file import EngineFile
-from fsr_deploy.bundle.info import MIXED, BundleInfo
+from fsr_deploy.bundle.info import MIXED, MIXES, BundleInfo
 from fsr_deploy.exporting.graph.sessions import open_graph
 from fsr_deploy.exporting.options import TYPED_OPSET
 from fsr_deploy.exporting.precision.blocks import fp32_modules
@@ -48,7 +48,7 @@ def open_engines(path: Path, precision: str, io: str, kept: PrecisionMap | None 
     """
     runs_here = precision != "bf16" and (precision != MIXED or rounds_fp16(onnxruntime.__version__))
     engines = [_as_it_is(path, io)] if runs_here else []
-    if precision in (*TYPES, MIXED) and not any(engine.device.startswith("cuda") for engine in engines):
+    if precision in (*TYPES, *MIXES) and not any(engine.device.startswith("cuda") for engine in engines):
         engines.append(_with_roundings(path, precision, io, kept or {}))
     return engines
 
@@ -84,11 +84,16 @@ def _rounded(path: Path, precision: str, io: str, kept: PrecisionMap) -> ModelPr
     model = onnx.load(path)
     if precision == MIXED and model.opset_import[0].version < TYPED_OPSET:
         return as_typed_by_8_6(model, fp32_modules(kept, io))
-    return rounded(model, "fp16" if precision == MIXED else precision)
+    return rounded(model, _half(precision))
+
+
+def _half(precision: str) -> str:
+    """Return the half precision in a precision."""
+    return "fp16" if precision in MIXES else precision
 
 
 def _with_roundings(path: Path, precision: str, io: str, kept: PrecisionMap) -> Runner:
-    model, half = _rounded(path, precision, io, kept), "fp16" if precision == MIXED else precision
+    model = _rounded(path, precision, io, kept)
     del model.metadata_props[:]  # they name the precision of a graph that this is not
     content = model.SerializeToString()
     if io == "float":
@@ -96,7 +101,7 @@ def _with_roundings(path: Path, precision: str, io: str, kept: PrecisionMap) -> 
     else:
         session: Session = OnnxSession(EngineFile(path, content, hashlib.sha256(content).hexdigest(), None), "cpu")
         engine = Runner(session.info.engine, "cpu", session.upscale)
-    return Runner(f"{engine.name}, rounded to {half}", "cpu", engine.run, emulated=True)
+    return Runner(f"{engine.name}, rounded to {_half(precision)}", "cpu", engine.run, emulated=True)
 
 
 def _open_float(content: bytes) -> Runner:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from fsr_deploy.bundle.info import MIXED
+from fsr_deploy.bundle.info import MIXES
 from fsr_deploy.exporting.graph.sessions import open_graph
 from fsr_deploy.exporting.proof.quality import Judge
 
@@ -70,7 +70,7 @@ def slower_note(timings: Iterable[SpeedUp], precision: str, device: str) -> str 
     slow = ", ".join(f"{timing.speedup:.2f}x at batch {timing.batch}" for timing in timings if timing.slower)
     if not slow:
         return None
-    if device == "cpu" and precision in ("fp16", "bf16", MIXED):
+    if device == "cpu" and precision in ("fp16", "bf16", *MIXES):
         return f"slower than eager FP32 here, as expected ({slow}): {precision} pays on a GPU, a CPU computes in FP32"
     return f"slower than eager here ({slow}); use the engine only where it is faster"
 

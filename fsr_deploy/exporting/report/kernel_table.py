@@ -53,8 +53,9 @@ def lines(info: BundleInfo) -> Iterable[str]:
     fp32 = [block["block"] or ITS_OWN for block in blocks(info) if block["fp32"]]
     if fp32 and info.precision != "fp32":
         yield f"FP32 results inside: {_some(fp32)}"
-    if "int8" in info.precision:
-        yield f"{total['int8']} of {total['convolutions']} convolutions in INT8"
+    for bits in ("int8", "fp8"):
+        if bits in info.precision:
+            yield f"{total[bits]} of {total['convolutions']} convolutions in {bits.upper()}"
     if unfused := [block["block"] or ITS_OWN for block in blocks(info) if block["unfused"]]:
         yield f"quantised or dequantised in kernels of their own: {_some(unfused)}"
 

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from fsr_deploy._util.html_page import Cell, document, notes, pairs, section, table, tiles
-from fsr_deploy.bundle.info import MIXED, NOT_PROVEN, BundleInfo
+from fsr_deploy.bundle.info import MIXES, NOT_PROVEN, BundleInfo
 from fsr_deploy.exporting.precision.search import ITSELF
 from fsr_deploy.exporting.proof.verdict import PLAN, recorded_rows, worst_rows
 from fsr_deploy.exporting.report.kernel_table import kernels_section
@@ -80,7 +80,7 @@ def _budget(info: BundleInfo) -> str:
     if _knows_truth(info):
         text += " What is lost against the truth is the mean over the faces of the largest batch."
     if any(", rounded to " in row.engine for row in recorded_rows(info)):
-        half = "fp16" if info.precision == MIXED else info.precision
+        half = "fp16" if info.precision in MIXES else info.precision
         text += f" A CPU leaves roundings of results to {half} out that a GPU makes; the rounded rows have them all."
     if worst := worst_rows(info):
         text += " That is an optimistic model: TensorRT may round the sums inside an operation too."
@@ -222,8 +222,9 @@ def _facts(info: BundleInfo) -> Iterable[tuple[str, Cell]]:
 
 
 def _precision_lead(info: BundleInfo) -> str:
-    if info.precision == MIXED:
-        return "Convolutions compute in INT8 and everything else in FP16, except these."
+    if info.precision in MIXES:
+        bits, half = info.precision.upper().split("+")
+        return f"Convolutions compute in {bits} and everything else in {half}, except these."
     if not info.precision_map:
         return f"Every module computes in {info.precision}."
     nested = any(kept["precision"] == info.precision for kept in info.precision_map.values())

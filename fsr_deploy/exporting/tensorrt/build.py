@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from fsr_deploy.bundle.info import PlanInfo
 from fsr_deploy.bundle.onnx_wire import Outline, read_outline
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.exporting.tensorrt.config import PlanOptions, Range, default_profiles, make_config
-from fsr_deploy.exporting.tensorrt.gpus import EVERY_GPU
+from fsr_deploy.exporting.tensorrt.gpus import check_gpu, check_gpus, gpus_for
 from fsr_deploy.exporting.tensorrt.kernels import Kernels, listen
 from fsr_deploy.exporting.tensorrt.network import check_supported, network_flags, parse, where, write_precision
 from fsr_deploy.exporting.tensorrt.progress import watch
@@ -53,11 +53,17 @@ def build_plan(
     The graph holds its precision; ``precision`` names it for TensorRT 8.6, which wants to be told, and ``in_fp32``
     tells of a module of the graph that it stays in FP32. ``batches`` make the profiles where ``options`` name none.
 
-    Raises MissingError without a GPU, TensorRT or cuda-bindings, or where the GPU has too little memory, and InputError
-    for a graph that refers to other files, and with TensorRT's own words for a graph or a setting that it refuses.
+    Raises MissingError without a GPU, TensorRT or cuda-bindings, or where the GPU has too little memory or not the
+    precision, UsageError for named GPUs without it, and InputError for a graph that refers to other files, and with
+    TensorRT's own words for a graph or a setting that it refuses.
     """
     flavour = FLAVOURS[options.flavour]
     gpu = None if flavour.builds_anywhere else find_gpu(options.device)
+    if gpu is None:
+        options = replace(options, gpus=options.gpus or gpus_for(precision))
+        check_gpus(options.gpus, precision)
+    else:
+        check_gpu(gpu, precision)
     trt = load(flavour)
     if gpu is not None:
         cuda.use_device(options.device)
@@ -77,7 +83,7 @@ def build_plan(
     known = [f"{named(trt)} has a known fault: {fault}" for fault in faults_of(trt.__version__, precision)]
     for fault in known:
         warn(fault)
-    target = f"{gpu.name} ({gpu.sm})" if gpu else ", ".join(options.gpus or EVERY_GPU)
+    target = f"{gpu.name} ({gpu.sm})" if gpu else ", ".join(options.gpus)
     say(f"building the plan of {path.name} for {target} with {named(trt)}")
     start = time.perf_counter()
     try:
@@ -121,7 +127,7 @@ def _outline(model: bytes, name: str) -> Outline:
 
 
 def _plan_info(trt: ModuleType, gpu: Gpu | None, profiles: tuple[Range, ...], options: PlanOptions) -> PlanInfo:
-    facts: dict[str, Any] = {"gpus": options.gpus or EVERY_GPU, "proven": False}
+    facts: dict[str, Any] = {"gpus": options.gpus, "proven": False}
     if gpu is not None:
         driver = find_driver()
         facts = {"cuda": "{}.{}".format(*driver.cuda), "driver": driver.version}

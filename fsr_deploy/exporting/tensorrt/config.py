@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from fsr_deploy.errors import InputError, MissingError, UsageError, refuse_outside, refuse_unknown
-from fsr_deploy.exporting.tensorrt.gpus import EVERY_GPU
 from fsr_deploy.runtime.tensorrt.flavour import FLAVOURS, flavour_of, named
 from fsr_deploy.runtime.tensorrt.library import said
 
@@ -36,7 +35,7 @@ class PlanOptions:
     one of TILING. ``hardware`` makes the plan run on other GPUs too, one of
     HARDWARE; ``version_compatible`` on later TensorRT versions of the same major number. ``timing_cache`` is a file of
     kernel timings (None: one in the user's cache directory for this TensorRT and GPU). ``flavour`` "rtx" compiles the
-    plan with TensorRT for RTX, for the ``gpus`` that are named ("sm_86"; empty: EVERY_GPU), on any machine; ``device``
+    plan with TensorRT for RTX, for the ``gpus`` that are named ("sm_86"; empty: gpus_for), on any machine; ``device``
     and most of the rest mean nothing there.
 
     Raises UsageError for a flavour that there is not, and for what TensorRT for RTX does not do.
@@ -113,7 +112,7 @@ def make_config(
     for profile in profiles:
         _add_profile(builder, network, config, profile)
     if flavour_of(trt).builds_anywhere:
-        _name_gpus(trt, config, options.gpus or EVERY_GPU)
+        _name_gpus(trt, config, options.gpus)
     _share_profiles(trt, config)
     _use_own_tactics(trt, config)
     if options.workspace_gib is not None:

@@ -16,13 +16,15 @@ from fsr_deploy._util import imports
 from fsr_deploy._util.cores import physical_cores
 from fsr_deploy._util.log import warn
 from fsr_deploy.bundle.engine_file import EngineFile
-from fsr_deploy.bundle.info import MIXED
+from fsr_deploy.bundle.info import MIXED, MIXES
+from fsr_deploy.bundle.onnx_wire import read_metadata
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"
 EXACT_PRODUCTS = "session.x64quantprecision"
+BIASES_IN_STEPS = "WeightBiasQuantization"
 SHARED_WEIGHTS = "Attempt to replace the existing tensor"  # 1.32's error when it cannot copy shared weights
 
 
@@ -153,9 +155,19 @@ def session_options(
     return options
 
 
+def optimisations(model: bytes) -> dict[str, list[str]]:
+    """Return the keywords of a session that keep ONNX Runtime from an optimisation that a graph does not survive.
+
+    Since 1.21 it rounds the bias of a convolution between two pairs to steps of the product of their scales. Where the
+    scales are FP16, it divides in FP16: more than 65504 steps are infinite, and the bias is wrong without an error. In
+    FP32 that is harmless, and its INT8 convolutions need it.
+    """
+    return {"disabled_optimizers": [BIASES_IN_STEPS]} if read_metadata(model).get("fsr.precision") in MIXES else {}
+
+
 def _start(ort: ModuleType, file: EngineFile, providers: list[Any], options: Callable[..., Any]) -> Any:
     try:
-        return ort.InferenceSession(file.content, options(), providers=providers)
+        return ort.InferenceSession(file.content, options(), providers=providers, **optimisations(file.content))
     except Exception as error:
         if SHARED_WEIGHTS in str(error):
             warn(
@@ -163,7 +175,9 @@ def _start(ort: ModuleType, file: EngineFile, providers: list[Any], options: Cal
                 " from multiplying them exactly on this CPU: sums may overflow and faces be wrong; quantise the network"
                 " with fsr-export --int8, or give each convolution a copy of its weights"
             )
-            return ort.InferenceSession(file.content, options(exact=False), providers=providers)
+            return ort.InferenceSession(
+                file.content, options(exact=False), providers=providers, **optimisations(file.content)
+            )
         if _is_out_of_memory(error):
             raise MissingError(f"{file.path}: does not fit into the device's memory: {_first_line(error)}") from error
         raise InputError(f"{file.path}: ONNX Runtime {ort.__version__} refuses it: {_first_line(error)}") from error

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fsr_deploy._util.log import say, warn
-from fsr_deploy.bundle.info import MIXED
+from fsr_deploy.bundle.info import MIXES
 from fsr_deploy.images.colour import ColourChange
 from fsr_deploy.runtime.folder.jobs import Work
 from fsr_deploy.runtime.folder.rates import StageReport
@@ -40,7 +40,7 @@ def introduce(engine: str, info: EngineInfo, batch: int) -> None:
     """Say what will run, with the notes of its bundle."""
     sizes = " -> ".join(f"{width}x{height}" for height, width in (info.lr_shape, info.sr_shape))
     say(f"{engine}: {info.engine}, device {info.device}, precision {info.precision}, {sizes}, batch {batch}")
-    if info.device == "cpu" and info.precision in ("fp16", "bf16", MIXED):
+    if info.device == "cpu" and info.precision in ("fp16", "bf16", *MIXES):
         say(f"a CPU computes {info.precision} in fp32 and converts in between; an fp32 engine is faster here")
     for note in info.notes:
         warn(note)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fsr_deploy.bundle.info import MIXED
+from fsr_deploy.bundle.info import MIXES
 from fsr_deploy.runtime.tensorrt.library import version
 
 Release = tuple[int, int]
@@ -37,7 +37,7 @@ FAULTS = (
     Fault(
         (11, 2),
         (11, 2),
-        ("fp16", MIXED),
+        ("fp16", *MIXES),
         "a convolution, its activation and a residual sum that reads a part of a concatenation give wrong FP16 "
         "results, without an error",
         "NVIDIA/TensorRT#4854",
@@ -46,7 +46,7 @@ FAULTS = (
     Fault(
         (11, 2),
         (11, 2),
-        ("fp16", MIXED),
+        ("fp16", *MIXES),
         "no plan of a grouped convolution in FP16 is built on some GPUs",
         "NVIDIA/TensorRT#4838",
     ),

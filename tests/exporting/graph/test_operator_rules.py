@@ -11,6 +11,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.graph.onnx_writer import check_operators
+from fsr_deploy.exporting.int8.formats import FP8
 
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
 
@@ -19,7 +20,7 @@ def model(
     *nodes: tuple[Any, ...],
     opset: int = 18,
     dtype: int = FLOAT,
-    constants: Mapping[str, np.ndarray] | None = None,
+    constants: Mapping[str, np.ndarray | TensorProto] | None = None,
     shape: tuple[int, ...] = (1, 3, 8, 8),
 ) -> ModelProto:
     """Return a graph from "lr" to "sr"; a node is (module, type, inputs, outputs, attributes)."""
@@ -31,7 +32,10 @@ def model(
         "graph",
         [helper.make_tensor_value_info("lr", dtype, ["N", *shape[1:]])],
         [helper.make_tensor_value_info("sr", dtype, None)],
-        [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()],
+        [
+            value if isinstance(value, TensorProto) else numpy_helper.from_array(value, name)
+            for name, value in (constants or {}).items()
+        ],
     )
     return helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
@@ -51,8 +55,8 @@ def top(count: int, **attributes: int) -> ModelProto:
     return model(("best", "TopK", ["lr", "count"], ["sr", "where"], attributes), constants=constants)
 
 
-def quantized(scale: float, zero_point: np.ndarray) -> ModelProto:
-    constants = {"scale": np.array(scale, np.float32), "zero": zero_point}
+def quantized(scale: float, zero_point: np.ndarray | TensorProto) -> ModelProto:
+    constants: dict[str, np.ndarray | TensorProto] = {"scale": np.array(scale, np.float32), "zero": zero_point}
     return model(
         ("conv", "QuantizeLinear", ["lr", "scale", "zero"], ["q"], {}),
         ("conv", "DequantizeLinear", ["q", "scale", "zero"], ["sr"], {}),
@@ -112,10 +116,20 @@ def test_what_the_parser_does_not_take_is_named_with_its_module(graph: ModelProt
         model(("warp", "GridSample", ["lr", "lr"], ["sr"], {}), opset=17),
         model(("sum", "CumSum", ["lr", "scales"], ["sr"], {}), opset=17, constants=SCALES),
         quantized(0.1, np.array(0, np.int8)),
+        quantized(0.1, FP8.tensor("zero", np.zeros((), np.uint8))),
         model(("ffn", "Gelu", ["lr"], ["sr"], {}), opset=20),
         model(("", "Cast", ["lr"], ["f"], {"to": FLOAT}), ("", "Cast", ["f"], ["sr"], {"to": UINT8}), dtype=UINT8),
     ],
-    ids=["nearest", "top-k", "grid-sample-of-8.6", "cumulative-sum", "symmetric", "gelu-since-10", "uint8-at-the-rim"],
+    ids=[
+        "nearest",
+        "top-k",
+        "grid-sample-of-8.6",
+        "cumulative-sum",
+        "symmetric",
+        "fp8",
+        "gelu-since-10",
+        "uint8-at-the-rim",
+    ],
 )
 def test_what_the_parser_takes_passes(graph: ModelProto) -> None:
     check_operators(graph)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,12 @@ from torch import nn
 from fsr_deploy.exporting.graph.deployable import prepare
 from fsr_deploy.exporting.graph.onnx_writer import check_operators, export_onnx, module_of_node
 from fsr_deploy.exporting.graph.sessions import run_graph
+from fsr_deploy.exporting.int8.formats import FP8, INT8, NumberFormat
 from fsr_deploy.exporting.int8.mixed import TypedScheme, UntypedScheme, typed_scheme, untyped_scheme
 from fsr_deploy.exporting.int8.qdq import scales_in
 from fsr_deploy.exporting.int8.scheme import Scheme, find_ranges
 from fsr_deploy.exporting.int8.sites import Wiring, find_sites
+from fsr_deploy.exporting.int8.weights import in_steps
 from fsr_deploy.exporting.precision.blocks import fp32_modules
 from fsr_deploy.exporting.precision.cast import PrecisionMap
 from fsr_deploy.exporting.precision.emulate import as_typed_by_8_6
@@ -80,6 +82,10 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Mixed:
 
 def in_int8(model: ModelProto) -> set[str]:
     return {module_of_node(node.name) for node in model.graph.node if node.op_type == "QuantizeLinear"}
+
+
+def tensors_of(model: ModelProto) -> dict[str, TensorProto]:
+    return {tensor.name: tensor for tensor in model.graph.initializer}
 
 
 def constants_of(model: ModelProto) -> dict[str, np.ndarray]:
@@ -180,6 +186,55 @@ def test_both_forms_keep_the_faces(mixed: Mixed) -> None:
         assert quality.psnr_db < half.psnr_db, f"{form}: INT8 costs something"
 
 
+@pytest.fixture
+def in_fp8(mixed: Mixed) -> TypedScheme:
+    """The scheme of the FP16 graph, for FP8."""
+    return replace(mixed.typed, number_format=FP8)
+
+
+def test_the_convolutions_of_int8_are_in_fp8_with_scales_in_fp16(mixed: Mixed, in_fp8: TypedScheme) -> None:
+    model = in_fp8.write(in_fp8.blocks)
+    onnx.checker.check_model(model, full_check=True)
+    check_operators(model)
+    assert in_int8(model) == in_int8(mixed.typed.write(mixed.typed.blocks)) != set()
+    constants = tensors_of(model)
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            scale, zero = (constants[name] for name in node.input[1:])
+            assert (scale.data_type, zero.data_type) == (TensorProto.FLOAT16, TensorProto.FLOAT8E4M3FN)
+            assert zero.raw_data == bytes(max(1, *zero.dims, 0))
+
+
+def test_weights_are_fp8_constants_rounded_from_fp32_whose_largest_is_448(in_fp8: TypedScheme) -> None:
+    constants = tensors_of(in_fp8.write(in_fp8.blocks))
+    assert len(in_fp8.weights) == 3
+    for name, exact in in_fp8.weights.items():
+        stored = constants[f"{name}/fp8"]
+        codes = np.frombuffer(stored.raw_data, np.uint8).reshape(stored.dims)
+        scales = onnx.numpy_helper.to_array(constants[f"{name}/scale"])
+        assert np.array_equal(codes, FP8.codes(in_steps(exact, scales)))
+        assert (np.abs(FP8.numbers(codes)).reshape(len(codes), -1).max(axis=1) == FP8.largest).all()
+
+
+def test_a_scale_is_a_normal_fp16_number_so_that_small_numbers_times_it_are_none_of_few_bits() -> None:
+    scales = scales_in(np.array([1e-9, 1e-5, 0.25], np.float32), np.dtype(np.float16), FP8)
+    assert scales.tolist() == [2**-14, 2**-14, 0.25]
+    least = FP8.numbers(np.array([1], np.uint8))
+    assert np.array_equal((least * scales[:1]).astype(np.float16).astype(np.float32), least * scales[:1])
+
+
+def test_without_any_block_in_fp8_the_fp16_graph_is_recovered_to_the_byte(in_fp8: TypedScheme) -> None:
+    assert in_fp8.write([]).SerializeToString(deterministic=True) == in_fp8.model.SerializeToString(deterministic=True)
+
+
+def test_faces_in_fp8_keep_the_budget_as_a_cpu_and_as_a_gpu_computes_them(mixed: Mixed, in_fp8: TypedScheme) -> None:
+    for graph in (in_fp8.write(in_fp8.blocks), in_fp8.computed(in_fp8.blocks)):
+        quality = mixed.judge(run_graph(graph, mixed.judge.inputs))
+        assert quality.within(BUDGETS["fp8+fp16"])
+    half = mixed.judge(run_graph(in_fp8.computed([]), mixed.judge.inputs))
+    assert quality.psnr_db < half.psnr_db, "FP8 costs something"
+
+
 def test_graphs_of_two_networks_are_not_taken_for_one(mixed: Mixed) -> None:
     half = ModelProto()
     half.CopyFrom(mixed.typed.model)
@@ -229,3 +284,22 @@ KEPT = {
 )
 def test_the_innermost_entry_of_the_map_decides_on_a_module(path: str, io: str, stays: bool) -> None:
     assert fp32_modules(KEPT, io)(path) is stays
+
+
+@pytest.mark.parametrize(("size", "number_format", "chosen"), [(5, FP8, True), (7, FP8, False), (7, INT8, True)])
+def test_a_kernel_that_tensorrt_has_not_in_fp8_stays_in_fp16(
+    size: int, number_format: NumberFormat, chosen: bool
+) -> None:
+    weights = {name: np.zeros((16, 16, k, k), np.float32) for name, k in (("a", 3), ("b", size), ("c", 3))}
+    names = ["x", "p", "q", "y"]
+    nodes = [
+        helper.make_node("Conv", [source, name], [result], f"network.{name}/Conv_0")
+        for source, result, name in zip(names[:-1], names[1:], weights, strict=True)
+    ]
+    rim = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 16, None, None]) for name in ("x", "y")]
+    constants = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    sites, reasons = find_sites(
+        helper.make_model(helper.make_graph(nodes, "g", rim[:1], rim[1:], constants)), {}, number_format
+    )
+    assert [site.module for site in sites] == (["network.b"] if chosen else [])
+    assert chosen or "a kernel of 49 positions; TensorRT has FP8 kernels of at most 32" in reasons["network.b"]

@@ -365,4 +365,4 @@ def test_blocks_are_ranked_once_for_analysis_and_repair(tmp_path: Path, monkeypa
 def test_calibration_is_refused_without_int8() -> None:
     result = CliRunner().invoke(main, ["aminet-tiny", "--fp16", "--calib", "photos"])
     assert result.exit_code == 2
-    assert "give --int8 too" in result.stderr
+    assert "give --int8 or --fp8 too" in result.stderr

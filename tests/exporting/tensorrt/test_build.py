@@ -151,6 +151,26 @@ def test_8_6_has_no_bf16(machine: MachineFactory, graph: Path) -> None:
         build_plan(graph, "bf16", BATCHES, PlanOptions())
 
 
+def test_8_6_has_no_fp8(machine: MachineFactory, tmp_path: Path) -> None:
+    machine("8.6", capability=(8, 9))
+    with pytest.raises(MissingError, match=r"TensorRT 8.6.0 has no fp8\+fp16; export with --fp16, or install Tensor"):
+        build_plan(typed_graph(tmp_path / "typed.onnx", opset=19), "fp8+fp16", BATCHES, PlanOptions())
+
+
+@pytest.mark.parametrize(("capability", "builds"), [((7, 5), False), ((8, 6), False), ((8, 9), True), ((9, 0), True)])
+def test_a_gpu_before_ada_is_told_that_it_has_no_fp8(
+    machine: MachineFactory, tmp_path: Path, capability: tuple[int, int], builds: bool
+) -> None:
+    machine("10.16", capability=capability)
+    graph = typed_graph(tmp_path / "typed.onnx", opset=19)
+    if builds:
+        build_plan(graph, "fp8+fp16", BATCHES, PlanOptions())
+        return
+    sentence = r"multiplies no FP8, which began with Ada \(sm_89\) and Hopper \(sm_90\); export with --int8 --fp16"
+    with pytest.raises(MissingError, match=sentence):
+        build_plan(graph, "fp8+fp16", BATCHES, PlanOptions())
+
+
 def test_8_6_refuses_later_opsets_because_it_would_misread_reductions(machine: MachineFactory, tmp_path: Path) -> None:
     for opset, precision in ((18, "fp16"), (19, "int8+fp16")):
         path = typed_graph(tmp_path / "typed.onnx", opset=opset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -102,6 +102,7 @@ def test_blocks_add_their_modules_up_and_the_page_shows_them() -> None:
         "1 of 2 convolutions in INT8",
         "quantised or dequantised in kernels of their own: d.1",
     ]
+    assert "1 of 2 convolutions in FP8" in list(lines(replace(info, precision="fp8+fp16")))
     assert kernels_section(describe()) == ""
 
 

@@ -149,6 +149,15 @@ def test_options_that_it_does_not_have_are_refused(options: dict, sentence: str)
         PlanOptions(**options)
 
 
+def test_fp8_is_compiled_for_the_gpus_that_have_it(machine: MachineFactory, tmp_path: Path) -> None:
+    machine(RELEASE, **NO_GPU)
+    write_bundle(tmp_path / "bundle", "fp8+fp16")
+    plan = rebuild_plan(tmp_path / "bundle", PlanOptions(flavour="rtx")).plan
+    assert plan is not None and plan.gpus == ("sm_89", "sm_120", "sm_121")
+    with pytest.raises(UsageError, match="--gpus sm_80,sm_86: multiplies no FP8"):
+        rebuild_plan(tmp_path / "bundle", PlanOptions(flavour="rtx", gpus=("sm_80", "sm_86", "sm_89")))
+
+
 @pytest.mark.parametrize(
     ("gpu", "precision", "sentence"),
     [
@@ -159,6 +168,10 @@ def test_options_that_it_does_not_have_are_refused(options: dict, sentence: str)
         ),
         ("sm_61", "fp16", "not one of sm_75, sm_80, sm_86, sm_89, sm_120, sm_121"),
         ("sm_75", "bf16", "Turing has no BF16; take --fp16"),
+        *(
+            (gpu, "fp8+fp16", r"multiplies no FP8, which began with Ada \(sm_89, sm_120, sm_121\); take --int8 --fp16")
+            for gpu in ("sm_75", "sm_80", "sm_86")
+        ),
     ],
 )
 def test_gpus_that_it_does_not_compile_for_are_refused(gpu: str, precision: str, sentence: str) -> None:

@@ -39,6 +39,7 @@ def test_a_version_has_the_faults_that_were_reported_for_it(tensorrt: str, repor
         ("bf16", [TRANSPOSED_BF16]),
         ("fp16", [WRONG_FP16, GROUPED_FP16]),
         ("int8+fp16", [WRONG_FP16, GROUPED_FP16]),
+        ("fp8+fp16", [WRONG_FP16, GROUPED_FP16]),
     ],
 )
 def test_a_build_is_told_what_concerns_its_precision(precision: str, reports: list[str]) -> None:
