@@ -128,7 +128,7 @@ def unmeasured(model: str, work: Path) -> Iterator[dict[str, Any]]:
     for precision in PRECISIONS:
         bundle = work / f"{model}-{precision}"
         if precision not in TIMED and bundle.is_dir():
-            quality = worst_parity(read_bundle(bundle).info, plan=False)
+            quality = worst_parity(read_bundle(bundle).info, "ONNX Runtime")
             yield {"precision": precision, "engine": "not timed", "parity": vars(quality) if quality else None}
 
 

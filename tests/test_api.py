@@ -137,7 +137,7 @@ WRONG = {
     "against": (
         lambda: fsr.profile(["nowhere"], against=["jax"]),
         (profile_command, ["nowhere", "--against", "jax"]),
-        "--against jax: not one of eager, channels-last, compile, onnxruntime, openvino",
+        "--against jax: not one of eager, channels-last, compile, compile-bf16, autocast-bf16, onnxruntime, openvino",
     ),
     "no such option": (lambda: fsr.export("aminet", precison="fp16"), None, "export has no option 'precison'"),
 }

@@ -12,7 +12,7 @@ from fsr_deploy._util.console import command, print_json, show
 from fsr_deploy._util.log import say, warn
 from fsr_deploy.errors import ExitCode, UsageError
 
-AGAINST = "eager, channels-last, compile, onnxruntime, openvino"
+AGAINST = "eager, channels-last, compile, compile-bf16, autocast-bf16, onnxruntime, openvino, openvino-bf16"
 
 
 @command
@@ -29,7 +29,14 @@ def main(
         tuple[Path, Path] | None,
         typer.Option(metavar="OLD NEW", help="Compare two profile.json instead; exit 5 if anything became slower."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, or openvino:NAME (CPU, GPU, NPU).")] = "auto",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="Run the graphs with onnxruntime, openvino, or openvino-bf16 (BF16 instead of FP32).",
+            show_default="those that the bundles were proven with",
+        ),
+    ] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Load plans without a bundle, which can run code.")] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for profile.html, profile.md and profile.json.")
@@ -60,6 +67,7 @@ def main(
         layers=layers,
         budget_ms=budget_ms,
         device=device,
+        backend=backend,
         trust=trust,
     )
     if output is not None:

@@ -36,7 +36,14 @@ class Arguments:
         typer.Option(help="A frame of other proportions: crop to its middle, as in training, or stretch all of it."),
     ] = "crop"
     batch: Annotated[str, typer.Option(help="Faces per run of the engine: auto or a number.")] = "auto"
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, or openvino:NAME (CPU, GPU, NPU).")] = "auto"
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="Run the graph with onnxruntime, openvino, or openvino-bf16 (BF16 instead of FP32).",
+            show_default="the one that the bundle was proven with",
+        ),
+    ] = None
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Skip the frames that an earlier run finished.")
     ] = True
@@ -60,9 +67,11 @@ def main(given: Arguments) -> ExitCode:
     \b
     fsr-run bundles/aminet faces/ -o faces_128/
     fsr-run bundles/aminet/model.onnx face.jpg -o face_128.png --device cpu
+    fsr-run bundles/aminet faces/ -o faces_128/ --backend openvino-bf16
     find faces/ -name '*.png' | fsr-run bundles/aminet - -o faces_128/ --format jpg --json
     """
     from fsr_deploy.images.resize import Fit
+    from fsr_deploy.runtime.backends.openvino import OpenVinoSession
     from fsr_deploy.runtime.folder.path_list import read_list
     from fsr_deploy.runtime.folder.summary import as_dict, conclude, introduce
     from fsr_deploy.runtime.folder.upscale import RunOptions, upscale_files
@@ -72,12 +81,19 @@ def main(given: Arguments) -> ExitCode:
         given.format_, cast("Fit", given.fit), given.batch, given.resume, given.overwrite, given.on_error
     )
     work = options.find(given.source, given.output, read_list(read_stdin()) if given.source == "-" else ())
-    if directory := unproven_bundle(given.engine, given.device):
+    if directory := unproven_bundle(given.engine, given.device, given.backend):
         from fsr_deploy.exporting.tensorrt.rebuild import prove_on_first_use
 
         prove_on_first_use(directory, given.device)
-    session = open_session(given.engine, given.device, trust=given.trust, throughput=len(work.jobs) > 1)
-    introduce(given.engine, session.info, options.batch_for(session.info, work))
+    session = open_session(
+        given.engine, given.device, backend=given.backend, trust=given.trust, throughput=len(work.jobs) > 1
+    )
+    batch = options.batch_for(session.info, work)
+    introduce(given.engine, session.info, batch)
+    if isinstance(session, OpenVinoSession):
+        from fsr_deploy.exporting.proof.first_use import prove_with_openvino
+
+        prove_with_openvino(session, batch)
     with finish_on_interrupt("interrupted: finishing the batch (press Ctrl-C again to stop at once)") as stop:
         summary = upscale_files(session, work, options, stop)
     session.close()

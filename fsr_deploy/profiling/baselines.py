@@ -28,11 +28,51 @@ def _compiled(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     return torch.compile(module, dynamic=False)
 
 
-WAYS: dict[str, Prepare] = {"eager": lambda module: module, "channels-last": _channels_last, "compile": _compiled}
+class _InBf16(nn.Module):
+    """A network all in BF16, between FP32 tensors."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.to(torch.bfloat16)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network(images.to(torch.bfloat16)).float()
+
+
+def _compiled_bf16(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Compile a Deployable with its whole network in BF16, channels last."""
+    module.network = _InBf16(module.get_submodule("network"))
+    return _compiled(_channels_last(module))
+
+
+class _Autocast(nn.Module):
+    """A network whose operations PyTorch casts to BF16 one by one, where it holds that harmless."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return self.network(images).float()
+
+
+def _autocast_bf16(module: nn.Module) -> nn.Module:
+    module.network = _Autocast(module.get_submodule("network"))
+    return _channels_last(module)
+
+
+WAYS: dict[str, Prepare] = {
+    "eager": lambda module: module,
+    "channels-last": _channels_last,
+    "compile": _compiled,
+    "compile-bf16": _compiled_bf16,
+    "autocast-bf16": _autocast_bf16,
+}
 
 
 class TorchSession:
-    """One of WAYS to run a bundle's network in PyTorch, in FP32, on "cpu" or "cuda:N".
+    """One of WAYS to run a bundle's network in PyTorch, in FP32 unless its name says BF16, on "cpu" or "cuda:N".
 
     Raises MissingError where PyTorch cannot use the GPU.
     """
@@ -48,7 +88,7 @@ class TorchSession:
         self.info = EngineInfo(
             engine=f"PyTorch {torch.__version__} {way}",
             device=device,
-            precision="fp32",
+            precision="bf16" if way.endswith("bf16") else "fp32",
             sha256="",
             lr_shape=(bundle.lr_size, bundle.lr_size),
             sr_shape=(bundle.lr_size * bundle.scale, bundle.lr_size * bundle.scale),
@@ -74,11 +114,11 @@ class TorchSession:
 def open_baseline(bundle: BundleInfo, way: str, device: str) -> TorchSession:
     """Return a session that has run once; raises MissingError where torch.compile finds no compiler here."""
     session = TorchSession(bundle, way, device)
-    if way == "compile":
+    if way.startswith("compile"):
         try:
             shape = (1, bundle.lr_size, bundle.lr_size, 3)
             session.upscale(torch.zeros(shape, dtype=torch.uint8).numpy())
         except Exception as error:
             reason = str(error).strip().splitlines()[0]
-            raise MissingError(f"--against compile: torch.compile does not work here: {reason}") from error
+            raise MissingError(f"--against {way}: torch.compile does not work here: {reason}") from error
     return session

@@ -1,6 +1,6 @@
 """Cold start and memory of an engine, measured in fresh processes.
 
-``python -m fsr_deploy.profiling.cold ENGINE DEVICE TRUST`` is such a process.
+``python -m fsr_deploy.profiling.cold ENGINE DEVICE BACKEND TRUST`` is such a process.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class ColdStart:
     gpu_mib: float | None
 
 
-def cold_start(engine: Path, device: str, *, trust: bool) -> ColdStart:
+def cold_start(engine: Path, device: str, *, backend: str | None = None, trust: bool = False) -> ColdStart:
     """Start a fresh process a few times and return the median of each figure. Raises InputError with the process's
     error where the engine does not start there.
     """
-    starts = [_start(engine, device, trust) for _ in range(STARTS)]
+    starts = [_start(engine, device, backend, trust) for _ in range(STARTS)]
     return ColdStart(
         load_s=_median([start.load_s for start in starts]),
         first_s=_median([start.first_s for start in starts]),
@@ -50,8 +50,8 @@ def cold_start(engine: Path, device: str, *, trust: bool) -> ColdStart:
     )
 
 
-def _start(engine: Path, device: str, trust: bool) -> ColdStart:
-    command = [sys.executable, "-m", __spec__.name, str(engine), device, str(int(trust))]
+def _start(engine: Path, device: str, backend: str | None, trust: bool) -> ColdStart:
+    command = [sys.executable, "-m", __spec__.name, str(engine), device, backend or "", str(int(trust))]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         words = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
@@ -59,11 +59,11 @@ def _start(engine: Path, device: str, trust: bool) -> ColdStart:
     return decode(ColdStart, json.loads(done.stdout), "cold start")
 
 
-def _measure(engine: Path, device: str, trust: bool) -> ColdStart:
+def _measure(engine: Path, device: str, backend: str | None, trust: bool) -> ColdStart:
     """Measure this process, in which no large library is loaded yet."""
     start = time.perf_counter()
     free = _free_gpu_memory(device)
-    session = open_session(engine, device, trust=trust)
+    session = open_session(engine, device, backend=backend, trust=trust)
     loaded = time.perf_counter()
     session.upscale(np.zeros((1, *session.info.lr_shape, 3), np.uint8))
     done = time.perf_counter()
@@ -105,7 +105,8 @@ def _median(values: list[float]) -> float:
 
 
 if __name__ == "__main__":
+    _, engine, device, backend, trust = sys.argv
     try:
-        print(json.dumps(asdict(_measure(Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "1"))))
+        print(json.dumps(asdict(_measure(Path(engine), device, backend or None, trust == "1"))))
     except FsrError as error:
         sys.exit(str(error))

@@ -14,12 +14,12 @@ from fsr_deploy.errors import MissingError, UsageError, refuse_unknown
 from fsr_deploy.profiling.collect import Request, collect
 from fsr_deploy.profiling.record import Profile
 from fsr_deploy.profiling.subjects import Subject, open_subjects
-from fsr_deploy.runtime.backends.openvino import OpenVinoSession
-from fsr_deploy.runtime.open import open_session
+from fsr_deploy.runtime.machine import computes_bf16
+from fsr_deploy.runtime.open import BACKENDS, OPENVINO, open_session
 from fsr_deploy.runtime.session import Session
 
-TORCH = ("eager", "channels-last", "compile")
-AGAINST = (*TORCH, "onnxruntime", "openvino")
+TORCH = ("eager", "channels-last", "compile", "compile-bf16", "autocast-bf16")
+AGAINST = (*TORCH, *BACKENDS)
 BATCHES = (1, 2, 4, 8, 16, 32)
 
 
@@ -32,6 +32,7 @@ def profile(
     layers: bool = False,
     budget_ms: float | None = None,
     device: str = "auto",
+    backend: str | None = None,
     trust: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Profile:
@@ -39,7 +40,8 @@ def profile(
 
     ``engines`` are bundles, ONNX files or plans; ``against`` names baselines for the first of them, from AGAINST.
     ``seconds`` are measured per engine and batch size; ``layers`` adds the time by module of the network, ``budget_ms``
-    the best batch whose p99 is within so many milliseconds. ``trust`` loads plans without a bundle, which can run code.
+    the best batch whose p99 is within so many milliseconds. ``device`` and ``backend`` are ``load``'s, for all
+    ``engines``. ``trust`` loads plans without a bundle, which can run code.
     ``progress`` is called with what is counted, how many are done and how many there are.
 
     Raises UsageError for names and sizes that do not exist, and InputError and MissingError as engines are opened.
@@ -54,7 +56,7 @@ def profile(
     paths = [place(engine) for engine in engines]
     with reporting(to_callback(progress) if progress else None):
         say("starting each engine afresh, three times: cold start and memory")
-        subjects = open_subjects(paths, device, trust=trust)
+        subjects = open_subjects(paths, device, backend=backend, trust=trust)
         subjects += [_baseline(name, paths[0], subjects[0]) for name in dict.fromkeys(against)]
         for subject in subjects:
             info = subject.session.info
@@ -68,9 +70,10 @@ def _baseline(name: str, engine: Path, first: Subject) -> Subject:
     """Open a baseline of the first engine; raises MissingError where a library for it is not installed."""
     device = first.session.info.device
     if name in TORCH:
-        return Subject(name, _open_torch(name, engine, device))
-    graph = _graph(name, engine)
-    return Subject(name, OpenVinoSession(graph) if name == "openvino" else open_session(graph, device))
+        return Subject(name, _open_torch(name, engine, device if device.startswith("cuda") else "cpu"))
+    # OpenVINO has no device for a GPU of CUDA, and ONNX Runtime none for those of OpenVINO.
+    same = device.startswith("cuda" if name == "onnxruntime" else OPENVINO)
+    return Subject(name, open_session(_graph(name, engine), device if same else "cpu", backend=name))
 
 
 def _open_torch(name: str, engine: Path, device: str) -> Session:
@@ -81,8 +84,10 @@ def _open_torch(name: str, engine: Path, device: str) -> Session:
         if (missing := import_fault(error)) is None:
             raise
         raise MissingError(f"--against {name} runs the network in PyTorch: {missing}") from error
-    if name == "compile":
-        say("compile: torch.compile makes its kernels, for each batch size anew; that can take minutes")
+    if name.endswith("bf16") and device == "cpu" and not computes_bf16():
+        warn(f"{name}: this CPU has no instructions for BF16; PyTorch computes it in FP32 and rounds, which is slow")
+    if name.startswith("compile"):
+        say(f"{name}: torch.compile makes its kernels, for each batch size anew; that can take minutes")
     return open_baseline(bundle, name, device)
 
 

@@ -18,7 +18,7 @@ from fsr_deploy.profiling.timing import Clock
 from fsr_deploy.runtime.backends.onnxruntime import OnnxSession
 from fsr_deploy.runtime.kernel_times import OnnxRecorder, TensorRTRecorder
 from fsr_deploy.runtime.open import open_session
-from fsr_deploy.runtime.session import Session
+from fsr_deploy.runtime.session import Session, engine_kind
 from fsr_deploy.runtime.tensorrt.session import TensorRTSession
 
 
@@ -57,9 +57,9 @@ class Subject:
         return None
 
     def quality(self) -> ParityFigures | None:
-        """Return the bundle's parity figures for the engine that runs (plan or graph)."""
+        """Return the bundle's parity figures for the engine that runs, None where the bundle has none of it."""
         bundle = self.file.bundle if self.file else None
-        return worst_parity(bundle, plan=isinstance(self.session, TensorRTSession)) if bundle else None
+        return worst_parity(bundle, self.session.info.engine) if bundle else None
 
     def notes(self) -> list[str]:
         """Return notes on the engine for a reader of the figures."""
@@ -75,7 +75,9 @@ class Subject:
         return read_table(Bundle(self.file.path.parent, self.file.bundle))
 
 
-def open_subjects(paths: Sequence[Path], device: str, *, trust: bool) -> list[Subject]:
+def open_subjects(
+    paths: Sequence[Path], device: str, *, backend: str | None = None, trust: bool = False
+) -> list[Subject]:
     """Measure each engine's cold start, then open it; a TensorRT plan a second time, without CUDA graphs.
 
     Raises what ``open_session`` raises.
@@ -83,9 +85,9 @@ def open_subjects(paths: Sequence[Path], device: str, *, trust: bool) -> list[Su
     subjects: list[Subject] = []
     for path in paths:
         name = _name(path, [subject.name for subject in subjects])
-        session = open_session(path, device, trust=trust)
+        session = open_session(path, device, backend=backend, trust=trust)
         file = read_engine_file(_file(path, session))
-        cold = cold_start(file.path, session.info.device, trust=trust)
+        cold = cold_start(file.path, session.info.device, backend=backend, trust=trust)
         subjects.append(Subject(name, session, file, cold))
         if isinstance(session, TensorRTSession):
             plain = TensorRTSession(file, session.info.device, trust=trust, in_flight=1, graphs=False)
@@ -93,10 +95,10 @@ def open_subjects(paths: Sequence[Path], device: str, *, trust: bool) -> list[Su
     return subjects
 
 
-def worst_parity(bundle: BundleInfo, *, plan: bool) -> ParityFigures | None:
-    """Return the worst of a bundle's parity figures over all batch sizes, of its plan or else its graph."""
+def worst_parity(bundle: BundleInfo, engine: str) -> ParityFigures | None:
+    """Return the worst of a bundle's parity figures over all batch sizes, of what runs: an engine of this name."""
     known = [row for row in bundle.parity if row.keys() >= {"engine", "psnr_db", "max_error"}]
-    rows = [row for row in known if row["engine"].startswith("TensorRT") == plan]
+    rows = [row for row in known if engine_kind(row["engine"]) == engine_kind(engine)]
     if not rows:
         return None
     psnrs = [row["psnr_db"] for row in rows if row["psnr_db"] is not None]

@@ -15,8 +15,10 @@ from fsr_deploy._util.cores import usable_cores
 LIBRARIES = ("fsr-deploy", "numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "cuda-bindings", "torch", "openvino")
 INSTRUCTIONS = (
     *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),  # x86
-    *("asimd", "asimddp", "i8mm", "sve", "sve2"),  # Arm
+    *("asimd", "asimddp", "i8mm", "bf16", "sve", "sve2"),  # Arm
 )  # those that matter for the speed of FP32 and INT8 kernels, as Linux names them
+VNNI = {"avx_vnni", "avx512_vnni", "amx_int8"}  # x86: products of 8 bits are added in 32
+BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 GPU_FIELDS = "name,driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit"
 
 
@@ -57,7 +59,6 @@ class MachineLoad:
 def machine() -> Machine:
     """Return the facts of this machine."""
     cpuinfo = _text("/proc/cpuinfo")
-    flags = {flag for key in ("flags", "Features") for line in _values(cpuinfo, key)[:1] for flag in line.split()}
     clocks = [float(value) for value in _values(cpuinfo, "cpu MHz")]
     memory = [float(value.split()[0]) for value in _values(_text("/proc/meminfo"), "MemTotal")]
     return Machine(
@@ -69,8 +70,23 @@ def machine() -> Machine:
         system=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         gpus=_gpus(),
         versions=_versions(),
-        instructions=tuple(name for name in INSTRUCTIONS if name in flags),
+        instructions=_instructions(cpuinfo),
     )
+
+
+def instructions() -> tuple[str, ...]:
+    """Return those of INSTRUCTIONS that this CPU has, none where the system does not say."""
+    return _instructions(_text("/proc/cpuinfo"))
+
+
+def multiplies_int8_exactly() -> bool:
+    """Tell whether sums of 8-bit products cannot overflow: on x86 only with VNNI, whoever computes them fast."""
+    return platform.machine().lower() not in ("x86_64", "amd64") or bool(VNNI & set(instructions()))
+
+
+def computes_bf16() -> bool:
+    """Tell whether this CPU has instructions for BF16."""
+    return bool(BF16 & set(instructions()))
 
 
 class LoadMeter:
@@ -134,6 +150,11 @@ def _text(path: str) -> str:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def _instructions(cpuinfo: str) -> tuple[str, ...]:
+    flags = {flag for key in ("flags", "Features") for line in _values(cpuinfo, key)[:1] for flag in line.split()}
+    return tuple(name for name in INSTRUCTIONS if name in flags)
 
 
 def _values(text: str, key: str) -> list[str]:

@@ -3,41 +3,72 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from fsr_deploy._util.files import is_folder, status
 from fsr_deploy._util.log import warn
 from fsr_deploy.bundle.engine_file import read_engine_file
-from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, read_bundle
-from fsr_deploy.errors import InputError, MissingError, UsageError
-from fsr_deploy.runtime.session import Session
+from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, BundleInfo, read_bundle
+from fsr_deploy.errors import InputError, MissingError, UsageError, refuse_unknown
+from fsr_deploy.runtime.session import Session, engine_kind
+
+OPENVINO = "openvino:"  # what the names of OpenVINO's devices begin with
+BACKENDS = ("onnxruntime", "openvino", "openvino-bf16")  # what runs a graph; the last computes its FP32 in BF16
 
 
-def open_session(path: str | Path, device: str = "auto", *, trust: bool = False, throughput: bool = False) -> Session:
+def open_session(
+    path: str | Path,
+    device: str = "auto",
+    *,
+    backend: str | None = None,
+    trust: bool = False,
+    throughput: bool = False,
+) -> Session:
     """Load an engine: a bundle, its ``engine.plan`` or ``model.onnx``, or a ``.onnx`` file from elsewhere.
 
-    ``device`` is "cpu", "cuda", "cuda:1", or "auto" for the fastest one here. Of a bundle, the plan runs where TensorRT
-    is, otherwise the graph. ``trust`` allows a plan without a bundle: loading a plan can run code. ``throughput`` is
-    for many batches: the highest total rate instead of the lowest latency. Then call ``upscale`` from as many threads
-    as the session's ``in_flight`` says.
+    ``device`` is "cpu", "cuda", "cuda:1", "openvino:CPU" or another device of OpenVINO's, or "auto" for the fastest one
+    here. Of a bundle, the plan runs where TensorRT is, otherwise the graph. ``backend`` names what runs the graph, one
+    of BACKENDS, and then the plan is left aside; None is what the bundle was proven with. ``trust`` allows a plan
+    without a bundle: loading a plan can run code. ``throughput`` is for many batches: the highest total rate instead of
+    the lowest latency. Then call ``upscale`` from as many threads as the session's ``in_flight`` says.
 
-    Raises UsageError for another device, InputError for files that are not what they should be and MissingError
-    for a device or library that is not on this machine.
+    Raises UsageError for devices and back ends that do not exist or fit together, InputError for files that are not
+    what they should be and MissingError for a device or library that is not on this machine.
     """
     device = parse_device(device)
+    backend = check_backend(backend, device)
     path = Path(path)
-    return (
-        _open_bundle(path, device, trust, throughput)
-        if is_folder(path)
-        else _open_file(path, device, trust, throughput)
-    )
+    wanted = _Wanted(device, backend, trust, throughput)
+    return _open_bundle(path, wanted) if is_folder(path) else _open_file(path, wanted)
 
 
-def unproven_bundle(path: str | Path, device: str) -> Path | None:
+def check_backend(backend: str | None, device: str) -> str | None:
+    """Return the back end that is asked for, by its name or by that of one of OpenVINO's devices.
+
+    Raises UsageError for an unknown one, and for one that does not run on ``device``.
+    """
+    if backend is not None:
+        refuse_unknown("--backend", backend, BACKENDS)
+    if device.startswith(OPENVINO):
+        if backend == "onnxruntime":
+            raise UsageError(f"--backend onnxruntime does not run on --device {device}; leave one of them out")
+        return backend or "openvino"
+    if backend in BACKENDS[1:] and device.startswith("cuda"):
+        raise UsageError(f"--backend {backend} does not run on --device {device}; leave one of them out")
+    return backend
+
+
+def unproven_bundle(path: str | Path, device: str, backend: str | None = None) -> Path | None:
     """Return the bundle whose plan ``device`` would run for the first time, unproven; None where that is not so."""
     path = Path(path)
     directory = path if is_folder(path) else path.parent
-    if device == "cpu" or (path != directory and path.name != PLAN_NAME):
+    if (
+        device == "cpu"
+        or backend is not None
+        or device.startswith(OPENVINO)
+        or path not in (directory, directory / PLAN_NAME)
+    ):
         return None
     try:
         plan = read_bundle(directory).info.plan
@@ -47,39 +78,69 @@ def unproven_bundle(path: str | Path, device: str) -> Path | None:
 
 
 def parse_device(device: str) -> str:
-    """Return "auto", "cpu" or "cuda:N"; raises UsageError for anything else."""
+    """Return "auto", "cpu", "cuda:N" or "openvino:NAME"; raises UsageError for anything else."""
     if device == "cuda":
         return "cuda:0"
+    if isinstance(device, str) and re.fullmatch(rf"{OPENVINO}[\w.]+", device):
+        return OPENVINO + device.removeprefix(OPENVINO).upper()
     if device in ("auto", "cpu") or (isinstance(device, str) and re.fullmatch(r"cuda:\d+", device)):
         return device
-    raise UsageError(f"no device is called {device!r}; the devices are: auto, cpu, cuda, cuda:0, cuda:1 ...")
+    raise UsageError(
+        f"no device is called {device!r}; the devices are: auto, cpu, cuda, cuda:0, cuda:1 ..., "
+        "openvino:CPU, openvino:GPU ..."
+    )
 
 
-def _open_bundle(directory: Path, device: str, trust: bool, throughput: bool) -> Session:
+def proven_with(bundle: BundleInfo | None) -> str:
+    """Return the back end that a bundle's graph was proven with, by the engines' names in its parity."""
+    kinds = {engine_kind(str(row.get("engine", ""))) for row in bundle.parity} if bundle else set()
+    if "ONNX Runtime" in kinds:
+        return "onnxruntime"
+    return "openvino" if any(kind.startswith("OpenVINO") for kind in kinds) else "onnxruntime"
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What ``open_session`` was asked for, checked."""
+
+    device: str
+    backend: str | None
+    trust: bool
+    throughput: bool
+
+
+def _open_bundle(directory: Path, wanted: _Wanted) -> Session:
     """Open the bundle's best file for the device."""
     files = read_bundle(directory).info.files
-    if PLAN_NAME in files and device != "cpu":
+    if PLAN_NAME in files and wanted.device != "cpu" and wanted.backend is None:
         try:
-            return _open_file(directory / PLAN_NAME, device, trust, throughput)
+            return _open_file(directory / PLAN_NAME, wanted)
         except MissingError as error:
-            if device != "auto" or ONNX_NAME not in files:
+            if wanted.device != "auto" or ONNX_NAME not in files:
                 raise
             warn(f"{directory / PLAN_NAME}: {error}; running {ONNX_NAME} instead")
     if ONNX_NAME not in files:
         raise InputError(f"{directory}: the bundle has no {ONNX_NAME} for this device; export it again")
-    return _open_file(directory / ONNX_NAME, device, trust, throughput)
+    return _open_file(directory / ONNX_NAME, wanted)
 
 
-def _open_file(path: Path, device: str, trust: bool, throughput: bool) -> Session:
+def _open_file(path: Path, wanted: _Wanted) -> Session:
     if path.suffix not in (".onnx", ".plan") and status(path):
         raise InputError(f"{path}: not an engine; name a bundle, an engine.plan or a model.onnx")
     file = read_engine_file(path)
     if path.suffix == ".plan":
-        if device == "cpu":
+        if wanted.device == "cpu" or wanted.backend is not None:
             raise UsageError(f"{path}: a TensorRT plan runs on a GPU only; name the bundle or its {ONNX_NAME}")
         from fsr_deploy.runtime.tensorrt.session import TensorRTSession
 
-        return TensorRTSession(file, device, trust=trust)
-    from fsr_deploy.runtime.backends.onnxruntime import OnnxSession
+        return TensorRTSession(file, wanted.device, trust=wanted.trust)
+    # A GPU that is asked for by name is ONNX Runtime's.
+    backend = wanted.backend or ("onnxruntime" if wanted.device.startswith("cuda") else proven_with(file.bundle))
+    if backend == "onnxruntime":
+        from fsr_deploy.runtime.backends.onnxruntime import OnnxSession
 
-    return OnnxSession(file, device, throughput=throughput)
+        return OnnxSession(file, wanted.device, throughput=wanted.throughput)
+    from fsr_deploy.runtime.backends.openvino import OpenVinoSession
+
+    device = wanted.device.removeprefix(OPENVINO) if wanted.device.startswith(OPENVINO) else "CPU"
+    return OpenVinoSession(file, device, bf16=backend == "openvino-bf16", throughput=wanted.throughput)

@@ -34,6 +34,18 @@ class EngineInfo:
     resizable: bool | None = None
 
 
+def engine_kind(engine: str) -> str:
+    """Return the name of an engine without its version: those of one kind share what was proven of one of them.
+
+    "TensorRT", "ONNX Runtime", or "OpenVINO (CPU, FP32)", which computes in another precision than "(CPU, BF16)".
+    """
+    for title in ("TensorRT", "ONNX Runtime"):
+        if engine.startswith(title):
+            return title
+    title, _, rest = engine.partition(" ")
+    return f"{title} {rest.partition(' ')[2]}"
+
+
 class OutOfMemory(Exception):
     """The device has no room for this batch; a smaller one may fit."""
 

@@ -117,19 +117,22 @@ def load(
     engine: str | os.PathLike[str] | Bundle,
     device: str = "auto",
     *,
+    backend: str | None = None,
     fit: Fit = "crop",
     trust: bool = False,
     throughput: bool = False,
 ) -> Upscaler:
     """Load an engine: a bundle (or its directory), its ``engine.plan`` or ``model.onnx``.
 
-    ``device`` is "auto", "cpu", "cuda" or "cuda:1". ``fit`` says how pictures of other proportions are fitted: "crop"
+    ``device`` is "auto", "cpu", "cuda", "cuda:1", or "openvino:CPU" and the like. ``backend`` is what runs a graph:
+    "onnxruntime", "openvino", "openvino-bf16", or None for what the bundle was proven with; another one is proven only
+    by ``fsr-run``. ``fit`` says how pictures of other proportions are fitted: "crop"
     keeps their middle, "stretch" all of them. ``trust`` allows a plan without a bundle, which can run code.
     ``throughput`` is for many pictures: the highest total rate instead of the lowest latency. Raises UsageError,
     InputError and MissingError as ``open_session`` does.
     """
     refuse_unknown("--fit", fit, FITS)
-    return Upscaler(open_session(place(engine), device, trust=trust, throughput=throughput), fit)
+    return Upscaler(open_session(place(engine), device, backend=backend, trust=trust, throughput=throughput), fit)
 
 
 def _to_array(face: Any) -> Array:

@@ -191,7 +191,7 @@ def test_comparisons_that_need_torch_name_the_extra(here: Path, name: str) -> No
 def test_a_comparison_that_needs_openvino_says_how_to_install_it(here: Path) -> None:
     done = without("openvino", "tiny-fp32", *QUICK, "--against", "openvino")
     assert done.returncode == 3
-    assert "OpenVINO is not installed; install it with: pip install openvino" in done.stderr
+    assert "OpenVINO is not installed; install it with: pip install 'fsr-deploy[openvino]'" in done.stderr
 
 
 def test_help_loads_nothing_heavy() -> None:

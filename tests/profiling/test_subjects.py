@@ -33,7 +33,7 @@ COLD = ColdStart(0.1, 0.01, 100.0, None)
 @pytest.fixture
 def warm(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the processes of cold starts."""
-    monkeypatch.setattr(opening, "cold_start", lambda path, device, trust: COLD)
+    monkeypatch.setattr(opening, "cold_start", lambda path, device, **options: COLD)
 
 
 def layers_of(subject: Subject, batch: int) -> LayerProfile | None:
@@ -145,7 +145,7 @@ def test_memory_of_a_gpu_is_what_its_free_memory_shrank_by(machine: MachineFacto
     gpu = machine("10.16")
     file = write_plan(gpu, tmp_path / "bundle")
     held = gpu.cuda.used
-    cold = _measure(file.path, "cuda:0", False)
+    cold = _measure(file.path, "cuda:0", None, False)
     assert cold.gpu_mib is not None and cold.gpu_mib > 0
     assert cuda.memory()[0] <= gpu.cuda.total - held
 

@@ -19,6 +19,7 @@ from fsr_deploy.bundle.engine_file import EngineFile
 from fsr_deploy.bundle.info import MIXED, MIXES
 from fsr_deploy.bundle.onnx_wire import read_metadata
 from fsr_deploy.errors import InputError, MissingError
+from fsr_deploy.runtime.backends.batches import is_out_of_memory, refuse_other_batches, refuse_other_graphs
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
@@ -66,13 +67,11 @@ class OnnxSession:
 
     def upscale(self, batch: Batch) -> Batch:
         """Turn (N, h, w, 3) uint8 RGB LR faces into (N, H, W, 3) uint8 RGB SR faces."""
-        expected = (*self.info.lr_shape, 3)
-        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != expected or len(batch) == 0:
-            raise InputError(f"a batch of {batch.dtype} {batch.shape}; this engine takes uint8 (N, {expected})")
+        refuse_other_batches(batch, self.info.lr_shape)
         try:
             return self._session.run(None, {self._input: np.ascontiguousarray(batch)})[0]
         except Exception as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise OutOfMemory(f"batch {len(batch)} on {self.info.device}: {_first_line(error)}") from error
             raise
 
@@ -178,7 +177,7 @@ def _start(ort: ModuleType, file: EngineFile, providers: list[Any], options: Cal
             return ort.InferenceSession(
                 file.content, options(exact=False), providers=providers, **optimisations(file.content)
             )
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise MissingError(f"{file.path}: does not fit into the device's memory: {_first_line(error)}") from error
         raise InputError(f"{file.path}: ONNX Runtime {ort.__version__} refuses it: {_first_line(error)}") from error
 
@@ -186,13 +185,11 @@ def _start(ort: ModuleType, file: EngineFile, providers: list[Any], options: Cal
 def _face_shapes(session: Any, path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return (h, w) and (H, W); raises InputError where input and output are not one batch of uint8 faces each."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) == len(outputs) == 1 and _is_faces(inputs[0]) and _is_faces(outputs[0]):
-        return tuple(inputs[0].shape[1:3]), tuple(outputs[0].shape[1:3])
-    found = ", ".join(f"{value.name} {value.type} {value.shape}" for value in (*inputs, *outputs))
-    raise InputError(
-        f"{path}: not an engine that maps uint8 (N, h, w, 3) to uint8 (N, H, W, 3) with N free or 1; it has {found};"
-        " export one with fsr-export (without --io float)"
+    fits = len(inputs) == len(outputs) == 1 and _is_faces(inputs[0]) and _is_faces(outputs[0])
+    refuse_other_graphs(
+        path, fits, ", ".join(f"{value.name} {value.type} {value.shape}" for value in (*inputs, *outputs))
     )
+    return tuple(inputs[0].shape[1:3]), tuple(outputs[0].shape[1:3])
 
 
 def _is_faces(value: Any) -> bool:
@@ -216,13 +213,6 @@ def _facts(session: Any, file: EngineFile, device: str) -> dict[str, Any]:
         best_batch = int(batches[1]) if len(batches) == 3 and batches[1].isdigit() else 1
     # On a CPU a batch is no faster per face than single faces, and takes far more memory.
     return {**facts, "best_batch": 1 if device == "cpu" else best_batch}
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(
-        sign in text for sign in ("failed to allocate memory", "out of memory", "bad allocation", "bad_alloc")
-    )
 
 
 def _first_line(error: Exception) -> str:

@@ -40,7 +40,7 @@ def introduce(engine: str, info: EngineInfo, batch: int) -> None:
     """Say what will run, with the notes of its bundle."""
     sizes = " -> ".join(f"{width}x{height}" for height, width in (info.lr_shape, info.sr_shape))
     say(f"{engine}: {info.engine}, device {info.device}, precision {info.precision}, {sizes}, batch {batch}")
-    if info.device == "cpu" and info.precision in ("fp16", "bf16", *MIXES):
+    if info.engine.startswith("ONNX Runtime") and info.device == "cpu" and info.precision in ("fp16", "bf16", *MIXES):
         say(f"a CPU computes {info.precision} in fp32 and converts in between; an fp32 engine is faster here")
     for note in info.notes:
         warn(note)

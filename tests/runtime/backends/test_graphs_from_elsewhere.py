@@ -20,7 +20,6 @@ from fsr_deploy.exporting.tensorrt.build import build_plan
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
 from fsr_deploy.exporting.tensorrt.rebuild import rebuild_plan
 from fsr_deploy.images.codec import write_frame
-from fsr_deploy.runtime.backends.openvino import OpenVinoSession
 from fsr_deploy.runtime.open import open_session
 from tests.engines import write_onnx
 from tests.fakes.machine import MachineFactory
@@ -28,7 +27,7 @@ from tests.fakes.plans import lr_faces, write_bundle
 
 CONSUMERS: dict[str, Callable[[Path], Any]] = {
     "ONNX Runtime": open_session,
-    "OpenVINO": OpenVinoSession,
+    "OpenVINO": lambda path: open_session(path, backend="openvino"),
     "TensorRT's parser": lambda path: build_plan(path, "fp32", (1, 4, 8), PlanOptions()),
     "fsr-profile's recorders": read_engine_file,
 }
@@ -41,10 +40,13 @@ def libraries(machine: MachineFactory, monkeypatch: pytest.MonkeyPatch) -> list[
     gpu = machine("10.16")
 
     class Core:
+        available_devices = ("CPU",)
+
+        def get_property(self, device: str, name: str) -> list[str]:
+            return ["FP32"]
+
         def read_model(self, content: bytes) -> None:
             given.append("OpenVINO")
-
-        def compile_model(self, *arguments: Any) -> None:
             raise RuntimeError("a stand-in")
 
     openvino = ModuleType("openvino")
