@@ -1,1 +1,1 @@
-"""Post-training INT8: which convolutions, with which ranges, written into the graph as Quantize/Dequantize pairs."""
+"""Post-training INT8 and FP8: which convolutions, with which ranges, written into the graph as pairs of nodes."""

@@ -1,7 +1,7 @@
 """INT8 or FP8 where it is harmless and FP16 elsewhere, in one graph: what was chosen and measured on the FP32 graph.
 
-Strongly typed TensorRT takes the FP16 graph, with its FP32 islands and with pairs whose scales are FP16. TensorRT 8.6
-types networks itself: it takes the FP32 graph with pairs, and is told which modules stay in FP32.
+Strongly typed TensorRT (10 and newer) gets the FP16 graph, with its FP32 fallbacks and with pairs whose scales are
+FP16. TensorRT 8.6 chooses types itself: it gets the FP32 graph with pairs and the list of modules that stay in FP32.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
@@ -23,7 +24,7 @@ from fsr_deploy.exporting.graph.sessions import run_graph
 from fsr_deploy.exporting.graph.write import write_graph
 from fsr_deploy.exporting.int8.formats import INT8, NumberFormat, format_of
 from fsr_deploy.exporting.int8.qdq import insert
-from fsr_deploy.exporting.int8.quantise import prepare, write_within_budget
+from fsr_deploy.exporting.int8.quantise import name_precision, prepare, write_within_budget
 from fsr_deploy.exporting.int8.scheme import Scheme, nothing_to_quantise
 from fsr_deploy.exporting.int8.sites import Site
 from fsr_deploy.exporting.options import UNTYPED_OPSET, ExportOptions, fp16_part, in_precision
@@ -35,6 +36,7 @@ from fsr_deploy.exporting.proof.quality import Judge
 from fsr_deploy.exporting.proof.reference import Reference
 from fsr_deploy.exporting.rewrite.rewrites import Target
 from fsr_deploy.models.source import Source
+from fsr_deploy.runtime.backends.onnxruntime import rounds_fp16
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class TypedScheme(Scheme):
         """Return that graph with every result rounded to FP16, as a GPU stores it."""
         return rounded(self.write(blocks), "fp16")
 
+    def proven(self, blocks: Collection[str]) -> list[ModelProto]:
+        """Return that graph, and the graph as it is where this ONNX Runtime rounds what it computes."""
+        runs_here = self.number_format.floating or rounds_fp16(onnxruntime.__version__)
+        return [*([self.write(blocks)] if runs_here else []), self.computed(blocks)]
+
 
 @dataclass(frozen=True)
 class UntypedScheme(Scheme):
@@ -74,12 +81,19 @@ class UntypedScheme(Scheme):
         """Return that graph with every result of the other modules rounded to FP16, as TensorRT 8.6 may store it."""
         return as_typed_by_8_6(self.write(blocks), self.in_fp32)
 
+    def proven(self, blocks: Collection[str]) -> list[ModelProto]:
+        """Return that graph, and the graph as it is."""
+        return [self.write(blocks), self.computed(blocks)]
+
 
 def typed_scheme(scheme: Scheme, half: ModelProto, number_format: NumberFormat = INT8) -> TypedScheme:
     """Return a scheme of the FP32 graph for the FP16 graph of the same network, written for the same target.
 
     Both hold the same convolutions in the same order. Those in an FP32 island of the FP16 graph stay as they are.
     """
+    model = ModelProto()
+    model.CopyFrom(half)
+    name_precision(model, f"{number_format.name}+fp16")
     matched = _match(scheme.model, half)
     types = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
     exact = {tensor.name: tensor for tensor in scheme.model.graph.initializer}
@@ -93,7 +107,7 @@ def typed_scheme(scheme: Scheme, half: ModelProto, number_format: NumberFormat =
                 blocks.setdefault(block, []).append(moved)
                 ranges[moved.source], ranges[moved.result] = scheme.ranges[site.source], scheme.ranges[site.result]
                 weights[theirs.input[1]] = numpy_helper.to_array(exact[ours.input[1]])
-    return TypedScheme(half, blocks, ranges, scheme.reasons, False, weights, number_format)
+    return TypedScheme(model, blocks, ranges, scheme.reasons, False, weights, number_format)
 
 
 def untyped_scheme(scheme: Scheme, in_fp32: Callable[[str], bool]) -> UntypedScheme:

@@ -3,8 +3,8 @@
 Every engine reads the pairs the same way: a convolution between a DequantizeLinear of its input and one of its weights
 is a convolution in INT8, or in FP8 (formats.py). Symmetric, zero point 0, one scale per tensor and per output channel
 of the weights, which is all that TensorRT takes. The scales have the type of the float graph, FP32 or FP16, because
-strongly typed TensorRT computes what the types say. A pair serves the convolutions that read a tensor; everybody else
-keeps the float tensor.
+strongly typed TensorRT computes what the types say. A pair is used by the convolutions that read a tensor; all other
+nodes read the float tensor.
 
 ONNX Runtime gets weights of 8 bits. TensorRT 8.4 refused such constants ("invalid weights type of Int8", NVIDIA's issue
 2163): its weights are floats that a pair of their own turns into the same 8 bits exactly, as NVIDIA's tools write them.
@@ -26,7 +26,7 @@ from fsr_deploy.exporting.int8.sites import Site
 from fsr_deploy.exporting.int8.weights import in_steps, scales_in, scales_of, to_floats, weight_scales, with_spare
 
 # ONNX Runtime's direct INT8 convolution gives results of a multiple of 4 channels, with AVX2 of 8 (MLAS, convsym.cpp).
-# Others take a way of copies and a matrix product: 28 channels from 28, 7x7, took 1.9 times as long as 32.
+# Other numbers use copies and a matrix product: 28 channels from 28, 7x7, took 1.9 times as long as 32.
 CHANNELS = 8
 
 
@@ -119,9 +119,10 @@ class _Writer:
     def _round_source(self, site: Site, source: str, dtype: np.dtype[Any]) -> list[NodeProto]:
         """Return the nodes that round what a convolution reads; for ONNX Runtime with the channels last.
 
-        That is how it computes INT8. Left alone it transposes the 8-bit tensor, its threads taking turns at every line
-        of the cache: 28 channels of 128x128 take 0.6 ms with two threads and 0.16 ms with one. Floats that leave its
-        blocked layout it puts in that order on the way. Flatten keeps it from moving the rounding in front of that.
+        ONNX Runtime computes INT8 in that layout. By itself it transposes the 8-bit tensor, with threads that write to
+        the same cache lines: 28 channels of 128x128 take 0.6 ms with two threads and 0.16 ms with one. Float tensors
+        get that order for free when they leave the blocked layout. The Flatten prevents ONNX Runtime from moving the
+        rounding before the transpose.
         """
         if not self.results:
             return self._pair(site.module, source, site.source, dtype)
@@ -144,7 +145,7 @@ class _Writer:
         return [*pair, self._node(site.module, "Slice", [pair[-1].output[0], *bounds])]
 
     def _scale(self, tensor: str) -> NDArray[np.float32]:
-        """Return a tensor's scale, above 0, which engines insist on.
+        """Return a tensor's scale; it is above 0, as engines require.
 
         Where results are rounded, for ONNX Runtime, it is one rounding step larger for each reader: it merges equal
         pairs of one tensor, and then finds none of their convolutions any more. For TensorRT pairs stay equal, so that

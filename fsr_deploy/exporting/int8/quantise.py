@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from onnx import ModelProto
 
 from fsr_deploy._util.json_records import decode, read_json
 from fsr_deploy._util.log import say
@@ -57,8 +58,7 @@ class Quantisation:
         onnx.checker.check_model(graph, full_check=True)
         if self.target == "tensorrt":
             check_operators(graph)
-        for entry in graph.metadata_props:
-            entry.value = self.precision if entry.key == "fsr.precision" else entry.value
+        name_precision(graph, self.precision)
         path.write_bytes(graph.SerializeToString(deterministic=True))
         named = {self._name(module): reason for module, reason in reasons.items()}
         rest = "fp32" if self.precision == "int8" else "fp16"
@@ -75,14 +75,20 @@ class Quantisation:
         return damages(self.scheme, self.judge, self.table)
 
     def _in_fp32(self, name: str) -> bool:
-        """Tell whether a module of the network is in an island, whose own entry then says why."""
+        """Tell whether a module of the network is in an FP32 fallback, whose entry then gives the reason."""
         island = innermost(name, self.islands)
         return island is not None and self.islands[island]["precision"] == "fp32"
 
     def _name(self, module: str) -> str:
-        """Return a module's name in the network; what lies around it keeps its path."""
+        """Return a module's name in the network; operations around the network keep their path."""
         name = in_network(module, self.io)
         return module if name is None else name
+
+
+def name_precision(model: ModelProto, precision: str) -> None:
+    """Write a precision into the metadata of a graph, which sessions heed (onnxruntime.optimisations)."""
+    for entry in model.metadata_props:
+        entry.value = precision if entry.key == "fsr.precision" else entry.value
 
 
 def prepare(

@@ -57,6 +57,10 @@ class Scheme:
         """Return the graph that this CPU has to run for what an engine of ``write``'s graph computes."""
         return self.write(blocks)
 
+    def proven(self, blocks: Collection[str]) -> list[ModelProto]:
+        """Return the graphs that have to keep the budget, as open_engines runs them once the graph is written."""
+        return [self.computed(blocks)]
+
 
 def make_scheme(
     model: ModelProto,
@@ -117,6 +121,16 @@ def measure_with(scheme: Scheme, judge: Judge) -> Callable[[Collection[str]], Qu
     return lambda blocks: judge(run_graph(scheme.computed(blocks), judge.inputs))
 
 
+def prove_with(scheme: Scheme, judge: Judge, budget: Budget) -> Callable[[Collection[str]], Quality]:
+    """Return a function from the blocks in 8 bits to the quality of the faces where it is worst."""
+
+    def measure(blocks: Collection[str]) -> Quality:
+        found = [judge(run_graph(graph, judge.inputs)) for graph in scheme.proven(blocks)]
+        return max(found, key=lambda quality: (not quality.within(budget), quality.error))
+
+    return measure
+
+
 def damages(scheme: Scheme, judge: Judge, table: ModuleTable) -> list[Damage]:
     """Return what each block does to the faces when it alone is in 8 bits, the worst first."""
     with progress("blocks one by one", len(scheme.blocks)) as advance:
@@ -137,7 +151,7 @@ def quantise(
     With ``repaired``, the fewest blocks go back to float until the budget holds; ParityError where none could stay.
     ``ranking`` gives the ``damages`` where they are known already.
     """
-    measure = measure_with(scheme, judge)
+    measure = prove_with(scheme, judge, budget)
     returned: dict[str, str] = {}
     if repaired:
         returned, quality = repair(

@@ -1,7 +1,7 @@
 """Which convolutions may compute in 8 bits at all, by what the graph says around them.
 
-What carries the face stays in float: the trunk with its residual sums and skips, attention, norms, the first and the
-last convolutions. What remains are dense convolutions, whose multiplications are nearly all there are.
+The parts that matter most for quality stay in float: the trunk with its residual sums and skips, attention, norms, the
+first and the last convolutions. The others are dense convolutions, which do nearly all of the multiplications.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which of the convolutions that may compute in INT8 do so: on a CPU those that measure faster, one by one.
 
 A convolution and its activation are timed alone, with the rounding before and after it: inside a chain of INT8
-convolutions they can only be cheaper. Equal shapes are timed once. One thread, and the time that it computes, are
-measured: a machine that is busy with something else chooses the same.
+convolutions they can only be cheaper. Equal shapes are timed once. One thread's computing time is measured, so that the
+choice does not depend on other load.
 
 Without VNNI a CPU adds two products of 8 bits in 16, which overflow; ONNX Runtime then multiplies 8-bit weights in
 another way, exact and slower. Weights of 7 bits cannot overflow: they are taken where that is much faster.

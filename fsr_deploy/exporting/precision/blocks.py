@@ -1,9 +1,9 @@
 """The blocks of a network: the modules of its paper, whose precision is decided one by one.
 
 A block is a module with several layers of its own, and only one of its kind in the block that holds it: LGFI and in it
-SA, RDFE, FRM and SKAF; but not each of the seven convolution blocks of an hourglass. What lies in no block but the
-network itself (head, tail, down, up) is a block of its own, and so is what the network does between its blocks. Blocks
-lie in one another; an operation belongs to the innermost one.
+SA, RDFE, FRM and SKAF; but not each of the seven convolution blocks of an hourglass. Modules that are in no block
+except the network (head, tail, down, up) are blocks too, and so are the operations of the network between its blocks.
+Blocks are nested; an operation belongs to the innermost one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fsr_deploy.bundle.layers import ModuleTable
 def find_blocks(network: nn.Module, rewritten: nn.Module, islands: Collection[str]) -> dict[str, str]:
     """Return the class of each block by its name in the network, "" for the network itself, the outermost first.
 
-    ``rewritten`` is the form of the network that is deployed, ``islands`` are modules of it that stay in FP32 anyway.
+    ``rewritten`` is the deployed form of the network, ``islands`` are its modules that always stay in FP32.
     """
     modules = {
         name: module for name, module in network.named_modules() if not any(holds(island, name) for island in islands)
@@ -67,7 +67,7 @@ def _is_layer(module: nn.Module) -> bool:
 
 
 def _is_known(name: str, module: nn.Module, layers: Collection[str]) -> bool:
-    """Tell whether a module is none of PyTorch's own and holds several layers."""
+    """Tell whether a module is not one of PyTorch's and holds several layers."""
     return not type(module).__module__.startswith("torch.") and sum(holds(name, layer) for layer in layers) > 1
 
 
@@ -78,7 +78,7 @@ def _outer(path: str) -> str:
 def group(paths: Sequence[str], table: ModuleTable) -> dict[str, list[str]]:
     """Return which of these module paths belong to each block: the innermost known module that holds several of them.
 
-    A convolution block of its own is no block: it is part of the hourglass that holds it.
+    A single convolution block does not count: it is part of the hourglass that holds it.
     """
     groups: dict[str, list[str]] = {}
     for path in paths:
@@ -93,7 +93,7 @@ def fp32_modules(kept: Mapping[str, Mapping[str, str]], io: str) -> Callable[[st
     """Return a test of a module, by its path in the graph, for whether it computes in FP32 and not in FP16.
 
     ``kept`` is a bundle's precision map, by names in the network: the innermost entry that is or holds a module counts.
-    What stands around the network in the graph is in FP32.
+    The operations around the network in the graph are in FP32.
     """
 
     def stays(path: str) -> bool:

@@ -2,8 +2,8 @@
 
 A module class whose arithmetic needs FP32 carries ``fp32_reason``, one sentence; anyone may keep more modules by name.
 Each kept module is bracketed by casts, so the graph that is exported has the precision of every node in it, and any
-engine, strongly typed or not, computes the same thing. A block inside a kept module may be reduced all the same: the
-sums of a residual trunk then stay in FP32, and what they add up does not.
+engine, strongly typed or not, computes the same thing. A block inside a kept module may still be reduced: the sums of a
+residual trunk then stay in FP32, and their terms do not.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ def with_rounded_sums(model: ModelProto) -> ModelProto:
     """Return a graph of FP32 kernels that rounds results to FP16 (emulate.py) with the sums in them rounded as well.
 
     Convolutions and matrix products are computed in parts of PRODUCTS products, and the sum is rounded after each part.
-    Sums of 8-bit weights, which are integers, stay exact, and so do those of grouped convolutions, which are short.
+    Sums of 8-bit weights stay exact, as those of integers are and those of FP8 are taken to be, and so do those of
+    grouped convolutions, which are short.
     """
     shapes = tensor_shapes(model) | {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
     integers: set[str] = set()

@@ -15,10 +15,11 @@ from torch import nn
 from fsr_deploy.exporting.graph.deployable import prepare
 from fsr_deploy.exporting.graph.onnx_writer import check_operators, export_onnx, module_of_node
 from fsr_deploy.exporting.graph.sessions import run_graph
+from fsr_deploy.exporting.int8 import mixed as forms
 from fsr_deploy.exporting.int8.formats import FP8, INT8, NumberFormat
 from fsr_deploy.exporting.int8.mixed import TypedScheme, UntypedScheme, typed_scheme, untyped_scheme
 from fsr_deploy.exporting.int8.qdq import scales_in
-from fsr_deploy.exporting.int8.scheme import Scheme, find_ranges
+from fsr_deploy.exporting.int8.scheme import Scheme, find_ranges, prove_with
 from fsr_deploy.exporting.int8.sites import Wiring, find_sites
 from fsr_deploy.exporting.int8.weights import in_steps
 from fsr_deploy.exporting.precision.blocks import fp32_modules
@@ -233,6 +234,26 @@ def test_faces_in_fp8_keep_the_budget_as_a_cpu_and_as_a_gpu_computes_them(mixed:
         assert quality.within(BUDGETS["fp8+fp16"])
     half = mixed.judge(run_graph(in_fp8.computed([]), mixed.judge.inputs))
     assert quality.psnr_db < half.psnr_db, "FP8 costs something"
+
+
+@pytest.mark.parametrize("form", ["typed", "untyped"])
+def test_blocks_are_returned_by_the_worst_of_the_ways_in_which_the_engine_is_proven(mixed: Mixed, form: str) -> None:
+    scheme = getattr(mixed, form)
+    found = [mixed.judge(run_graph(graph, mixed.judge.inputs)) for graph in scheme.proven(scheme.blocks)]
+    assert len(found) == 2 and found[0] != found[1]
+    worst = prove_with(scheme, mixed.judge, BUDGETS["int8+fp16"])(scheme.blocks)
+    assert worst == min(found, key=lambda quality: quality.psnr_db)
+
+
+def test_a_graph_of_two_precisions_says_so_to_sessions(mixed: Mixed) -> None:
+    facts = {entry.key: entry.value for entry in mixed.typed.write(mixed.typed.blocks).metadata_props}
+    assert facts["fsr.precision"] == "int8+fp16"
+
+
+def test_an_onnx_runtime_that_cuts_values_off_does_not_decide(mixed: Mixed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forms, "rounds_fp16", lambda version: False)
+    assert len(mixed.typed.proven([])) == 1
+    assert len(replace(mixed.typed, number_format=FP8).proven([])) == 2  # it rounds to FP8
 
 
 def test_graphs_of_two_networks_are_not_taken_for_one(mixed: Mixed) -> None:
