@@ -30,7 +30,8 @@ def main(
         int | None, typer.Option(min=8, help="Side of the LR faces.", show_default="the engine's or checkpoint's")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder with the weights of LPIPS, FID, NIQE ...")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or openvino:NAME.")] = "auto",
+    backend: Annotated[str | None, typer.Option(help="Run graphs with onnxruntime, openvino or openvino-bf16.")] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Load plans without a bundle, which can run code.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for scores.md and scores.json.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
@@ -54,6 +55,7 @@ def main(
         lr_size=lr_size,
         weights=weights,
         device=device,
+        backend=backend,
         trust=trust,
     )
     if output is not None:

@@ -30,13 +30,7 @@ def main(
         typer.Option(metavar="OLD NEW", help="Compare two profile.json instead; exit 5 if anything became slower."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, or openvino:NAME (CPU, GPU, NPU).")] = "auto",
-    backend: Annotated[
-        str | None,
-        typer.Option(
-            help="Run the graphs with onnxruntime, openvino, or openvino-bf16 (BF16 instead of FP32).",
-            show_default="those that the bundles were proven with",
-        ),
-    ] = None,
+    backend: Annotated[str | None, typer.Option(help="onnxruntime, openvino or openvino-bf16.")] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Load plans without a bundle, which can run code.")] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for profile.html, profile.md and profile.json.")

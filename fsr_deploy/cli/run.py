@@ -66,8 +66,7 @@ def main(given: Arguments) -> ExitCode:
 
     \b
     fsr-run bundles/aminet faces/ -o faces_128/
-    fsr-run bundles/aminet/model.onnx face.jpg -o face_128.png --device cpu
-    fsr-run bundles/aminet faces/ -o faces_128/ --backend openvino-bf16
+    fsr-run bundles/aminet/model.onnx face.jpg -o face_128.png --backend openvino
     find faces/ -name '*.png' | fsr-run bundles/aminet - -o faces_128/ --format jpg --json
     """
     from fsr_deploy.images.resize import Fit

@@ -25,7 +25,7 @@ from fsr_deploy.models import registry
 from fsr_deploy.models.eager import Eager
 from fsr_deploy.models.source import load_source
 from fsr_deploy.models.weight_files import may_be_checkpoint
-from fsr_deploy.runtime.open import open_session, parse_device
+from fsr_deploy.runtime.open import OPENVINO, check_backend, open_session, parse_device
 from fsr_deploy.runtime.session import Session
 
 BATCH = 8
@@ -101,6 +101,7 @@ def evaluate(
     lr_size: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    backend: str | None = None,
     trust: bool = False,
     progress: ProgressCallback | None = None,
 ) -> ScoreTable:
@@ -108,13 +109,15 @@ def evaluate(
 
     ``systems`` are bundles, ONNX files, plans, checkpoints, or a registered name whose weights are in ``checkpoint``.
     ``data`` is a folder of faces, or "faces:COUNT" for drawn ones; ``layout`` says how a data set lies on disk, and
-    ``limit`` takes its first faces. ``weights`` is a folder with the weights of LPIPS, FID and so on. ``progress`` is
-    called with what is counted, how many are done and how many there are. Raises what ``open_systems`` raises, and
-    InputError for faces that cannot be read.
+    ``limit`` takes its first faces. ``weights`` is a folder with the weights of LPIPS, FID and so on. ``device`` and
+    ``backend`` are ``load``'s. ``progress`` is called with what is counted, how many are done and how many there are.
+    Raises what ``open_systems`` raises, and InputError for faces that cannot be read.
     """
     path = Path(checkpoint) if checkpoint else None
     with reporting(to_callback(progress) if progress else None):
-        opened, not_run = open_systems([str(place(name)) for name in systems], path, lr_size, device, trust, key)
+        opened, not_run = open_systems(
+            [str(place(name)) for name in systems], path, lr_size, device, trust, key, backend
+        )
         faces = open_faces(str(data), "test", opened[0].size, layout, limit)
         say(f"measuring {len(opened)} systems on {faces.name}")
         return score_all(opened, not_run, faces, Path(weights) if weights else None, device)
@@ -127,19 +130,21 @@ def open_systems(
     device: str,
     trust: bool = False,
     key: str | None = None,
+    backend: str | None = None,
 ) -> tuple[list[System], dict[str, str]]:
     """Open what a user names, and return with it what this machine cannot run and why.
 
     ``lr_size`` None stands for the engines' size, or else the one that a checkpoint was trained at. ``trust`` allows
-    plans without a bundle. ``key`` is the entry of the checkpoints to take, None the best that fits. Raises UsageError
-    for a MODEL without --checkpoint and for systems that take LR faces of different sizes or of another than
-    ``lr_size``, MissingError where nothing can be run.
+    plans without a bundle. ``key`` is the entry of the checkpoints to take, None the best that fits. ``backend`` runs
+    the graphs. Raises UsageError for a MODEL without --checkpoint, for a back end that does not run on ``device``, and
+    for systems that take LR faces of different sizes or of another than ``lr_size``, MissingError where nothing can be
+    run.
     """
     models = [name for name in names if checkpoint is not None and name in registry.names()]
     if checkpoint is not None and not models:
         raise UsageError(f"--checkpoint {checkpoint} is the weights of a MODEL; name the model too")
     files = {name: [] if name in models else _engine_files(Path(name)) for name in names}  # a folder may have its name
-    engines, left_out = _open_engines([path for paths in files.values() for path in paths], device, trust)
+    engines, left_out = _open_engines([path for paths in files.values() for path in paths], device, backend, trust)
     side = engines[0].lr_size if engines else None
     eager = [
         _open_eager(name, checkpoint if name in models else None, lr_size, side, device, key)
@@ -196,7 +201,9 @@ def torch_device(device: str) -> torch.device:
     """Return the device that networks and measures run on; raises MissingError where there is no such GPU."""
     if parse_device(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device != "cpu" and not torch.cuda.is_available():
+    if device == "cpu" or device.startswith(OPENVINO):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
         raise MissingError("no GPU that this PyTorch can use; measure with --device cpu")
     return torch.device(device)
 
@@ -209,13 +216,18 @@ def _engine_files(path: Path) -> list[Path]:
     return [path] if path.suffix in (".onnx", ".plan") else []
 
 
-def _open_engines(paths: Sequence[Path], device: str, trust: bool) -> tuple[list[System], dict[str, str]]:
+def _open_engines(
+    paths: Sequence[Path], device: str, backend: str | None, trust: bool
+) -> tuple[list[System], dict[str, str]]:
+    check_backend(backend, parse_device(device))
     systems, left_out = [], {}
     for path in paths:
         try:
             # A plan runs on a GPU only: it takes the GPU even if the networks run on the CPU.
-            place = "auto" if path.suffix == ".plan" and device == "cpu" else device
-            systems.append(_engine_system(path, open_session(path, place, trust=trust)))
+            on_gpu = path.suffix == ".plan"
+            place = "auto" if on_gpu and (device == "cpu" or device.startswith(OPENVINO)) else device
+            session = open_session(path, place, backend=None if on_gpu else backend, trust=trust)
+            systems.append(_engine_system(path, session))
         except MissingError as error:
             left_out[str(path)] = str(error)
     return systems, left_out

@@ -17,6 +17,7 @@ from fsr_deploy._util.imports import LIBRARIES, ONNXRUNTIMES, BrokenLibrary, imp
 from fsr_deploy._util.log import say
 from fsr_deploy.errors import MissingError
 from fsr_deploy.runtime.cuda.driver import has_gpu
+from fsr_deploy.runtime.machine import BF16, VNNI, instructions
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ TRAIN_PARTS = (*BASE_PARTS, "torch", "lightning-fabric", "safetensors")
 
 JOBS = (
     Task("fsr-run", "run model.onnx with ONNX Runtime", (*BASE_PARTS, "onnxruntime")),
+    Task("fsr-run", "run model.onnx with OpenVINO", (*BASE_PARTS, "OpenVINO")),
     Task("fsr-run", "run engine.plan with TensorRT", (*BASE_PARTS, *GPU_PARTS)),
     Task("fsr-run", "run engine.plan with TensorRT for RTX", (*BASE_PARTS, "GPU", RTX, "cuda-bindings")),
     Task("fsr-export", "write and prove model.onnx", EXPORT_PARTS),
@@ -86,13 +88,13 @@ JOBS = (
 def look_around() -> list[Part]:
     """Return the parts that commands need, each tried in the way a command uses it."""
     say("trying each library, which takes some seconds")
-    wrong = try_imports(tuple(module for module in LIBRARIES if module != "openvino"))
+    wrong = try_imports(tuple(LIBRARIES))
     found = [_try("processor", _processor), _try("cache", _cache), _try("driver", _driver), _try("GPU", _gpus)]
     found += [_base(module, name, wrong.get(module)) for module, name in BASE.items()]
     found += [_try("TensorRT", _tensorrt, "gpu", wrong.get("tensorrt"))]
     found += [_try(RTX, _tensorrt_rtx, wrong=wrong.get("tensorrt_rtx"))]
     found += [_try("cuda-bindings", _cuda_bindings, "gpu", wrong.get("cuda.bindings.runtime"))]
-    found += [_onnxruntime(has_gpu(), wrong.get("onnxruntime"))]
+    found += [_onnxruntime(has_gpu(), wrong.get("onnxruntime")), _openvino(wrong.get("openvino"))]
     return found + [_installed(name, extra, wrong.get(module)) for module, (name, extra) in INSTALLED.items()]
 
 
@@ -234,6 +236,24 @@ def _onnxruntime(gpu: bool, wrong: MissingError | None) -> Part:
 def _providers() -> str:
     ort = imports.load("onnxruntime")
     return f"{ort.__version__}: {', '.join(ort.get_available_providers())}"
+
+
+def _openvino(wrong: MissingError | None) -> Part:
+    """Return OpenVINO, and whether it is worth having on this CPU; only then its extra is among what is missing."""
+    found = sorted(BF16 & set(instructions()))
+    if found:
+        worth = f"this CPU has {' and '.join(found)}: fsr-run --backend openvino-bf16 should be its fastest engine"
+    elif VNNI & set(instructions()):
+        worth = "this CPU has no BF16, but VNNI for INT8: fsr-profile --against openvino tells which is faster"
+    else:
+        worth = "this CPU has neither AMX, AVX512-BF16 nor VNNI, which it is worth having for"
+    part = _try("OpenVINO", _openvino_devices, "openvino" if found else "", wrong)
+    return replace(part, state=f"{part.state}; {worth}")
+
+
+def _openvino_devices() -> str:
+    openvino = imports.load("openvino")
+    return f"{openvino.__version__.partition('-')[0]}: {', '.join(openvino.Core().available_devices)}"
 
 
 def _installed(name: str, extra: str, wrong: MissingError | None) -> Part:

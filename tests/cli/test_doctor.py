@@ -183,3 +183,35 @@ def test_the_known_faults_of_the_tensorrt_that_is_installed_are_told(machine: Ma
     faults = findings()["known_faults"]
     assert any("NVIDIA/TensorRT#4854" in fault for fault in faults)
     assert f"This TensorRT has a known fault: {faults[0]}" in CliRunner().invoke(main, []).stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("flags", "worth", "line"),
+    [
+        (("avx2",), "this CPU has neither AMX, AVX512-BF16 nor VNNI, which it is worth having for", None),
+        (("avx2", "avx_vnni"), "this CPU has no BF16, but VNNI for INT8: fsr-profile --against openvino tells", None),
+        (
+            ("avx512_bf16", "avx512_vnni", "amx_bf16"),
+            "this CPU has amx_bf16 and avx512_bf16: fsr-run --backend openvino-bf16 should be its fastest engine",
+            "pip install 'fsr-deploy[openvino]'",
+        ),
+    ],
+)
+def test_openvino_is_told_with_when_it_pays_and_offered_only_then(
+    no_driver: None, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], worth: str, line: str | None
+) -> None:
+    monkeypatch.setattr(checkup, "instructions", lambda: flags)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    found = findings()
+    assert states(found)["OpenVINO"].startswith(
+        f"no: OpenVINO is not installed; install it with: pip install 'fsr-deploy[openvino]'; {worth}"
+    )
+    assert lacking(found, "run model.onnx with OpenVINO") == ["OpenVINO"]
+    assert found["install"] == line
+
+
+def test_the_openvino_that_is_there_is_told_with_its_devices(no_driver: None) -> None:
+    pytest.importorskip("openvino")
+    found = findings()
+    assert states(found)["OpenVINO"].startswith("20") and ": CPU; this CPU has " in states(found)["OpenVINO"]
+    assert lacking(found, "run model.onnx with OpenVINO") == []

@@ -194,3 +194,14 @@ def test_a_measure_of_a_whole_set_says_when_the_faces_are_few(monkeypatch):
         "FID of 3 faces: below 2048 it depends on how many they are; compare it with values of the same faces only"
     ]
     assert "- note: FID of 3 faces" in evaluate("pixel.safetensors", "--data", "faces:3").stdout
+
+
+@pytest.mark.parametrize("options", [("--backend", "openvino"), ("--device", "openvino:CPU")])
+def test_graphs_are_measured_with_the_back_end_that_is_asked_for(options):
+    pytest.importorskip("openvino")
+    write_onnx(Path("tiny.onnx"), lr_size=16)
+    arguments = ["pixel.safetensors", "tiny.onnx", "--data", "faces:3", "--json", *options]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    names = [row["system"] for row in json.loads(result.stdout)["rows"]]
+    assert re.fullmatch(r"tiny\.onnx \(OpenVINO \S+ \(CPU, FP32\) fp32 on cpu\)", names[2])

@@ -258,7 +258,8 @@ def test_a_listed_file_that_is_not_there_is_named_and_skipped(here: Path):
         (
             ("model.onnx", "faces", "--device", "tpu"),
             2,
-            "no device is called 'tpu'; the devices are: auto, cpu, cuda, cuda:0, cuda:1 ...",
+            "no device is called 'tpu'; the devices are: auto, cpu, cuda, cuda:0, cuda:1 ..., "
+            "openvino:CPU, openvino:GPU ...",
         ),
     ],
 )

@@ -19,7 +19,7 @@ from fsr_deploy.bundle.engine_file import EngineFile
 from fsr_deploy.bundle.info import MIXED, MIXES
 from fsr_deploy.bundle.onnx_wire import read_metadata
 from fsr_deploy.errors import InputError, MissingError
-from fsr_deploy.runtime.backends.batches import is_out_of_memory, refuse_other_batches, refuse_other_graphs
+from fsr_deploy.runtime.backends.graphs import facts_of, is_out_of_memory, refuse_other_batches, refuse_other_graphs
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
@@ -46,7 +46,7 @@ class OnnxSession:
         options = partial(session_options, ort, 1 if throughput else physical_cores(), profile)
         session, provider, device = _create(ort, file, device, options)
         lr_shape, sr_shape = _face_shapes(session, file.path)
-        facts = _facts(session, file, device)
+        facts = facts_of(file, session.get_modelmeta().custom_metadata_map, on_cpu=device == "cpu")
         if device == "cpu" and facts["precision"] == MIXED and not rounds_fp16(ort.__version__):
             raise MissingError(
                 f"{file.path}: ONNX Runtime {ort.__version__} truncates FP16 values where they have to be rounded to "
@@ -196,23 +196,6 @@ def _is_faces(value: Any) -> bool:
     batch, *size = value.shape or [0]
     fixed_size = len(size) == 3 and all(isinstance(n, int) and n > 0 for n in size) and size[2] == 3
     return value.type == "tensor(uint8)" and fixed_size and (not isinstance(batch, int) or batch == 1)
-
-
-def _facts(session: Any, file: EngineFile, device: str) -> dict[str, Any]:
-    """Return precision, training and batch size from the bundle, or from the graph's metadata without a bundle."""
-    if file.bundle:
-        bundle = file.bundle
-        facts = {"precision": bundle.precision, "trained": bundle.trained, "notes": bundle.notes}
-        facts["resizable"] = bundle.resizable
-        best_batch = bundle.batches[1]
-    else:
-        metadata = session.get_modelmeta().custom_metadata_map
-        trained = {"true": True, "false": False}.get(metadata.get("fsr.trained", ""))
-        facts = {"precision": metadata.get("fsr.precision", "unknown"), "trained": trained}
-        batches = metadata.get("fsr.batches", "").split(",")
-        best_batch = int(batches[1]) if len(batches) == 3 and batches[1].isdigit() else 1
-    # On a CPU a batch is no faster per face than single faces, and takes far more memory.
-    return {**facts, "best_batch": 1 if device == "cpu" else best_batch}
 
 
 def _first_line(error: Exception) -> str:

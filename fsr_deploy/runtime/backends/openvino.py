@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from queue import SimpleQueue
 from typing import Any
 
@@ -12,7 +13,7 @@ from fsr_deploy._util import imports
 from fsr_deploy._util.cores import physical_cores
 from fsr_deploy.bundle.engine_file import EngineFile
 from fsr_deploy.errors import InputError, MissingError
-from fsr_deploy.runtime.backends.batches import is_out_of_memory, refuse_other_batches, refuse_other_graphs
+from fsr_deploy.runtime.backends.graphs import facts_of, is_out_of_memory, refuse_other_batches, refuse_other_graphs
 from fsr_deploy.runtime.backends.openvino_cache import compile_or_load, fingerprint
 from fsr_deploy.runtime.machine import multiplies_int8_exactly
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
@@ -38,79 +39,77 @@ class OpenVinoSession:
         openvino = imports.load("openvino")
         version = "-".join(openvino.__version__.split("-")[:2])  # what follows names its sources
         self.file = file
+        self._refusal = f"{file.path}: OpenVINO {version} refuses it"
         self._core = openvino.Core()
         self._device = _find(self._core, version, device)
-        on_cpu = self._device == "CPU"
-        bundle = file.bundle
-        precision = bundle.precision if bundle else "unknown"
-        bf16 = bf16 or precision == "bf16"
+        self._model = self._read()
+        self._fixed = self._model.inputs[0].partial_shape[0].is_static
+        facts = facts_of(file, _metadata(self._model), on_cpu=self._device == "CPU")
+        bf16 = bf16 or facts["precision"] == "bf16"
+        facts["precision"] = _precision(facts["precision"], bf16)
         capabilities = self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")
-        if bf16 and "BF16" not in capabilities:
-            raise MissingError(
-                f"{file.path}: this {self._device} computes no BF16, OpenVINO says; run it in FP32: --backend openvino"
-                if precision != "bf16"
-                else f"{file.path}: a BF16 engine, and OpenVINO says that this {self._device} computes no BF16"
-            )
+        self._check(bf16, capabilities)
         self.hardware = f"{self._core.get_property(self._device, 'FULL_DEVICE_NAME')}: {', '.join(capabilities)}"
-        self._refusal = f"{file.path}: OpenVINO {version} refuses it"
-        self._settings = _settings(bf16, throughput, on_cpu)
+        self._settings = _settings(bf16, throughput, on_cpu=self._device == "CPU")
         self._made_of = fingerprint(openvino.__version__, self._device, self.hardware, self._settings, file.sha256)
-        self._model = self._read(file)
-        if on_cpu and _has_int8(self._model) and not multiplies_int8_exactly():
-            raise MissingError(
-                f"{file.path}: an INT8 engine, and this CPU has no VNNI, without which OpenVINO's sums of 8-bit"
-                " products overflow; run it with --backend onnxruntime"
-            )
-        batch = self._model.inputs[0].partial_shape[0]
-        self._fixed = batch.is_static
-        # On a CPU a batch is no faster per face than single faces.
-        best_batch = 1 if on_cpu or bundle is None or self._fixed else bundle.batches[1]
         self._requests: dict[int, SimpleQueue[Any]] = {}
         self._compiling = threading.Lock()
-        self.in_flight = self._requests_for(best_batch).qsize()
         self.info = EngineInfo(
             engine=f"OpenVINO {version} ({self._device}, {'BF16' if bf16 else 'FP32'})",
-            device="cpu" if on_cpu else f"{DEVICE}{self._device}",
-            precision=_precision(precision, bf16),
+            device="cpu" if self._device == "CPU" else f"{DEVICE}{self._device}",
             sha256=file.sha256,
             lr_shape=_face_shape(self._model.inputs[0]),
             sr_shape=_face_shape(self._model.outputs[0]),
-            best_batch=best_batch,
             max_batch=1 if self._fixed else None,
-            trained=bundle.trained if bundle else None,
-            notes=bundle.notes if bundle else (),
-            resizable=bundle.resizable if bundle else None,
+            **facts,
         )
+        try:
+            self.in_flight = self._requests_for(self.info.best_batch).qsize()
+        except OutOfMemory as error:
+            raise MissingError(f"{file.path}: does not fit into the device's memory: {error}") from error
 
     def upscale(self, batch: Batch) -> Batch:
         """Turn (N, h, w, 3) uint8 RGB LR faces into (N, H, W, 3) uint8 RGB SR faces."""
         refuse_other_batches(batch, self.info.lr_shape)
+        requests = self._requests_for(len(batch))
+        request = requests.get()
         try:
-            requests = self._requests_for(len(batch))
-            request = requests.get()
-            try:
-                # The result is the request's own buffer, which its next batch overwrites.
-                return request.infer([np.ascontiguousarray(batch)])[0].copy()
-            finally:
-                requests.put(request)
+            # The result is the request's own buffer, which its next batch overwrites.
+            return request.infer([np.ascontiguousarray(batch)])[0].copy()
         except Exception as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(f"batch {len(batch)} on {self.info.device}: {_reason(error)}") from error
             raise
+        finally:
+            requests.put(request)
 
     def close(self) -> None:
         """Free the models; the session cannot be used afterwards."""
         del self._requests, self._model
 
-    def _read(self, file: EngineFile) -> Any:
+    def _read(self) -> Any:
         try:
-            model = self._core.read_model(file.content)
+            model = self._core.read_model(self.file.content)
         except RuntimeError as error:
             raise InputError(f"{self._refusal}: {_reason(error)}") from error
         ports = (*model.inputs, *model.outputs)
         fits = len(model.inputs) == len(model.outputs) == 1 and all(map(_is_faces, ports))
-        refuse_other_graphs(file.path, fits, ", ".join(_described(port) for port in ports))
+        refuse_other_graphs(self.file.path, fits, ", ".join(map(_described, ports)))
         return model
+
+    def _check(self, bf16: bool, capabilities: Sequence[str]) -> None:
+        """Raise MissingError where the device cannot compute the graph as it has to be computed."""
+        if bf16 and "BF16" not in capabilities:
+            raise MissingError(
+                f"{self.file.path}: this {self._device} computes no BF16, as OpenVINO says, only"
+                f" {', '.join(sorted({'FP32', 'FP16', 'INT8'} & set(capabilities)))}; --backend openvino runs an engine"
+                " in FP32 or INT8"
+            )
+        if self._device == "CPU" and _has_int8(self._model) and not multiplies_int8_exactly():
+            raise MissingError(
+                f"{self.file.path}: an INT8 engine, and this CPU has no VNNI, without which OpenVINO's sums of 8-bit"
+                " products overflow; run it with --backend onnxruntime"
+            )
 
     def _requests_for(self, batch: int) -> SimpleQueue[Any]:
         """Return the free requests of the model for a batch size, which is compiled if it is the first of that size."""
@@ -135,18 +134,15 @@ class OpenVinoSession:
             return compile_or_load(
                 self._core, model, self._device, self._settings, fingerprint(self._made_of, f"batch {size}")
             )
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory(f"batch {size} on {self._device}: {_reason(error)}") from error
             raise InputError(f"{self._refusal}: {_reason(error)}") from error
-
-
-def find_devices(core: Any) -> list[str]:
-    """Return the devices that OpenVINO finds here and can use: "CPU", "GPU.0", "NPU"."""
-    return list(core.available_devices)
 
 
 def _find(core: Any, version: str, device: str) -> str:
     """Return a device as OpenVINO names it; "GPU" also stands for the first of several."""
-    found = find_devices(core)
+    found = core.available_devices
     if device in found or any(name.startswith(f"{device}.") for name in found):
         return device
     raise MissingError(
@@ -155,7 +151,7 @@ def _find(core: Any, version: str, device: str) -> str:
     )
 
 
-def _settings(bf16: bool, throughput: bool, on_cpu: bool) -> dict[str, Any]:
+def _settings(bf16: bool, throughput: bool, *, on_cpu: bool) -> dict[str, Any]:
     """Return the settings of a session.
 
     The precision is always named: on its own, OpenVINO computes FP32 graphs in BF16 where the CPU can, several levels
@@ -177,6 +173,13 @@ def _precision(graph: str, bf16: bool) -> str:
     if not bf16 or graph == "bf16":
         return graph
     return "int8+bf16" if graph.startswith("int8") else "bf16"
+
+
+def _metadata(model: Any) -> Mapping[str, str]:
+    """Return the metadata of an ONNX graph: OpenVINO keeps it as its facts about the "framework"."""
+    if not model.has_rt_info("framework"):
+        return {}
+    return {str(key): str(value) for key, value in model.get_rt_info("framework").value.items()}
 
 
 def _has_int8(model: Any) -> bool:

@@ -21,7 +21,7 @@ from fsr_deploy.runtime.backends import openvino_cache
 from fsr_deploy.runtime.backends.openvino import MOST_SIZES, OpenVinoSession
 from fsr_deploy.runtime.open import open_session, proven_with
 from fsr_deploy.runtime.session import engine_kind
-from tests.engines import repeat_pixels, write_onnx
+from tests.engines import FACTS, repeat_pixels, write_onnx
 from tests.fakes.plans import describe, lr_faces, write_bundle
 
 openvino = pytest.importorskip("openvino")
@@ -135,7 +135,9 @@ def test_fp32_is_computed_in_fp32_whatever_the_cpu_can(graph: Path) -> None:
 
 def test_bf16_is_refused_where_the_cpu_has_none(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     can(monkeypatch, "FP32", "INT8")
-    with pytest.raises(MissingError, match=r"this CPU computes no BF16, OpenVINO says; .*--backend openvino$"):
+    with pytest.raises(
+        MissingError, match=r"this CPU computes no BF16, as OpenVINO says, only FP32, INT8; --backend openvino"
+    ):
         opened(graph, backend="openvino-bf16")
 
 
@@ -212,6 +214,15 @@ def test_a_graph_with_a_fixed_batch_of_one_takes_batches_of_one(tmp_path: Path, 
 def test_faces_of_another_size_or_type_are_refused(graph: Path, batch: Any) -> None:
     with pytest.raises(InputError, match="this engine takes uint8"):
         opened(graph).upscale(batch)
+
+
+@pytest.mark.parametrize("facts", [FACTS, {**FACTS, "fsr.precision": "fp16", "fsr.trained": "false"}, {}])
+def test_a_lone_graph_tells_the_same_facts_as_to_onnx_runtime(
+    tmp_path: Path, cache: Path, facts: dict[str, str]
+) -> None:
+    path = write_onnx(tmp_path / "m.onnx", facts=facts)
+    ours, theirs = opened(path).info, open_session(path, "cpu").info
+    assert replace(ours, engine="") == replace(theirs, engine="")
 
 
 @pytest.mark.parametrize("options", [{"dtype": TensorProto.FLOAT}, {"batch": 4}])

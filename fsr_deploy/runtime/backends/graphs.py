@@ -1,13 +1,33 @@
-"""What every back end says of a batch that it does not take, and of one that it has no memory for."""
+"""What the back ends share: a graph's facts, and what they refuse."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fsr_deploy.bundle.engine_file import EngineFile
 from fsr_deploy.errors import InputError
 
 _OUT_OF_MEMORY = ("failed to allocate memory", "out of memory", "bad allocation", "bad_alloc")
+
+
+def facts_of(file: EngineFile, metadata: Mapping[str, str], *, on_cpu: bool) -> dict[str, Any]:
+    """Return precision, training and batch size, as EngineInfo's fields, from the bundle or else the metadata."""
+    if file.bundle:
+        bundle = file.bundle
+        facts = {"precision": bundle.precision, "trained": bundle.trained, "notes": bundle.notes}
+        facts["resizable"] = bundle.resizable
+        best_batch = bundle.batches[1]
+    else:
+        trained = {"true": True, "false": False}.get(metadata.get("fsr.trained", ""))
+        facts = {"precision": metadata.get("fsr.precision", "unknown"), "trained": trained}
+        batches = metadata.get("fsr.batches", "").split(",")
+        best_batch = int(batches[1]) if len(batches) == 3 and batches[1].isdigit() else 1
+    # On a CPU a batch is no faster per face than single faces, and takes far more memory.
+    return {**facts, "best_batch": 1 if on_cpu else best_batch}
 
 
 def refuse_other_batches(batch: NDArray[np.uint8], lr_shape: tuple[int, int]) -> None:
