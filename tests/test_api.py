@@ -63,6 +63,13 @@ def test_a_picture_of_any_size_becomes_the_face_that_fsr_run_would_make(
     assert upscaler(picture).shape == (8 * LR, 8 * LR, 3)
 
 
+def test_another_back_end_gives_the_same_faces(upscaler: fsr.Upscaler, bundle: fsr.Bundle, picture: np.ndarray) -> None:
+    pytest.importorskip("openvino")
+    with fsr.load(bundle, backend="openvino", throughput=True) as other:
+        assert other.info.engine.startswith("OpenVINO ")
+        assert np.abs(other(picture).astype(int) - upscaler(picture)).max() <= 1
+
+
 def test_what_comes_out_is_of_the_kind_that_went_in(
     upscaler: fsr.Upscaler, picture: np.ndarray, tmp_path: Path
 ) -> None:

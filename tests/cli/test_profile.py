@@ -180,7 +180,7 @@ def test_it_runs_without_torch(here: Path) -> None:
     assert Path("report/profile.html").is_file()
 
 
-@pytest.mark.parametrize("name", ["eager", "channels-last", "compile"])
+@pytest.mark.parametrize("name", ["eager", "channels-last", "compile", "compile-bf16", "autocast-bf16"])
 def test_comparisons_that_need_torch_name_the_extra(here: Path, name: str) -> None:
     done = without("torch", "tiny-fp32", *QUICK, "--against", name)
     assert done.returncode == 3

@@ -6,6 +6,7 @@ import torch
 
 from fsr_deploy.bundle.info import BundleInfo, TensorInfo
 from fsr_deploy.errors import MissingError
+from fsr_deploy.metrics.pixel import psnr
 from fsr_deploy.profiling.baselines import open_baseline
 
 INFO = BundleInfo(
@@ -37,6 +38,20 @@ def _same(way: str) -> None:
 
 def test_channels_last_computes_the_same() -> None:
     _same("channels-last")
+
+
+def test_bf16_by_autocast_is_as_close_as_bf16_is() -> None:
+    ours, eager = (open_baseline(INFO, way, "cpu") for way in ("autocast-bf16", "eager"))
+    assert ours.info.precision == "bf16"
+    assert 40 < psnr(ours.upscale(FACES), eager.upscale(FACES)) < 70
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_in_bf16_is_as_close_as_bf16_is() -> None:
+    ours, eager = (open_baseline(INFO, way, "cpu") for way in ("compile-bf16", "eager"))
+    assert ours.info.precision == "bf16"
+    assert 40 < psnr(ours.upscale(FACES), eager.upscale(FACES)) < 70
 
 
 @pytest.mark.slow

@@ -200,3 +200,22 @@ def test_only_the_cores_that_this_process_may_use_are_measured(monkeypatch: pyte
     monkeypatch.setattr(facts_of_machine, "usable_cores", lambda: 1)
     assert ceilings(MonotonicClock()).gbytes < 1000
     assert this_machine().cores == 1
+
+
+def test_an_engine_is_profiled_with_the_back_end_that_is_asked_for_and_with_its_own_parity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("FSR_CACHE", str(tmp_path / "cache"))
+    rows = [
+        {**PARITY, "engine": name, "batch": 1, "psnr_db": psnr_db, "max_error": 1.0}
+        for name, psnr_db in (("ONNX Runtime 1.32.0 (CPUExecutionProvider)", 90.0), ("OpenVINO 2025 (CPU, FP32)", 80.0))
+    ]
+    for kind, parity, expected in (("both", rows, 80.0), ("one", rows[:1], None)):
+        info = write_bundle(tmp_path / kind)
+        write_info(tmp_path / kind, replace(info, parity=parity))
+        (subject,) = open_subjects([tmp_path / kind], "cpu", backend="openvino")
+        assert subject.session.info.engine.startswith("OpenVINO")
+        quality = subject.quality()
+        assert (quality and quality.psnr_db) == expected
+        assert subject.watch_layers(1, 0.01, MonotonicClock()) is None

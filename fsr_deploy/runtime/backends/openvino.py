@@ -45,10 +45,11 @@ class OpenVinoSession:
         self._model = self._read()
         self._fixed = self._model.inputs[0].partial_shape[0].is_static
         facts = facts_of(file, _metadata(self._model), on_cpu=self._device == "CPU")
-        bf16 = bf16 or facts["precision"] == "bf16"
-        facts["precision"] = _precision(facts["precision"], bf16)
+        graph = facts["precision"]
+        bf16 = bf16 or graph == "bf16"
+        facts["precision"] = _precision(graph, bf16)
         capabilities = self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")
-        self._check(bf16, capabilities)
+        self._check(bf16, capabilities, graph)
         self.hardware = f"{self._core.get_property(self._device, 'FULL_DEVICE_NAME')}: {', '.join(capabilities)}"
         self._settings = _settings(bf16, throughput, on_cpu=self._device == "CPU")
         self._made_of = fingerprint(openvino.__version__, self._device, self.hardware, self._settings, file.sha256)
@@ -97,13 +98,12 @@ class OpenVinoSession:
         refuse_other_graphs(self.file.path, fits, ", ".join(map(_described, ports)))
         return model
 
-    def _check(self, bf16: bool, capabilities: Sequence[str]) -> None:
-        """Raise MissingError where the device cannot compute the graph as it has to be computed."""
+    def _check(self, bf16: bool, capabilities: Sequence[str], graph: str) -> None:
+        """Raise MissingError where the device cannot compute the graph, of this precision, as it is asked to."""
         if bf16 and "BF16" not in capabilities:
             raise MissingError(
-                f"{self.file.path}: this {self._device} computes no BF16, as OpenVINO says, only"
-                f" {', '.join(sorted({'FP32', 'FP16', 'INT8'} & set(capabilities)))}; --backend openvino runs an engine"
-                " in FP32 or INT8"
+                f"{self.file.path}: OpenVINO computes no BF16 on this {self._device}"
+                + ("" if graph == "bf16" else "; openvino without -bf16 runs it as it is")
             )
         if self._device == "CPU" and _has_int8(self._model) and not multiplies_int8_exactly():
             raise MissingError(
