@@ -34,7 +34,7 @@ USAGE = {
     "unknown model": (("aminett",), "no model is called 'aminett'; the models are: "),
     "two precisions": (
         ("pixel", "--fp16", "--bf16"),
-        "--fp16 and --bf16 exclude each other; only --int8 and --fp16 go together",
+        "--fp16 and --bf16 exclude each other; only --fp16 goes with --int8 or --fp8",
     ),
     "falling batches": (
         ("pixel", "--batch", "8,1,32"),

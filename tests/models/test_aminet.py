@@ -74,7 +74,7 @@ def test_a_seed_gives_the_same_weights_and_another_seed_gives_others() -> None:
     assert not torch.equal(weights(1), weights(2))
 
 
-@pytest.mark.parametrize("name", ["aminet", "aminet.transformer"])
+@pytest.mark.parametrize("name", ["aminet", pytest.param("aminet.transformer", marks=pytest.mark.integration)])
 def test_torch_export_keeps_the_batch_dynamic(name: str) -> None:
     model = small(name).eval()
     batch = ({0: torch.export.Dim("n", min=1, max=64)},)

@@ -9,6 +9,8 @@ import torch
 from fsr_deploy.models.mfspnet import MFSPNet
 from tests.models.exported import ALLOWED, dynamic_graph, operators, run, shapes
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def network() -> MFSPNet:

@@ -191,7 +191,7 @@ def test_no_share_of_time_is_invented_for_a_graph_that_does_not_run_here() -> No
 def test_nothing_reduced_leaves_nothing_to_analyse_or_repair() -> None:
     for option in ("--analyze", "--no-repair"):
         result = export("hostile", option)
-        assert result.exit_code == 2 and "give --fp16, --bf16 or --int8 too" in result.stderr
+        assert result.exit_code == 2 and "give --fp16, --bf16, --int8 or --fp8 too" in result.stderr
 
 
 @pytest.mark.parametrize(
