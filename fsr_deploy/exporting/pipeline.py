@@ -93,7 +93,7 @@ def run_export(options: ExportOptions) -> Bundle:
             precisions=reduced.offers,
             analysis=[damage.as_dict() for damage in damages],
         )
-        if options.check_tensorrt:
+        if options.check_tensorrt and not (builds_plan and options.plan.flavour == RTX.key):  # its build tells the same
             step("compile the graph with TensorRT for RTX")
             info = replace(info, kernels=check_compiler(directory, info, options.plan))
         if builds_plan:

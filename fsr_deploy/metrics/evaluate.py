@@ -25,8 +25,8 @@ from fsr_deploy.models import registry
 from fsr_deploy.models.eager import Eager
 from fsr_deploy.models.source import load_source
 from fsr_deploy.models.weight_files import may_be_checkpoint
-from fsr_deploy.runtime.open import OPENVINO, check_backend, open_session, parse_device
-from fsr_deploy.runtime.session import Session
+from fsr_deploy.runtime.open import check_backend, open_session, parse_device
+from fsr_deploy.runtime.session import OPENVINO, Session
 
 BATCH = 8
 CHUNK = 64  # faces in memory at a time

@@ -15,8 +15,8 @@ from fsr_deploy.profiling.collect import Request, collect
 from fsr_deploy.profiling.record import Profile
 from fsr_deploy.profiling.subjects import Subject, open_subjects
 from fsr_deploy.runtime.machine import computes_bf16
-from fsr_deploy.runtime.open import BACKENDS, OPENVINO, open_session
-from fsr_deploy.runtime.session import Session
+from fsr_deploy.runtime.open import BACKENDS, open_session
+from fsr_deploy.runtime.session import OPENVINO, Session
 
 TORCH = ("eager", "channels-last", "compile", "compile-bf16", "autocast-bf16")
 AGAINST = (*TORCH, *BACKENDS)

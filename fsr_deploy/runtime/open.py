@@ -11,9 +11,8 @@ from fsr_deploy._util.log import warn
 from fsr_deploy.bundle.engine_file import read_engine_file
 from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, BundleInfo, read_bundle
 from fsr_deploy.errors import InputError, MissingError, UsageError, refuse_unknown
-from fsr_deploy.runtime.session import Session, engine_kind
+from fsr_deploy.runtime.session import OPENVINO, Session, engine_kind
 
-OPENVINO = "openvino:"  # what the names of OpenVINO's devices begin with
 BACKENDS = ("onnxruntime", "openvino", "openvino-bf16")  # what runs a graph; the last computes its FP32 in BF16
 
 

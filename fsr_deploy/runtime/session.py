@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+OPENVINO = "openvino:"  # what the names of OpenVINO's devices begin with
 Batch = NDArray[np.uint8]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from fsr_deploy._util.log import say
 from fsr_deploy.bundle.info import NOT_PROVEN, ONNX_NAME, PLAN_NAME, BundleInfo
 from fsr_deploy.exporting.proof.verdict import judged, without_plan
+from fsr_deploy.exporting.report.kernel_table import lines
 from fsr_deploy.exporting.tensorrt import child
 from fsr_deploy.exporting.tensorrt.child import Request
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
@@ -28,7 +29,9 @@ def add_plan(
     graph, plan = directory / ONNX_NAME, directory / PLAN_NAME
     built = child.build(Request(graph, plan, info.precision, info.batches, options, info.precision_map, info.io))
     say(f"built {PLAN_NAME}: {plan.stat().st_size / 2**20:.1f} MiB in {built.seconds:.0f} s")
-    info = replace(info, plan=built.info, kernels=asdict(built.kernels) if built.kernels else {})
+    info = replace(info, plan=built.info, kernels=asdict(built.kernels) if built.kernels else info.kernels)
+    for line in lines(info) if built.kernels else ():
+        say(f"    {line}")
     if FLAVOURS[built.info.flavour].builds_anywhere and (reason := why_no_run(built.info, options.device)):
         say(f"{PLAN_NAME} is {NOT_PROVEN} ({reason})")
         return judged(replace(info, parity=without_plan(info.parity))), None

@@ -16,9 +16,8 @@ from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.runtime.backends.graphs import facts_of, is_out_of_memory, refuse_other_batches, refuse_other_graphs
 from fsr_deploy.runtime.backends.openvino_cache import compile_or_load, fingerprint
 from fsr_deploy.runtime.machine import multiplies_int8_exactly
-from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
+from fsr_deploy.runtime.session import OPENVINO, Batch, EngineInfo, OutOfMemory
 
-DEVICE = "openvino:"  # what users write before the name of one of its devices
 ANY_SIZE = 0
 MOST_SIZES = 8  # batch sizes that get a model of their own; all others share one for any size, which is slower
 
@@ -57,7 +56,7 @@ class OpenVinoSession:
         self._compiling = threading.Lock()
         self.info = EngineInfo(
             engine=f"OpenVINO {version} ({self._device}, {'BF16' if bf16 else 'FP32'})",
-            device="cpu" if self._device == "CPU" else f"{DEVICE}{self._device}",
+            device="cpu" if self._device == "CPU" else f"{OPENVINO}{self._device}",
             sha256=file.sha256,
             lr_shape=_face_shape(self._model.inputs[0]),
             sr_shape=_face_shape(self._model.outputs[0]),
@@ -146,8 +145,8 @@ def _find(core: Any, version: str, device: str) -> str:
     if device in found or any(name.startswith(f"{device}.") for name in found):
         return device
     raise MissingError(
-        f"--device {DEVICE}{device}: OpenVINO {version} finds no such device here; it finds "
-        + ", ".join(f"{DEVICE}{name}" for name in found)
+        f"--device {OPENVINO}{device}: OpenVINO {version} finds no such device here; it finds "
+        + ", ".join(f"{OPENVINO}{name}" for name in found)
     )
 
 

@@ -278,3 +278,14 @@ def test_a_first_run_whose_proof_fails_stops_and_names_the_way_on(machine: Machi
 def test_options_that_contradict_each_other_are_one_sentence(arguments: list[str], sentence: str) -> None:
     result = CliRunner().invoke(export, arguments)
     assert result.exit_code == 2 and sentence in " ".join(result.stderr.split())
+
+
+def test_what_the_compiler_told_of_the_graph_outlives_a_plan_that_tells_nothing(
+    machine: MachineFactory, tmp_path: Path
+) -> None:
+    machine("10.16")
+    write_bundle(tmp_path / "bundle")
+    told = {"count": 3, "activation_bytes": 0, "weight_bytes": 0, "modules": []}
+    write_info(tmp_path / "bundle", replace(read_bundle(tmp_path / "bundle").info, kernels=told))
+    rebuild_plan(tmp_path / "bundle", PlanOptions())
+    assert read_bundle(tmp_path / "bundle").info.kernels == told
