@@ -14,13 +14,14 @@ ONE_ONNXRUNTIME = $(if $(filter gpu,$(ENGINE)),if $(BIN)/pip show --quiet onnxru
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py demo
 
-# A process a core, so that each needs but one thread; a file at a time, so that its fixtures are made once.
+# A process a core, so that each needs but one thread; a file at a time, so that its fixtures are made once. A process
+# that breaks down ends the run: pytest-xdist would wait for its tests for ever.
 test: $(VENV)/.dev lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 --dist loadfile
 
 # The heavy real parts: the compiler of TensorRT for RTX over all networks.
 integration: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 -m integration
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 -m integration
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

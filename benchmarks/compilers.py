@@ -12,20 +12,27 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import onnx
 import typer
 
 from fsr_deploy._util.console import command
-from fsr_deploy.bundle.info import MIXED_FP8, ONNX_NAME, PRECISIONS, QUANTISED, read_bundle
+from fsr_deploy.bundle.info import MIXED_FP8, MIXES, ONNX_NAME, PRECISIONS, QUANTISED
 from fsr_deploy.errors import FsrError
 from fsr_deploy.exporting.graph.turing import write_for_turing
 from fsr_deploy.exporting.graph.write import write_graph
-from fsr_deploy.exporting.options import ExportOptions, Int8Options
-from fsr_deploy.exporting.pipeline import run_export
+from fsr_deploy.exporting.int8.formats import format_of
+from fsr_deploy.exporting.int8.mixed import typed_scheme
+from fsr_deploy.exporting.int8.quantise import name_precision, prepare
+from fsr_deploy.exporting.int8.scheme import Scheme
+from fsr_deploy.exporting.options import ExportOptions, Int8Options, fp16_part, in_precision
+from fsr_deploy.exporting.pipeline import run_eager
+from fsr_deploy.exporting.precision.cast import PrecisionMap
+from fsr_deploy.exporting.proof.reference import lr_faces
 from fsr_deploy.exporting.tensorrt import child
 from fsr_deploy.exporting.tensorrt.child import Request
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
@@ -34,6 +41,7 @@ from fsr_deploy.models import registry
 from fsr_deploy.models.source import load_source
 
 BATCHES = (1, 4, 8)
+FACES = 2  # that INT8 and FP8 are calibrated on
 TURING_HAS_NOT = ("bf16", MIXED_FP8)
 
 
@@ -52,40 +60,62 @@ class Row:
     activation_mib: float = 0.0
 
 
-def compile_all(network: str, precision: str, folder: Path) -> Iterator[Row]:
-    """Write one network's graph in one precision and compile it: for all GPUs together, and for Turing in its form."""
-    graph, kept = write(network, precision, folder)
-    yield compile_for(network, precision, graph, kept, ())
-    if precision not in TURING_HAS_NOT:
-        write_for_turing(graph)
-        yield compile_for(network, precision, graph, kept, (TURING,))
+def compile_all(network: str, precisions: Collection[str], folder: Path) -> Iterator[list[Row]]:
+    """Write one network's graph in each precision and compile it: for all GPUs together, and for Turing in its form."""
+    writer = Writer(network, folder)
+    for precision in precisions:
+        graph, kept = writer.write(precision)
+        rows = [compile_for(network, precision, graph, kept, ())]
+        if precision not in TURING_HAS_NOT:
+            write_for_turing(graph)
+            rows.append(compile_for(network, precision, graph, kept, (TURING,)))
+        yield rows
 
 
-def write(network: str, precision: str, folder: Path) -> tuple[Path, dict[str, dict[str, str]]]:
-    """Return the graph for TensorRT, and which of its modules differ in precision."""
-    options = ExportOptions(network, precision=precision, target="tensorrt", batches=BATCHES, with_plan=False)
-    if precision not in QUANTISED:
-        return folder / ONNX_NAME, write_graph(options, load_source(network), "tensorrt", folder / ONNX_NAME)
-    bundle = run_export(
-        ExportOptions(
-            network,
-            precision=precision,
-            target="tensorrt",
-            batches=(1, 1, 1),
-            with_plan=False,
-            repair=False,
-            force=True,
-            int8=Int8Options(images=2),
-            output=folder / "bundle",
-        )
-    )
-    shutil.copyfile(bundle.path / ONNX_NAME, folder / ONNX_NAME)  # out of the bundle, where it could not be changed
-    return folder / ONNX_NAME, read_bundle(bundle.path).info.precision_map
+class Writer:
+    """The graphs of one network for TensorRT, without their proof: what is traced once serves several precisions.
+
+    In 8 bits every block is, as it is before anything has to be repaired.
+    """
+
+    def __init__(self, network: str, folder: Path) -> None:
+        self._options = ExportOptions(network, target="tensorrt", batches=BATCHES, with_plan=False)
+        self._source = load_source(network)
+        self._folder = folder
+        self._kept: dict[str, PrecisionMap] = {}
+
+    def write(self, precision: str) -> tuple[Path, PrecisionMap]:
+        """Return the graph in a precision, and which of its modules differ from it."""
+        options = in_precision(self._options, precision)
+        if precision not in QUANTISED:
+            path, kept = self._traced(options)
+            copy = path.with_name("copy.onnx")  # Turing's form is written over it
+            shutil.copyfile(path, copy)
+            return copy, kept
+        full, _ = self._traced(in_precision(options, "fp32"))
+        options = replace(options, int8=Int8Options(images=FACES))
+        reference = run_eager(options, self._source, lr_faces(None, 1, self._source.lr_size, self._source.scale))
+        scheme: Scheme = prepare(full, self._source, reference, options, target="tensorrt").scheme
+        kept = {}
+        if precision in MIXES:
+            half, kept = self._traced(fp16_part(options))
+            scheme = typed_scheme(scheme, onnx.load(half), format_of(precision))
+        model = scheme.write(scheme.blocks)
+        name_precision(model, precision)
+        path = self._folder / f"{precision}.onnx"
+        onnx.save(model, path)
+        return path, kept
+
+    def _traced(self, options: ExportOptions) -> tuple[Path, PrecisionMap]:
+        key = f"{options.precision}-{options.opset}"
+        path = self._folder / key / ONNX_NAME
+        if key not in self._kept:
+            path.parent.mkdir()
+            self._kept[key] = write_graph(options, self._source, "tensorrt", path)
+        return path, self._kept[key]
 
 
-def compile_for(
-    network: str, precision: str, graph: Path, kept: dict[str, dict[str, str]], gpus: tuple[str, ...]
-) -> Row:
+def compile_for(network: str, precision: str, graph: Path, kept: PrecisionMap, gpus: tuple[str, ...]) -> Row:
     """Compile one graph; the plan is not kept."""
     plan, named = graph.with_suffix(".plan"), gpus or gpus_for(precision)
     options = PlanOptions(flavour="rtx", gpus=gpus)
@@ -121,17 +151,14 @@ def main(
         rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     done = {(row["network"], row["precision"]) for row in rows}
     for network in networks or registry.names():
-        for precision in precisions.split(","):
-            if (network, precision) in done:
-                continue
-            folder = Path(tempfile.mkdtemp())
-            found = list(compile_all(network, precision, folder))
-            shutil.rmtree(folder)
-            with output.open("a", encoding="utf-8") as stream:
-                stream.writelines(json.dumps(asdict(row)) + "\n" for row in found)
-            for row in found:
-                what = f"{row.mib} MiB, {row.kernels} kernels" if row.compiled else row.reason
-                print(f"{network} {precision} for {', '.join(row.gpus)}: {what}", file=sys.stderr)
+        missing = [precision for precision in precisions.split(",") if (network, precision) not in done]
+        with tempfile.TemporaryDirectory() as folder:
+            for found in compile_all(network, missing, Path(folder)) if missing else ():
+                with output.open("a", encoding="utf-8") as stream:
+                    stream.writelines(json.dumps(asdict(row)) + "\n" for row in found)
+                for row in found:
+                    what = f"{row.mib} MiB, {row.kernels} kernels" if row.compiled else row.reason
+                    print(f"{network} {row.precision} for {', '.join(row.gpus)}: {what}", file=sys.stderr)
 
 
 if __name__ == "__main__":
