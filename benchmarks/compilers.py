@@ -1,6 +1,6 @@
 """Which graphs a real TensorRT compiles: every network, in every precision, for every GPU of TensorRT for RTX.
 
-usage: python -m benchmarks.compilers [NETWORK ...] [--precisions fp32,fp16,...] [-o FILE]
+usage: python -m benchmarks.compilers [NETWORK ...] [--precisions fp32,fp16,...] [-o FILE] [--table]
 
 Needs no GPU. Rows are appended as they come; what a file holds already is left out. Weights are untrained and INT8 is
 calibrated on two faces: that decides which convolutions are quantised, not whether a graph is compiled.
@@ -8,7 +8,6 @@ calibrated on two faces: that decides which convolutions are quantised, not whet
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Annotated, Any
 import onnx
 import typer
 
+from benchmarks.rows import append_row, read_rows
 from fsr_deploy._util.console import command
 from fsr_deploy.bundle.info import MIXED_FP8, MIXES, ONNX_NAME, PRECISIONS, QUANTISED
 from fsr_deploy.errors import FsrError
@@ -139,24 +139,42 @@ def compile_for(network: str, precision: str, graph: Path, kept: PrecisionMap, g
     )
 
 
+def as_table(rows: Collection[dict[str, Any]]) -> str:
+    """Return the sizes of the plans in MiB as a Markdown table, with Turing's in a line of their own."""
+    cells = {
+        (row["network"], row["gpus"] == [TURING], row["precision"]): f"{row['mib']}" if row["compiled"] else "refused"
+        for row in rows
+    }
+    lines = [f"| network | {' | '.join(precision.upper() for precision in PRECISIONS)} |", "| --- " * 7 + "|"]
+    for network in registry.names():
+        for turing in (False, True):
+            sizes = [
+                "-" if turing and precision in TURING_HAS_NOT else cells.get((network, turing, precision), "")
+                for precision in PRECISIONS
+            ]
+            if any(size not in ("", "-") for size in sizes):
+                lines.append(f"| {network}{', Turing' if turing else ''} | {' | '.join(sizes)} |")
+    return "\n".join(lines)
+
+
 @command
 def main(
     networks: Annotated[list[str] | None, typer.Argument(help="Registered networks.", show_default="all")] = None,
     precisions: Annotated[str, typer.Option(help="Precisions, with commas.")] = ",".join(PRECISIONS),
     output: Annotated[Path, typer.Option("-o", help="File of rows, a line of JSON each.")] = Path("compilers.jsonl"),
+    table: Annotated[bool, typer.Option("--table", help="Print the file's rows as a table, compile nothing.")] = False,
 ) -> None:
     """Compile the graphs of networks and append what became of each to a file."""
-    rows: list[dict[str, Any]] = []
-    if output.exists():
-        rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
-    done = {(row["network"], row["precision"]) for row in rows}
+    if table:
+        print(as_table(read_rows(output)))
+        return
+    done = {(row["network"], row["precision"]) for row in read_rows(output)}
     for network in networks or registry.names():
         missing = [precision for precision in precisions.split(",") if (network, precision) not in done]
         with tempfile.TemporaryDirectory() as folder:
             for found in compile_all(network, missing, Path(folder)) if missing else ():
-                with output.open("a", encoding="utf-8") as stream:
-                    stream.writelines(json.dumps(asdict(row)) + "\n" for row in found)
                 for row in found:
+                    append_row(output, asdict(row))
                     what = f"{row.mib} MiB, {row.kernels} kernels" if row.compiled else row.reason
                     print(f"{network} {row.precision} for {', '.join(row.gpus)}: {what}", file=sys.stderr)
 
