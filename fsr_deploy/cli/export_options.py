@@ -18,7 +18,7 @@ class ExportArguments:
 
     model: Annotated[
         str | None,
-        typer.Argument(metavar="MODEL|CHECKPOINT", help="A registered name, or a file that names its model."),
+        typer.Argument(metavar="MODEL", help="A registered name, a checkpoint that names its model, or FILE.py:NAME."),
     ] = None
     checkpoint: Annotated[
         Path | None, typer.Option(help="The model's weights: .safetensors, .pth, .pt, .ckpt, .bin.")

@@ -23,15 +23,16 @@ def main(given: Arguments) -> None:
     fsr-train aminet-tiny --data faces:20000 --steps 2000 --batch 8 --schedule cosine -o runs/tiny
     torchrun --nproc-per-node 4 --no-python fsr-train amigan --data CelebA --vgg vgg19.pth -o runs/amigan
     """
-    from fsr_deploy.models import registry
+    from fsr_deploy.models import own_code, registry
     from fsr_deploy.train import recipes
     from fsr_deploy.train.loop import Cadence, Training, TrainSettings, make_fabric
 
+    model = own_code.resolve(given.model)
     overrides = {field.name: getattr(given, field.name) for field in fields(RecipeArguments) if field.name != "recipe"}
-    recipe = recipes.recipe(given.recipe or recipes.recipe_for(given.model), **overrides)
+    recipe = recipes.recipe(given.recipe or recipes.recipe_for(model), **overrides)
     settings = TrainSettings(
-        model=given.model,
-        options={**registry.size_options(given.model, given.lr_size), **_options(given.option or [])},
+        model=model,
+        options={**registry.size_options(model, given.lr_size), **_options(given.option or [])},
         recipe=recipe,
         data=given.data,
         val=given.val or given.data,

@@ -21,7 +21,7 @@ from fsr_deploy.datasets.faces import FaceSource, open_faces
 from fsr_deploy.errors import InputError, MissingError, UsageError
 from fsr_deploy.images.resize import Face, bicubic, shrink
 from fsr_deploy.metrics.measures import find_measures
-from fsr_deploy.models import registry
+from fsr_deploy.models import own_code, registry
 from fsr_deploy.models.eager import Eager
 from fsr_deploy.models.source import load_source
 from fsr_deploy.models.weight_files import may_be_checkpoint
@@ -140,6 +140,7 @@ def open_systems(
     for systems that take LR faces of different sizes or of another than ``lr_size``, MissingError where nothing can be
     run.
     """
+    names = [own_code.resolve(name) for name in names]
     models = [name for name in names if checkpoint is not None and name in registry.names()]
     if checkpoint is not None and not models:
         raise UsageError(f"--checkpoint {checkpoint} is the weights of a MODEL; name the model too")

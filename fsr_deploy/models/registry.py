@@ -27,9 +27,9 @@ class ModelRecord:
 
     ``build`` makes it with fresh weights from ``options``, keyword arguments. It enlarges ``scale`` times and takes
     what ``input`` says: "upsampled", the LR face brought to the SR face's size by bicubic, (N, 3, H, W) to the same
-    shape; or "lr", the LR face itself, (N, 3, h, w) to (N, 3, scale h, scale w). Both float RGB in [-1, 1]. Sides of LR
-    faces are multiples of ``size_multiple``; a network that is made for one size has a ``size_option``, the name of
-    ``build``'s argument for it.
+    shape; or "lr", the LR face itself, (N, 3, h, w) to (N, 3, scale h, scale w). Both float RGB in ``range``, black
+    to white. Sides of LR faces are multiples of ``size_multiple``; a network that is made for one size has a
+    ``size_option``, the name of ``build``'s argument for it.
 
     ``params`` (millions) and ``macs`` (billions, at 3x128x128) are this network's, the ``published_`` ones the paper's.
     ``counting`` is how the paper counts the latter, see complexity.py.
@@ -47,6 +47,7 @@ class ModelRecord:
     counting: Literal["products", "thop"] = "products"
     scale: int = 8
     input: Literal["upsampled", "lr"] = "upsampled"
+    range: tuple[float, float] = (-1.0, 1.0)
     size_multiple: int = 1
     size_option: str | None = None
 
@@ -84,8 +85,7 @@ def find(name: str) -> ModelRecord:
 def build(name: str, **options: Any) -> nn.Module:
     """Build a registered network with fresh weights; ``options`` override the record's.
 
-    The module maps (N, 3, H, W) float RGB in [-1, 1], the bicubically upsampled LR face, to the SR face of the
-    same shape and range. Raises UsageError for an unknown name or option.
+    What the module takes and gives is ModelRecord's to say. Raises UsageError for an unknown name or option.
     """
     record = find(name)
     known = inspect.signature(record.build).parameters

@@ -11,8 +11,9 @@ from torch import nn
 
 from fsr_deploy.bundle.info import sha256
 from fsr_deploy.errors import UsageError
-from fsr_deploy.models import registry
+from fsr_deploy.models import own_code, registry
 from fsr_deploy.models.checkpoints import Metadata, load_into, load_model, read_metadata
+from fsr_deploy.models.value_range import adapted
 from fsr_deploy.models.weight_files import may_be_checkpoint
 
 SEED = 0
@@ -23,6 +24,7 @@ LR_SIZE = 16
 class Source:
     """A network in eval mode, and what is known of it; without a checkpoint its weights are untrained.
 
+    It takes and gives float RGB in [-1, 1], whatever range it was trained on.
     ``options`` are those that ``registry.build`` made it with. ``lr_size`` is the side of its LR faces,
     which it takes ``upsampling`` times as large.
     ``checkpoint_entry`` is where in the checkpoint its weights lay, "" for the file itself.
@@ -48,11 +50,13 @@ def load_source(
 ) -> Source:
     """Return the network of a registered name, with a checkpoint's weights or fresh ones that are always the same.
 
-    ``model`` may be a checkpoint itself, whose metadata names its model. ``lr_size`` None stands for the size that the
+    ``model`` may be a checkpoint itself, whose metadata names its model, or ``FILE.py:NAME``, code that is run (see
+    own_code.py). ``lr_size`` None stands for the size that the
     checkpoint's network was made for or trained at, or 16. ``key`` is the entry of the checkpoint to take, None the
     best that fits. Raises UsageError for an unknown name or entry or a size that the network is not made for, and
     InputError for a checkpoint that cannot be read or does not fit.
     """
+    model = own_code.resolve(model)
     if model not in registry.names() and may_be_checkpoint(Path(model)):
         if checkpoint is not None:
             raise UsageError(
@@ -89,7 +93,8 @@ def _source(
     if side % record.size_multiple:
         raise UsageError(f"--lr-size {side}: {name} takes multiples of {record.size_multiple}")
     digest = sha256(checkpoint) if checkpoint else None
-    return Source(network.eval(), name, record.scale, record.upsampling, side, options, digest, entry)
+    network = adapted(network.eval(), record.range)
+    return Source(network, name, record.scale, record.upsampling, side, options, digest, entry)
 
 
 def _build(model: str, options: dict[str, Any]) -> nn.Module:

@@ -14,6 +14,7 @@ from fsr_deploy.bundle.info import BundleInfo
 from fsr_deploy.errors import MissingError
 from fsr_deploy.exporting.graph.deployable import Deployable
 from fsr_deploy.models import registry
+from fsr_deploy.models.value_range import adapted
 from fsr_deploy.runtime.session import Batch, EngineInfo
 
 Prepare = Callable[[nn.Module], Callable[[torch.Tensor], torch.Tensor]]
@@ -82,8 +83,9 @@ class TorchSession:
             raise MissingError(f"--against {way}: this PyTorch has no CUDA; install one that has, or add --device cpu")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            network = registry.build(bundle.model, **bundle.options)
-        module = Deployable(network, bundle.lr_size, registry.find(bundle.model).upsampling).eval().to(device)
+            record = registry.find(bundle.model)
+            network = adapted(registry.build(bundle.model, **bundle.options), record.range)
+        module = Deployable(network, bundle.lr_size, record.upsampling).eval().to(device)
         self._run = WAYS[way](module)
         self.info = EngineInfo(
             engine=f"PyTorch {torch.__version__} {way}",

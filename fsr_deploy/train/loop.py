@@ -24,6 +24,7 @@ from fsr_deploy.errors import InputError, MissingError, UsageError, refuse_outsi
 from fsr_deploy.images.resize import bicubic, shrink
 from fsr_deploy.models import registry
 from fsr_deploy.models.checkpoints import Metadata, load_into, save_safetensors
+from fsr_deploy.models.value_range import RANGE
 from fsr_deploy.train.learner import DivergedError, Learner
 from fsr_deploy.train.objective import Objective
 from fsr_deploy.train.recipes import PRECISIONS, Recipe
@@ -67,6 +68,8 @@ class TrainSettings:
                 refuse_outside(option, count, 1)
         if self.key is not None and self.start is None:
             raise UsageError("--key names an entry of a checkpoint; give --checkpoint too")
+        if (values := registry.find(self.model).range) != RANGE:
+            raise UsageError(f"{self.model} takes values from {values[0]} to {values[1]}; only -1 to 1 is trained here")
 
 
 @dataclass(frozen=True)
