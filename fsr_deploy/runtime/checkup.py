@@ -252,8 +252,10 @@ def _openvino(wrong: MissingError | None) -> Part:
 
 
 def _openvino_devices() -> str:
+    from fsr_deploy.runtime.backends.openvino import core  # which needs NumPy, that may be broken
+
     openvino = imports.load("openvino")
-    return f"{openvino.__version__.partition('-')[0]}: {', '.join(openvino.Core().available_devices)}"
+    return f"{openvino.__version__.partition('-')[0]}: {', '.join(core().available_devices)}"
 
 
 def _installed(name: str, extra: str, wrong: MissingError | None) -> Part:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 from queue import SimpleQueue
 from typing import Any
 
@@ -39,7 +40,7 @@ class OpenVinoSession:
         version = "-".join(openvino.__version__.split("-")[:2])  # what follows names its sources
         self.file = file
         self._refusal = f"{file.path}: OpenVINO {version} refuses it"
-        self._core = openvino.Core()
+        self._core = core()
         self._device = _find(self._core, version, device)
         self._model = self._read()
         self._fixed = self._model.inputs[0].partial_shape[0].is_static
@@ -137,6 +138,16 @@ class OpenVinoSession:
             if is_out_of_memory(error):
                 raise OutOfMemory(f"batch {size} on {self._device}: {_reason(error)}") from error
             raise InputError(f"{self._refusal}: {_reason(error)}") from error
+
+
+@cache
+def core() -> Any:
+    """Return OpenVINO's core, one for the whole process. Raises MissingError where there is no OpenVINO.
+
+    Its plug-in for CPUs lends the thread a stack for signals, and takes it away when its core goes. Of several cores it
+    leaves the stack of one that is gone, and the next signal, a Ctrl-C, ends the process without a word (2026.4).
+    """
+    return imports.load("openvino").Core()
 
 
 def _find(core: Any, version: str, device: str) -> str:
