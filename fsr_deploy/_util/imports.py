@@ -68,6 +68,7 @@ LIBRARIES = {
     "tensorrt_rtx": _library("TensorRT for RTX", "tensorrt-rtx", "Builder", "rtx"),
     "cuda.bindings.runtime": _library("cuda-bindings", "cuda-bindings", "cudaMalloc", "gpu"),
     "openvino": _library("OpenVINO", "openvino", "Core", "openvino"),
+    "spandrel": _library("spandrel", "spandrel", "ModelLoader", "models"),
     "torch": _library("PyTorch", "torch", "Tensor", "export"),
     "onnx": _library("onnx", "onnx", "load", "export"),
     "onnxscript": _library("onnxscript", "onnxscript", "ir", "export"),

@@ -12,9 +12,10 @@ from torch import nn
 from fsr_deploy.bundle.info import sha256
 from fsr_deploy.errors import UsageError
 from fsr_deploy.models import own_code, registry
-from fsr_deploy.models.checkpoints import Metadata, load_into, load_model, read_metadata
+from fsr_deploy.models.checkpoints import Metadata, fitting, load_into, load_model, read_metadata
+from fsr_deploy.models.foreign import Foreign, recognise
 from fsr_deploy.models.value_range import adapted
-from fsr_deploy.models.weight_files import may_be_checkpoint
+from fsr_deploy.models.weight_files import may_be_checkpoint, read_tensors
 
 SEED = 0
 LR_SIZE = 16
@@ -27,7 +28,8 @@ class Source:
     It takes and gives float RGB in [-1, 1], whatever range it was trained on.
     ``options`` are those that ``registry.build`` made it with. ``lr_size`` is the side of its LR faces,
     which it takes ``upsampling`` times as large.
-    ``checkpoint_entry`` is where in the checkpoint its weights lay, "" for the file itself.
+    ``checkpoint_entry`` is where in the checkpoint its weights lay, "" for the file itself. What is not ``registered``
+    cannot be built again by its name.
     """
 
     network: nn.Module
@@ -38,6 +40,7 @@ class Source:
     options: dict[str, Any] = field(default_factory=dict)
     checkpoint_sha256: str | None = None
     checkpoint_entry: str = ""
+    registered: bool = True
 
     @property
     def trained(self) -> bool:
@@ -62,6 +65,8 @@ def load_source(
             raise UsageError(
                 f"{model} is a checkpoint already; name a model with --checkpoint {checkpoint}, or neither"
             )
+        if read_metadata(Path(model)) is None and not fitting(tensors := read_tensors(Path(model))):
+            return _foreign(recognise(tensors, Path(model), key), Path(model), lr_size)
         network, metadata = load_model(Path(model), key)
         size = registry.made_for(metadata.model, metadata.options)
         if size and lr_size not in (None, size):
@@ -95,6 +100,19 @@ def _source(
     digest = sha256(checkpoint) if checkpoint else None
     network = adapted(network.eval(), record.range)
     return Source(network, name, record.scale, record.upsampling, side, options, digest, entry)
+
+
+def _foreign(found: Foreign, checkpoint: Path, lr_size: int | None) -> Source:
+    return Source(
+        found.network,
+        found.name,
+        found.scale,
+        1,
+        found.lr_size(lr_size),
+        checkpoint_sha256=sha256(checkpoint),
+        checkpoint_entry=found.place,
+        registered=False,
+    )
 
 
 def _build(model: str, options: dict[str, Any]) -> nn.Module:

@@ -35,7 +35,8 @@ _TAKEN = """
 TAKEN = frozenset(_TAKEN.split())
 TAKEN_AFTER_8_6 = frozenset({"CastLike", "DeformConv", "Gelu", "Hardmax", "Mish"})
 MOST_OF_TOPK = 3839
-RESIZE = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+RESIZE_NEAREST = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+HALF_PIXEL = ("half_pixel", "pytorch_half_pixel")  # of which the second differs for sides of one pixel only
 
 
 @dataclass(frozen=True)
@@ -97,16 +98,18 @@ def _no_transposed_bf16(node: NodeProto, graph: _Graph) -> str | None:
     return None
 
 
-def _nearest_only(node: NodeProto, graph: _Graph) -> str | None:
+def _plain_resize(node: NodeProto, graph: _Graph) -> str | None:
     given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     defaults = {
         "mode": b"nearest",
         "coordinate_transformation_mode": b"half_pixel",
         "nearest_mode": b"round_prefer_floor",
     }
-    if all({**defaults, **given}[name].decode() == value for name, value in RESIZE.items()):
+    words = {name: value.decode() for name, value in {**defaults, **given}.items() if isinstance(value, bytes)}
+    linear = words["mode"] == "linear" and words["coordinate_transformation_mode"] in HALF_PIXEL
+    if (linear and not given.get("antialias")) or RESIZE_NEAREST.items() <= words.items():
         return None
-    return "other than nearest, asymmetric and floor, where engines differ"
+    return "other than nearest, asymmetric and floor, or linear and half_pixel, where engines differ"
 
 
 def _no_indices(node: NodeProto, graph: _Graph) -> str | None:
@@ -138,7 +141,7 @@ def _symmetric(node: NodeProto, graph: _Graph) -> str | None:
 _Rule = Callable[[NodeProto, _Graph], str | None]
 _RULES: dict[str, tuple[_Rule, ...]] = {
     "ConvTranspose": (_no_transposed_bf16,),
-    "Resize": (_nearest_only,),
+    "Resize": (_plain_resize,),
     "MaxPool": (_no_indices,),
     "TopK": (_sorted_few,),
     "GridSample": (_of_images,),

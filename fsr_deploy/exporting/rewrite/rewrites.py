@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.rewrite.attention import Apart, Together, channel_attention
 from fsr_deploy.exporting.rewrite.convolutions import fold_batch_norm, one_slope
+from fsr_deploy.exporting.rewrite.foreign import codebook, merged, modulated
 from fsr_deploy.exporting.rewrite.ort_blocked import layer_norm, rdfe, skaf
 from fsr_deploy.exporting.rewrite.polyphase import hourglass, phases_of_enlarged, phases_of_transposed
 from fsr_deploy.models.pyramid_attention import PA
@@ -50,6 +51,9 @@ def shift_attention(module: nn.Module) -> nn.Module | None:
 
 
 REWRITES: tuple[Rewrite, ...] = (
+    Rewrite("modulated", "a kernel for each face is a convolution with as many groups as faces", modulated, BOTH),
+    Rewrite("codebook", "rows of zeros and a one are as many as faces, and multiply a whole codebook", codebook, BOTH),
+    Rewrite("merged", "a convolution that is merged from four in every run", merged, BOTH),
     Rewrite("plain_weights", "weights that are computed from others would be so in every run", plain_weights, BOTH),
     Rewrite(
         "batch_norm",

@@ -220,7 +220,7 @@ def test_contradicting_options_are_refused(tmp_path: Path) -> None:
 def test_a_network_that_tensorrt_would_not_take_is_refused_with_its_module(tmp_path: Path) -> None:
     class Smooth(Pixel):
         def forward(self, x: Tensor) -> Tensor:
-            return nn.functional.interpolate(super().forward(x)[..., ::2, ::2], scale_factor=2.0, mode="bilinear")
+            return nn.functional.interpolate(super().forward(x)[..., ::2, ::2], scale_factor=2.0, mode="bicubic")
 
     with pytest.raises(InputError, match="network: Resize other than nearest"):
         export(Smooth().eval(), tmp_path / "smooth.onnx")

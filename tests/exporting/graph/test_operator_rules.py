@@ -71,7 +71,8 @@ def quantized(scale: float, zero_point: np.ndarray | TensorProto) -> ModelProto:
         (model(("", "Det", ["lr"], ["sr"], {})), "the graph: the operator Det"),
         (model(("ffn", "Gelu", ["lr"], ["sr"], {}), opset=17), "ffn: the operator Gelu"),
         (model(("a", "FusedConv", ["lr"], ["sr"], {"domain": "com.microsoft"})), "a: the operator com.microsoft.Fused"),
-        (resize(mode="linear"), "up: Resize other than nearest"),
+        (resize(mode="cubic"), "up: Resize other than nearest"),
+        (resize(mode="linear", coordinate_transformation_mode="align_corners"), "up: Resize other than nearest"),
         (resize(mode="nearest"), "up: Resize other than nearest"),
         (model(("t", "Transpose", ["lr"], ["sr"], {"perm": [0, 2, 3, 1]}), dtype=UINT8), "t: Transpose on uint8"),
         (

@@ -1,0 +1,167 @@
+"""Checkpoints of other people's networks, recognised by spandrel: SwinIR, RCAN, GFPGAN and some forty others.
+
+spandrel (https://github.com/chaiNNer-org/spandrel, MIT) tells an architecture by the names and shapes of its weights.
+What it reads is what weight_files.py has read: it is never given the file, whose loading could run code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from fsr_deploy._util import imports
+from fsr_deploy._util.log import say, warn
+from fsr_deploy.errors import InputError, MissingError, UsageError
+from fsr_deploy.models.weight_files import some
+
+# Where trainers keep weights in a file, the averages first.
+PLACES = (
+    "params_ema",
+    "state_dict_ema",
+    "model_ema",
+    "g_ema",
+    "ema",
+    "params",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "generator",
+    "g",
+    "net_g",
+    "net",
+)
+# Architectures that are run otherwise than by spandrel: the same for the same face in every run, and traceable.
+CALLS: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "GFPGAN": lambda network, x: network(x, randomize_noise=False)[0],  # the noise that the checkpoint holds
+    "RestoreFormer": lambda network, x: network(x * 2 - 1)[0] * 0.5 + 0.5,
+}
+LR_SIZE = 64  # of networks that take any
+RGB = 3
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A network that was recognised, in eval mode: it takes and gives (N, 3, h, w) float RGB in [-1, 1].
+
+    ``name`` is its architecture's, ``place`` where in the file its weights lay, "" for the file itself. It enlarges
+    ``scale`` times and takes pictures whose sides are multiples of ``size_multiple`` and at least ``minimum``.
+    """
+
+    network: nn.Module
+    name: str
+    place: str
+    scale: int
+    size_multiple: int
+    minimum: int
+
+    def lr_size(self, asked: int | None) -> int:
+        """Return the side of the pictures it is exported for; raises UsageError for one that it does not take."""
+        step = self.size_multiple
+        size = asked or max(self.minimum, -(-LR_SIZE // step) * step)
+        if size < self.minimum or size % step:
+            least = f" of at least {self.minimum}" if self.minimum > step else ""
+            raise UsageError(f"--lr-size {size}: {self.name} takes multiples of {step}{least}")
+        return size
+
+
+class UnitRange(nn.Module):
+    """A network of spandrel's, for pictures in [0, 1], as one for [-1, 1].
+
+    ``call`` is how spandrel runs it. A network for grey pictures gets the three colours one by one.
+    """
+
+    def __init__(self, network: nn.Module, call: Callable[[nn.Module, Tensor], Tensor], *, grey: bool) -> None:
+        super().__init__()
+        self.network = network
+        self._call, self._grey = call, grey
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the network makes of (N, 3, h, w) RGB."""
+        x = x * 0.5 + 0.5
+        y = self._call(self.network, x.flatten(0, 1).unsqueeze(1) if self._grey else x)
+        y = y.squeeze(1).unflatten(0, (-1, RGB)) if self._grey else y
+        return y * 2 - 1
+
+
+def recognise(tensors: Mapping[str, Tensor], path: Path, key: str | None = None) -> Foreign:
+    """Return the network that the tensors of a checkpoint are the weights of.
+
+    ``key`` is the entry to take; without it averages are taken before the weights that they are made of. Raises
+    MissingError without spandrel, and InputError where it knows no network with such weights, or none that makes a
+    picture of a picture.
+    """
+    registry = _registry()
+    for place, weights in _entries(tensors, key):
+        known = [
+            support.architecture
+            for support in registry.architectures("detection")
+            if _detects(support.architecture, weights)
+        ]
+        if not known:
+            continue
+        try:
+            descriptor = known[0].load(weights)
+        except Exception as error:  # weights of another variant of the architecture
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(
+                f"{path}: looks like weights of {known[0].name} and is none that spandrel knows: {reason}"
+            ) from error
+        return _described(descriptor, place, path)
+    raise InputError(
+        f"{path}: neither a registered model nor one of the {len(registry)} architectures that spandrel knows has such "
+        f"weights ({some(tensors)}); give the code with FILE.py:NAME --checkpoint {path.name}"
+    )
+
+
+def _registry() -> Any:
+    spandrel = imports.load("spandrel")
+    try:
+        extra = imports.load("spandrel_extra_arches")
+    except MissingError:
+        return spandrel.MAIN_REGISTRY
+    extra.install(ignore_duplicates=True)
+    return spandrel.MAIN_REGISTRY
+
+
+def _entries(tensors: Mapping[str, Tensor], key: str | None) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield where weights may lie in a file, and the weights there by the names that the network has for them."""
+    for place in (key,) if key is not None else (*PLACES, ""):
+        start = f"{place}." if place else ""
+        weights = {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
+        for prefix in ("module.", "_orig_mod."):
+            if weights and all(name.startswith(prefix) for name in weights):
+                weights = {name[len(prefix) :]: tensor for name, tensor in weights.items()}
+        if weights:
+            yield place, weights
+    if key is not None:
+        raise UsageError(f"--key {key}: no entry of that name holds a network's weights; it has {some(tensors)}")
+
+
+def _detects(architecture: Any, weights: Mapping[str, Tensor]) -> bool:
+    try:
+        return bool(architecture.detect(weights))
+    except Exception:  # a rule that expects more than is there
+        return False
+
+
+def _described(descriptor: Any, place: str, path: Path) -> Foreign:
+    architecture, channels = descriptor.architecture, (descriptor.input_channels, descriptor.output_channels)
+    name = architecture.name
+    if not hasattr(descriptor, "_call_fn") or descriptor.purpose == "Inpainting":
+        raise InputError(f"{path}: {name} fills holes and needs a mask, which no engine here takes")
+    if channels not in ((RGB, RGB), (1, 1)):
+        raise InputError(f"{path}: {name} with {channels[0]} channels in and {channels[1]} out; RGB or grey is needed")
+    what = f"{name}, {descriptor.scale}x" + (f" ({', '.join(descriptor.tags)})" if descriptor.tags else "")
+    say(f"{path}: {what}, recognised by spandrel" + (f"; weights taken from {place}" if place else ""))
+    if type(architecture).__module__.startswith("spandrel_extra_arches"):
+        warn(f"{name} comes from spandrel_extra_arches: its licence may exclude commercial use, see that package")
+    if not descriptor.supports_half:
+        say(f"    spandrel advises against FP16 for {name}; in FP16 here, what breaks is returned to FP32")
+    size = descriptor.size_requirements
+    call = CALLS.get(architecture.id, descriptor._call_fn)
+    network = UnitRange(descriptor.model, call, grey=channels[0] == 1).eval()
+    return Foreign(network, name, place, descriptor.scale, size.multiple_of, size.minimum)
