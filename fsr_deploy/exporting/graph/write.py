@@ -56,7 +56,7 @@ def write_graph(
         upsampling=source.upsampling,
         for_turing=TURING in options.plan.gpus
         and options.precision != "int8",  # whose convolutions are yet to be found
-        form=(id(source.network), target, precision, options.io, *(keep or {}), None, *blocks),
+        form=None if keep or blocks else (id(source.network), target, precision, options.io),  # no trial of a repair
     )
     if keep:
         model = onnx.load(path)
