@@ -34,7 +34,7 @@ def _candidates(offers: Sequence[Mapping[str, Any]]) -> str:
         Mark(at, _name(row), row["ms"], row["psnr_db"], (row["low_ms"], row["high_ms"])) for at, row in enumerate(timed)
     ]
     faces = timed[0]["batch"] if timed else 1
-    many = "many at the same time" if timed and timed[0]["goal"] == "throughput" else "on all cores"
+    many = "many at the same time" if timed and timed[0]["goal"] == "throughput" else "at a time"
     rows = [
         (
             row["precision"],
