@@ -19,6 +19,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("metrics",),
     ("train", "exporting"),
     ("profiling",),
+    ("choosing",),
     ("cli",),
 )
 EVERYWHERE = ("errors", "_util")  # used by all: no arrows

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fsr_deploy import models as models
     from fsr_deploy.bundle.info import Bundle as Bundle
     from fsr_deploy.bundle.info import BundleInfo as BundleInfo
+    from fsr_deploy.choosing.fastest import fastest as fastest
     from fsr_deploy.errors import FsrError as FsrError
     from fsr_deploy.errors import InputError as InputError
     from fsr_deploy.errors import MissingError as MissingError
@@ -48,6 +49,7 @@ _HOMES = {
     "UsageError": "errors",
     "evaluate": "metrics.evaluate",
     "export": "exporting.pipeline",
+    "fastest": "choosing.fastest",
     "load": "runtime.upscaler",
     "profile": "profiling.profile",
     "prove": "exporting.tensorrt.rebuild",

@@ -128,7 +128,7 @@ WRONG = {
     "target": (
         lambda: fsr.export("aminet", target="cuda"),
         (export_command, ["aminet", "--target", "cuda"]),
-        "--target cuda: not one of auto, onnxruntime, tensorrt",
+        "--target cuda: not one of auto, onnxruntime, openvino, tensorrt",
     ),
     "batches": (
         lambda: fsr.export("aminet", batches=(4, 2, 1)),

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, cast
 
 from fsr_deploy._util.console import command, options_from, print_json, show
 from fsr_deploy._util.imports import load, one_onnxruntime
-from fsr_deploy.bundle.info import MIXED, MIXED_FP8
+from fsr_deploy.bundle.info import INT8_BF16, MIXED, MIXED_FP8
 from fsr_deploy.cli.export_options import Arguments
+from fsr_deploy.cli.fastest import export_fastest
 from fsr_deploy.cli.plan_options import refuse_others
 from fsr_deploy.errors import UsageError
 from fsr_deploy.exporting.report.next_steps import say_next
@@ -26,13 +27,15 @@ def main(given: Arguments) -> None:
     \b
     fsr-export aminet --checkpoint aminet.safetensors --fp16
     fsr-export aminet --fp16 --target rtx --gpus sm_86,sm_89
+    fsr-export aminet --fastest --for throughput
     fsr-export --rebuild bundles/aminet --profile 1,1,1 --profile 8,64,128
     """
     if given.list_models:
         _list(given.json)
         return
     plan = given.options("rtx" if given.target == "rtx" else "tensorrt")
-    bundle = _change(given, plan) if given.rebuild or given.prove else _export(given, plan)
+    wants_fastest = given.fastest or given.goal is not None
+    bundle = (_change if given.rebuild or given.prove else export_fastest if wants_fastest else _export)(given, plan)
     if given.json:
         print_json({"bundle": str(bundle.path), **asdict(bundle.info)})
 
@@ -74,16 +77,16 @@ def _export(given: Arguments, plan: PlanOptions) -> Bundle:
     return bundle
 
 
+TOGETHER = {"fp16 int8": MIXED, "bf16 int8": INT8_BF16, "fp8": MIXED_FP8, "fp16 fp8": MIXED_FP8}
+
+
 def precision_of(**flags: bool) -> str:
     """Return the precision that flags ask for together; raises UsageError for those that exclude each other."""
     chosen = [name for name, given in flags.items() if given]
-    if chosen == ["fp16", "int8"]:
-        return MIXED
-    if chosen in (["fp8"], ["fp16", "fp8"]):
-        return MIXED_FP8
-    if len(chosen) > 1:
-        raise UsageError(f"--{' and --'.join(chosen)} exclude each other; only --fp16 goes with --int8 or --fp8")
-    return chosen[0] if chosen else "fp32"
+    if len(chosen) > 1 and " ".join(chosen) not in TOGETHER:
+        rule = "only --fp16 goes with --int8 or --fp8, and --bf16 with --int8"
+        raise UsageError(f"--{' and --'.join(chosen)} exclude each other; {rule}")
+    return TOGETHER.get(" ".join(chosen), chosen[0] if chosen else "fp32")
 
 
 def _change(given: Arguments, plan: PlanOptions) -> Bundle:
@@ -95,11 +98,10 @@ def _change(given: Arguments, plan: PlanOptions) -> Bundle:
     from fsr_deploy.bundle.info import Bundle
     from fsr_deploy.exporting.tensorrt.rebuild import prove_bundle, rebuild_plan
 
-    if given.rebuild:
-        bundle = Bundle(given.rebuild, rebuild_plan(given.rebuild, plan, force=given.force))
-    else:
-        assert given.prove is not None
-        bundle = Bundle(given.prove, prove_bundle(given.prove, device=plan.device, force=given.force))
+    path = given.rebuild or given.prove
+    assert path is not None
+    rebuilt = rebuild_plan(path, plan, force=given.force) if given.rebuild else None
+    bundle = Bundle(path, rebuilt or prove_bundle(path, device=plan.device, force=given.force))
     say_next(bundle)
     return bundle
 

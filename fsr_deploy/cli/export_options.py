@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fsr_deploy.bundle.info import MAX_LR_SIZE, MIN_LR_SIZE
+from fsr_deploy.cli.fastest_options import FastestArguments
 from fsr_deploy.cli.plan_options import PlanArguments
 
 
@@ -65,7 +66,8 @@ class ExportArguments:
     ] = None
     batch: Annotated[str, typer.Option(metavar="MIN,OPT,MAX", help="Batch sizes; one number fixes it.")] = "1,8,32"
     target: Annotated[
-        str, typer.Option(help="What the graph is written for: onnxruntime, tensorrt, rtx; auto: for this machine.")
+        str,
+        typer.Option(help="What the graph is for: onnxruntime, openvino, tensorrt, rtx; auto: for this machine."),
     ] = "auto"
     with_plan: Annotated[
         bool | None,
@@ -96,7 +98,7 @@ class ExportArguments:
 
 
 @dataclass(frozen=True)
-class Arguments(PlanArguments, ExportArguments):
+class Arguments(PlanArguments, FastestArguments, ExportArguments):
     """What fsr-export takes: what to export, how to build its plan, and what becomes of the result."""
 
     force: Annotated[bool, typer.Option("--force", help="Publish an engine over its budget, marked as such.")] = False

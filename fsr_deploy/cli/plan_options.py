@@ -14,7 +14,7 @@ from fsr_deploy.errors import UsageError, refuse_unknown
 if TYPE_CHECKING:
     from fsr_deploy.exporting.tensorrt.config import PlanOptions
 
-OPTIONS = {"with_plan": "--plan/--no-plan", "output": "-o/--output", "list_models": "--list"}
+OPTIONS = {"with_plan": "--plan/--no-plan", "output": "-o/--output", "list_models": "--list", "goal": "--for"}
 
 
 @dataclass(frozen=True)

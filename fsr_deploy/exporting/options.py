@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from fsr_deploy.bundle.info import (
+    INT8_BF16,
     IO_KINDS,
     MAX_LR_SIZE,
     MIN_LR_SIZE,
@@ -53,7 +54,12 @@ OLD_TARGETS = {"onnx": "onnxruntime", "cpu": "onnxruntime", "trt": "tensorrt"}  
 # 17 is the newest that every supported TensorRT reads, 18 the first that PyTorch writes, 19 the first whose
 # QuantizeLinear takes FP16 and gives FP8, 22 the first whose convolution takes BF16.
 UNTYPED_OPSET, EXPORT_OPSET, TYPED_OPSET, BF16_OPSET = OPSETS = (17, 18, 19, 22)
-DEFAULT_OPSETS = {"fp32": 17, "fp16": 17, "bf16": BF16_OPSET, "int8": 17, MIXED: TYPED_OPSET, MIXED_FP8: TYPED_OPSET}
+DEFAULT_OPSETS = {
+    **dict.fromkeys(("fp32", "fp16", "int8", INT8_BF16), UNTYPED_OPSET),
+    **dict.fromkeys((MIXED, MIXED_FP8), TYPED_OPSET),
+    "bf16": BF16_OPSET,
+}
+OF_OPENVINO = ("fp32", "bf16", "int8", INT8_BF16)  # the precisions that it computes fast on a CPU
 
 OF_THE_PRECISION = cast(Budget, None)  # none is given; an ExportOptions always has one
 
@@ -65,14 +71,14 @@ class ExportOptions:
     ``model`` is a registered name or a checkpoint, ``batches`` are (min, opt, max), or one number. ``lr_size`` None is
     the size that the network is made for, or 16; ``opset`` None that of DEFAULT_OPSETS. ``target`` is what the graph is
     written for, one of bundle.TARGETS, or "auto": TensorRT where this machine can build a plan and for half precision,
-    which is worth its name on a GPU only, ONNX Runtime elsewhere; "rtx" is TensorRT's graph and a plan that TensorRT
-    for RTX compiles, on any machine. ``check_tensorrt`` has that compiler tell what it makes of the graph.
-    ``with_plan`` builds a plan of a graph for TensorRT, or does not; None builds it where this machine can. ``faces``
-    is a folder to prove with, None for drawn faces. ``plan`` is how a plan is built, ``int8`` how INT8 or FP8 is
-    calibrated. ``repair`` returns the fewest modules to float where the precision is over its budget; without, such an
-    export is refused. ``analyze`` ranks the modules by what the precision does to each. ``key`` is the checkpoint's
-    entry to take, None an average of the weights where there is one. ``budget`` None is that of the precision,
-    parity.BUDGETS.
+    which is worth its name on a GPU only, ONNX Runtime elsewhere; "openvino" is for OpenVINO on a CPU, which proves it;
+    "rtx" is TensorRT's graph and a plan that TensorRT for RTX compiles, on any machine. ``check_tensorrt`` has that
+    compiler tell what it makes of the graph. ``with_plan`` builds a plan of a graph for TensorRT, or does not; None
+    builds it where this machine can. ``faces`` is a folder to prove with, None for drawn faces. ``plan`` is how a plan
+    is built, ``int8`` how INT8 or FP8 is calibrated. ``repair`` returns the fewest modules to float where the precision
+    is over its budget; without, such an export is refused. ``analyze`` ranks the modules by what the precision does to
+    each. ``key`` is the checkpoint's entry to take, None an average of the weights where there is one. ``budget`` None
+    is that of the precision, parity.BUDGETS.
 
     Raises UsageError for values that do not exist or contradict each other, as the command does.
     """
@@ -121,16 +127,18 @@ class ExportOptions:
         if self.target == "rtx":
             object.__setattr__(self, "plan", replace(self.plan, flavour="rtx"))
         check_gpus(self.plan.gpus, self.precision)
-        if self.with_plan and self.target == "onnxruntime":
-            raise UsageError("--plan is for a graph that is written for TensorRT; leave --target onnxruntime out")
-        if self.check_tensorrt and self.target == "onnxruntime":
-            raise UsageError("--check-tensorrt compiles the graph for TensorRT; leave --target onnxruntime out")
+        for_cpu = self.target in FOR_A_CPU
+        if self.with_plan and for_cpu:
+            raise UsageError(f"--plan is for a graph that is written for TensorRT; leave --target {self.target} out")
+        if self.check_tensorrt and for_cpu:
+            raise UsageError(f"--check-tensorrt compiles the graph for TensorRT; leave --target {self.target} out")
+        _check_openvino(self)
         if self.precision not in QUANTISED and (given := changed(self.int8, OPTIONS_OF_INT8)):
             raise UsageError(f"{given[0]} says how INT8 or FP8 is made; give --int8 or --fp8 too")
         if self.precision == MIXED_FP8:
             _check_fp8(self)
-        if (self.with_plan is False or self.target == "onnxruntime") and (given := changed(self.plan, OPTIONS_OF_PLAN)):
-            why = "--no-plan" if self.with_plan is False else "--target onnxruntime"
+        if (self.with_plan is False or for_cpu) and (given := changed(self.plan, OPTIONS_OF_PLAN)):
+            why = "--no-plan" if self.with_plan is False else f"--target {self.target}"
             raise UsageError(f"{given[0]} says how a plan is built, and {why} builds none; leave one of them out")
         if self.precision == "fp32" and (self.analyze or not self.repair):
             raise UsageError(
@@ -139,6 +147,7 @@ class ExportOptions:
 
 
 PATHS = ("checkpoint", "faces", "output")
+FOR_A_CPU = ("onnxruntime", "openvino")
 OPTIONS_OF_INT8 = {"calib": "--calib", "calibrator": "--calibrator", "images": "--calib-images"}
 OPTIONS_OF_PLAN = {
     "profiles": "--profile",
@@ -203,10 +212,23 @@ def check_opset(opset: int, precision: str) -> None:
 
 def _check_fp8(options: ExportOptions) -> None:
     """Raise UsageError for what FP8 is not made for or from."""
-    if options.target == "onnxruntime":
-        raise UsageError("--fp8 is for a GPU with TensorRT; leave --target onnxruntime out, or take --int8")
+    if options.target in FOR_A_CPU:
+        raise UsageError(f"--fp8 is for a GPU with TensorRT; leave --target {options.target} out, or take --int8")
     if options.int8.calibrator == "entropy":
         raise UsageError("--calibrator entropy is for the even steps of INT8; take max or percentile for --fp8")
+
+
+def _check_openvino(options: ExportOptions) -> None:
+    """Raise UsageError for what OpenVINO is not for, and for what is for OpenVINO only."""
+    if options.target != "openvino":
+        if options.precision == INT8_BF16:
+            raise UsageError("--int8 --bf16 is for OpenVINO on a CPU: add --target openvino, or take --int8 --fp16")
+        return
+    if options.precision not in OF_OPENVINO:
+        flags = " ".join(f"--{part}" for part in options.precision.split("+"))
+        raise UsageError(f"{flags} is for a GPU: leave --target openvino out, or take --bf16 or --int8")
+    if options.io != "uint8":
+        raise UsageError(f"--io {options.io}: OpenVINO proves whole faces; leave it or --target openvino out")
 
 
 def in_precision(options: ExportOptions, precision: str, opset: int | None = None) -> ExportOptions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import combinations
@@ -25,7 +25,7 @@ BUSY = 0.1  # share of the CPU taken by other processes from which a note is add
 class Request:
     """What to measure; ``seconds`` per engine and batch size.
 
-    ``say`` and ``warn`` take messages, ``progress`` is that of a Schedule.
+    ``say`` and ``warn`` take messages, ``progress`` and ``beaten`` are those of a Schedule.
     """
 
     batches: Sequence[int]
@@ -35,6 +35,7 @@ class Request:
     say: Callable[[str], None] = lambda line: None
     warn: Callable[[str], None] = lambda line: None
     progress: Progress = no_progress
+    beaten: Callable[[Sequence[Series]], Collection[str]] = lambda series: ()
     clock: Clock = field(default_factory=MonotonicClock)
 
 
@@ -75,6 +76,7 @@ def collect(subjects: Sequence[Subject], request: Request) -> Profile:
         notice=notice,
         say=request.say,
         progress=request.progress,
+        beaten=request.beaten,
     )
     request.say(_announcement(len(subjects), plan))
     series = measure({subject.name: subject.session for subject in subjects}, plan)
@@ -148,10 +150,12 @@ def _batch(series: Series) -> BatchProfile:
 
 
 def _ratios(series: Sequence[Series]) -> Iterator[EngineRatio]:
-    """Yield the ratio of every two engines at every batch size that both ran."""
+    """Yield the ratio of every two engines at every batch size that both ran, over the passes that both ran."""
     for base, other in combinations(series, 2):
         if base.batch == other.batch:
-            yield EngineRatio(other.engine, base.engine, base.batch, paired_ratio(other.passes, base.passes))
+            both = min(len(base.passes), len(other.passes))
+            times = paired_ratio(other.passes[:both], base.passes[:both])
+            yield EngineRatio(other.engine, base.engine, base.batch, times)
 
 
 def _warnings(load: MachineLoad, series: Sequence[Series]) -> Iterator[str]:

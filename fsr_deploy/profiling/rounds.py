@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -48,7 +48,8 @@ class Schedule:
 
     ``beside`` is called with the batch size at every visit, before the engines, and takes about ``beside_seconds`` in
     total. ``notice`` takes a line about what was left out, ``say`` one about what comes next. ``progress`` takes a
-    description and the number of steps, and returns the function that is called after each step.
+    description and the number of steps, and returns the function that is called after each step. ``beaten`` is asked
+    after each pass for the engines that need no further ones, by what was measured of all at one batch size.
     """
 
     batches: Sequence[int]
@@ -59,11 +60,12 @@ class Schedule:
     notice: Callable[[str], None] = lambda line: None
     say: Callable[[str], None] = lambda line: None
     progress: Progress = no_progress
+    beaten: Callable[[Sequence[Series]], Collection[str]] = lambda series: ()
 
 
 @dataclass(frozen=True)
 class _Visit:
-    """One batch size and the engines that can run it."""
+    """One batch size and the engines that can run it; ``watches`` are those that still do."""
 
     batch: int
     watches: dict[str, Stopwatch]
@@ -72,7 +74,7 @@ class _Visit:
     @property
     def round_seconds(self) -> float:
         """How long it takes to run every engine once."""
-        return sum(one.warm_up.fastest for one in self.series.values())
+        return sum(one.warm_up.fastest for name, one in self.series.items() if name in self.watches)
 
     def seconds(self, asked: float) -> float:
         """Return the seconds of all passes for ``asked`` seconds per engine; more if one round per pass takes
@@ -101,6 +103,8 @@ def measure(sessions: Mapping[str, Session], plan: Schedule) -> list[Series]:
                 plan.beside(visits[index].batch)
                 _take_turns(visits[index], plan, rng)
                 advance(1)
+                for name in plan.beaten(list(visits[index].series.values())):
+                    visits[index].watches.pop(name, None)
     return [series for visit in visits for series in visit.series.values()]
 
 

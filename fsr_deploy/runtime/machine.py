@@ -18,6 +18,7 @@ INSTRUCTIONS = (
     *("asimd", "asimddp", "i8mm", "bf16", "sve", "sve2"),  # Arm
 )  # those that matter for the speed of FP32 and INT8 kernels, as Linux names them
 VNNI = {"avx_vnni", "avx512_vnni", "amx_int8"}  # x86: products of 8 bits are added in 32
+AMX = "amx_int8"
 BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 GPU_FIELDS = "name,driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit"
 

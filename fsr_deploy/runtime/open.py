@@ -91,7 +91,9 @@ def parse_device(device: str) -> str:
 
 
 def proven_with(bundle: BundleInfo | None) -> str:
-    """Return the back end that a bundle's graph was proven with, by the engines' names in its parity."""
+    """Return the back end that a bundle's graph is for: OpenVINO if written for it, or else what its parity names."""
+    if bundle and bundle.graph_target == "openvino":
+        return "openvino"
     kinds = {engine_kind(str(row.get("engine", ""))) for row in bundle.parity} if bundle else set()
     if "ONNX Runtime" in kinds:
         return "onnxruntime"

@@ -92,7 +92,7 @@ DAMAGE = {
     "a shape of floats": ({"inputs": [{"name": "lr", "dtype": "u", "shape": [1.5]}]}, "inputs[0].shape[0] is float"),
     "an unknown precision": ({"precision": "fp13"}, "precision is not one of fp32, fp16, bf16, int8"),
     "an unknown io": ({"io": "yuv"}, "io is not one of uint8, float"),
-    "an unknown target": ({"graph_target": "tpu"}, "graph_target is not one of onnxruntime, tensorrt"),
+    "an unknown target": ({"graph_target": "tpu"}, "graph_target is not one of onnxruntime, openvino, tensorrt"),
     "an absurd size": ({"lr_size": 10**12}, "scale or lr_size is out of range"),
     "terminal codes": ({"model": "\x1b[2Jaminet"}, "model holds control characters"),
     "half a surrogate pair": ({"notes": ["\ud800"]}, "notes[0] holds control characters"),

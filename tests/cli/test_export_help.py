@@ -23,7 +23,7 @@ def test_the_models_are_listed() -> None:
     assert "aminet" in json.loads(succeed("--list", "--json"))
 
 
-def test_help_shows_three_examples_and_loads_no_torch() -> None:
+def test_help_shows_four_examples_and_loads_no_torch() -> None:
     script = (
         "import sys\n"
         "from fsr_deploy.cli.export import main\n"
@@ -34,4 +34,4 @@ def test_help_shows_three_examples_and_loads_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     lines = [line.strip() for line in done.stdout.splitlines()]
-    assert sum(line.startswith("fsr-export ") for line in lines) == 3 and lines[-1] == "False"
+    assert sum(line.startswith("fsr-export ") for line in lines) == 4 and lines[-1] == "False"

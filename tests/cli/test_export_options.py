@@ -43,7 +43,7 @@ USAGE = {
     "two batches": (("pixel", "--batch", "1,8"), "--batch 1,8: not MIN,OPT,MAX in rising order from 1 to 4096"),
     "no batch": (("pixel", "--batch", ","), "--batch ,: not MIN,OPT,MAX in rising order from 1 to 4096"),
     "zero batch": (("pixel", "--batch", "0"), "--batch 0: not MIN,OPT,MAX in rising order from 1 to 4096"),
-    "target": (("pixel", "--target", "cuda"), "--target cuda: not one of auto, onnxruntime, tensorrt"),
+    "target": (("pixel", "--target", "cuda"), "--target cuda: not one of auto, onnxruntime, openvino, tensorrt"),
     "plan of a graph for ONNX Runtime": (
         ("pixel", "--target", "onnx", "--plan"),
         "--plan is for a graph that is written for TensorRT; leave --target onnxruntime out",

@@ -27,9 +27,10 @@ from fsr_deploy.train.recipes import Recipe
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_precision_has_its_own_budget_unless_another_one_is_given(precision: str) -> None:
-    assert ExportOptions("aminet", precision=precision).budget == BUDGETS[precision]
+    target = "openvino" if precision == "int8+bf16" else "auto"
+    assert ExportOptions("aminet", precision=precision, target=target).budget == BUDGETS[precision]
     own = Budget(max_levels=3.0)
-    assert ExportOptions("aminet", precision=precision, budget=own).budget == own
+    assert ExportOptions("aminet", precision=precision, target=target, budget=own).budget == own
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -37,7 +38,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"precision": "fp61"},
         "no precision is called 'fp61'; there are fp32, fp16, bf16, int8, int8+fp16, fp8",
     ),
-    "target": ({"target": "cuda"}, "--target cuda: not one of auto, onnxruntime, tensorrt"),
+    "target": ({"target": "cuda"}, "--target cuda: not one of auto, onnxruntime, openvino, tensorrt"),
     "io": ({"io": "int8"}, "--io int8: not one of uint8, float"),
     "falling batches": (
         {"batches": (8, 1, 32)},
@@ -96,6 +97,19 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "timing cache of no plan": (
         {"plan": PlanOptions(timing_cache=Path("cache")), "target": "onnx"},
         "--timing-cache says how a plan is built, and --target onnxruntime builds none; leave one of them out",
+    ),
+    "FP16 for OpenVINO": (
+        {"precision": "fp16", "target": "openvino"},
+        "--fp16 is for a GPU: leave --target openvino out, or take --bf16 or --int8",
+    ),
+    "floats for OpenVINO": ({"io": "float", "target": "openvino"}, "--io float: OpenVINO proves whole faces; leave it"),
+    "INT8 and BF16": (
+        {"precision": "int8+bf16"},
+        "--int8 --bf16 is for OpenVINO on a CPU: add --target openvino, or take --int8 --fp16",
+    ),
+    "plan of OpenVINO": (
+        {"target": "openvino", "with_plan": True},
+        "--plan is for a graph that is written for TensorRT; leave --target openvino out",
     ),
     "calibration": (
         {"int8": Int8Options(calib=Path("photos"))},

@@ -12,6 +12,7 @@ from fsr_deploy.bundle.info import read_bundle, write_info
 from fsr_deploy.cli.doctor import main
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
 from fsr_deploy.exporting.tensorrt.rebuild import rebuild_plan
+from fsr_deploy.runtime import bundle_checkup
 from fsr_deploy.runtime.bundle_checkup import uses_of
 from tests.contract.table import RTX
 from tests.fakes.machine import MachineFactory
@@ -59,6 +60,23 @@ def test_bf16_and_floats_do_not_run_on_a_cpu(bundle: Path) -> None:
     for change, reason in (({"precision": "bf16"}, "no BF16 on a CPU"), ({"io": "float"}, "fsr-run needs faces")):
         write_info(bundle, replace(info, **change))  # type: ignore[arg-type]
         assert reason in problems(bundle)["fsr-run --device cpu"]
+
+
+def test_a_graph_for_openvino_runs_with_openvino_where_the_cpu_computes_it(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    info = replace(read_bundle(bundle).info, graph_target="openvino")
+    for precision, can, problem in (
+        ("fp32", False, ""),
+        ("bf16", True, ""),
+        ("bf16", False, "no instructions for BF16"),
+    ):
+        monkeypatch.setattr(bundle_checkup, "computes_bf16", lambda can=can: can)
+        write_info(bundle, replace(info, precision=precision))
+        use = uses_of(bundle)[0]
+        assert use.does == "run model.onnx with OpenVINO"
+        assert problem in use.problem and bool(problem) == bool(use.problem)
 
 
 def test_the_doctor_looks_at_a_bundle(bundle: Path) -> None:

@@ -52,6 +52,6 @@ def prepare(
     FP16. ``keep`` and ``blocks`` are precision.cast's. Raises UsageError for names that do not exist.
     """
     rewritten = rewrite(network, target)
-    kept = precision_map(rewritten, precision, keep, blocks)
-    deployed = cast(rewritten, precision, keep, blocks)
+    kept = precision_map(rewritten, precision, keep, blocks, target)
+    deployed = cast(rewritten, precision, keep, blocks, target)
     return (Deployable(deployed, lr_size, upsampling).eval() if io == "uint8" else deployed), kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 import onnx
@@ -38,21 +38,22 @@ def export_onnx(
     metadata: Mapping[str, str] | None = None,
     upsampling: int = 8,
     for_turing: bool = False,
+    form: Hashable = None,
 ) -> None:
     """Write a deployable module (deploy.prepare) as an ONNX file that takes any batch.
 
     ``batches`` (min, opt, max) are recorded for those who size batches, with ``precision`` and ``metadata`` ("model",
     "trained", ...), in the file's metadata under ``fsr.``. ``opset`` 17 is for TensorRT 8.6, which ignores the axes
     input that reductions have since 18; 19 is the first whose QuantizeLinear takes FP16; "bf16" needs 22, the first
-    whose Conv takes it. ``for_turing`` writes FP32 products as Turing has them (turing.py). The same weights give the
-    same bytes. Raises UsageError for an opset that does not exist or does not go with the precision, and InputError for
-    a graph for TensorRT that its parser would not take.
+    whose Conv takes it. ``for_turing`` writes FP32 products as Turing has them (turing.py). ``form`` is trace's. The
+    same weights give the same bytes. Raises UsageError for an opset that does not exist or does not go with the
+    precision, and InputError for a graph for TensorRT that its parser would not take.
     """
     check_opset(opset, precision)
     side = lr_size * upsampling
     uint8 = isinstance(deployable, Deployable)
     example = torch.zeros((2, lr_size, lr_size, 3), dtype=torch.uint8) if uint8 else torch.zeros((2, 3, side, side))
-    model = trace(deployable, example, max(opset, EXPORT_OPSET))
+    model = trace(deployable, example, max(opset, EXPORT_OPSET), form and (form, max(opset, EXPORT_OPSET)))
     _ask_for_shapes_after_the_cast(model)
     _name_nodes(model)
     _name_tensors(model)

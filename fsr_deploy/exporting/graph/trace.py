@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -20,11 +21,34 @@ INPUT, OUTPUT, BATCH = "lr", "sr", "N"
 ADVICE = "see 'Adding a network' in docs/models.md"
 
 
-def trace(deployable: nn.Module, example: Tensor, opset: int) -> ModelProto:
+_shared: ContextVar[dict[Hashable, bytes] | None] = ContextVar("shared", default=None)
+
+
+@contextmanager
+def sharing_traces() -> Iterator[None]:
+    """Trace each form of a network once in the block, which takes half a minute for a large one."""
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+def trace(deployable: nn.Module, example: Tensor, opset: int, form: Hashable = None) -> ModelProto:
     """Export a module, traced with a batch of two, for any batch.
 
-    Raises InputError that names the module whose code fixes the batch size or cannot be traced.
+    ``form`` is equal for modules that give the same graph: ``sharing_traces`` traces one of them. Raises InputError
+    that names the module whose code fixes the batch size or cannot be traced.
     """
+    known = _shared.get()
+    if form is None or known is None:
+        return _trace(deployable, example, opset)
+    if form not in known:
+        known[form] = _trace(deployable, example, opset).SerializeToString()
+    return ModelProto.FromString(known[form])
+
+
+def _trace(deployable: nn.Module, example: Tensor, opset: int) -> ModelProto:
     try:
         with _quiet():
             program = torch.onnx.export(

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, TensorProto
 
-from fsr_deploy.bundle.info import LAYERS_NAME, ONNX_NAME
+from fsr_deploy.bundle.info import INT8_BF16, LAYERS_NAME, ONNX_NAME
 from fsr_deploy.exporting.graph.costs import write_layers
 from fsr_deploy.exporting.graph.deployable import prepare
 from fsr_deploy.exporting.graph.onnx_writer import export_onnx
@@ -33,11 +33,12 @@ def write_graph(
 
     ``keep`` and ``blocks`` are precision.cast's.
     """
+    precision = "fp32" if options.precision in ("int8", INT8_BF16) else options.precision
     deployable, kept = prepare(
         source.network,
         lr_size=source.lr_size,
         upsampling=source.upsampling,
-        precision="fp32" if options.precision == "int8" else options.precision,
+        precision=precision,
         io=options.io,
         target=target,
         keep=keep or {},
@@ -55,6 +56,7 @@ def write_graph(
         upsampling=source.upsampling,
         for_turing=TURING in options.plan.gpus
         and options.precision != "int8",  # whose convolutions are yet to be found
+        form=None if keep or blocks else (id(source.network), target, precision, options.io),  # no trial of a repair
     )
     if keep:
         model = onnx.load(path)

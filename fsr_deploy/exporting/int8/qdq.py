@@ -1,10 +1,10 @@
 """Quantize/Dequantize pairs written into a float graph; what computes in 8 bits is thereby part of the file.
 
 Every engine reads the pairs the same way: a convolution between a DequantizeLinear of its input and one of its weights
-is a convolution in INT8, or in FP8 (formats.py). Symmetric, zero point 0, one scale per tensor and per output channel
-of the weights, which is all that TensorRT takes. The scales have the type of the float graph, FP32 or FP16, because
-strongly typed TensorRT computes what the types say. A pair is used by the convolutions that read a tensor; all other
-nodes read the float tensor.
+is a convolution in INT8, or in FP8 (formats.py). Symmetric, zero point 0 (but see timing.py for CPUs with AMX), one
+scale per tensor and per output channel of the weights, which is all that TensorRT takes. The scales have the type of
+the float graph, FP32 or FP16, because strongly typed TensorRT computes what the types say. A pair is used by the
+convolutions that read a tensor; all other nodes read the float tensor.
 
 ONNX Runtime gets weights of 8 bits. TensorRT 8.4 refused such constants ("invalid weights type of Int8", NVIDIA's issue
 2163): its weights are floats that a pair of their own turns into the same 8 bits exactly, as NVIDIA's tools write them.
@@ -173,7 +173,10 @@ class _Writer:
         largest = site.weight_levels or self.format.largest
         scales = scales_in(weight_scales(weights, largest), given.dtype, self.format)
         codes = self.format.codes(in_steps(weights, scales), largest)
-        step = [self._constant(f"{name}/scale", scales), self._zero(f"{name}/zero", scales.shape)]
+        if site.weight_zero:  # the same numbers, counted from another one
+            codes = (codes.astype(np.int16) + site.weight_zero).astype(codes.dtype)
+        zero = self._zero(f"{name}/zero", scales.shape, site.weight_zero)
+        step = [self._constant(f"{name}/scale", scales), zero]
         before = self.before[node.name]
         if self.results or self.format.floating:
             quantised = self._add(self.format.tensor(f"{name}/{self.format.name}", codes))
@@ -188,8 +191,8 @@ class _Writer:
     def _constant(self, name: str, value: NDArray | np.generic) -> str:
         return self._add(numpy_helper.from_array(np.asarray(value), name))
 
-    def _zero(self, name: str, shape: tuple[int, ...]) -> str:
-        return self._add(self.format.tensor(name, self.format.codes(np.zeros(shape, np.float32))))
+    def _zero(self, name: str, shape: tuple[int, ...], value: int = 0) -> str:
+        return self._add(self.format.tensor(name, self.format.codes(np.full(shape, value, np.float32))))
 
     def _add(self, tensor: TensorProto) -> str:
         if tensor.name not in self.weights:

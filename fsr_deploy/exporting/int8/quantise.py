@@ -12,7 +12,7 @@ from onnx import ModelProto
 
 from fsr_deploy._util.json_records import decode, read_json
 from fsr_deploy._util.log import say
-from fsr_deploy.bundle.info import LAYERS_NAME, ONNX_NAME
+from fsr_deploy.bundle.info import INT8_BF16, LAYERS_NAME, ONNX_NAME
 from fsr_deploy.bundle.layers import ModuleTable
 from fsr_deploy.errors import ParityError
 from fsr_deploy.exporting.graph.deployable import Io
@@ -61,7 +61,7 @@ class Quantisation:
         name_precision(graph, self.precision)
         path.write_bytes(graph.SerializeToString(deterministic=True))
         named = {self._name(module): reason for module, reason in reasons.items()}
-        rest = "fp32" if self.precision == "int8" else "fp16"
+        rest = {"int8": "fp32", INT8_BF16: "bf16"}.get(self.precision, "fp16")
         in_float = {name: {"precision": rest, "reason": named[name]} for name in named if not self._in_fp32(name)}
         return {**in_float, **self.islands}
 
@@ -117,16 +117,24 @@ def prepare(
     return Quantisation(scheme, table, judge, io, target, options.precision)
 
 
-def to_int8(options: ExportOptions, source: Source, target: Target, directory: Path, reference: Reference) -> Reduced:
+def to_int8(
+    options: ExportOptions,
+    source: Source,
+    target: Target,
+    directory: Path,
+    reference: Reference,
+    *,
+    compared: bool = True,
+) -> Reduced:
     """Turn the FP32 graph that was written into INT8.
 
-    Raises ParityError, unless forced, for an engine that loses to a better one on this machine, or over its budget with
-    every module in float.
+    ``compared`` times a graph for ONNX Runtime beside the other precisions. Raises ParityError, unless forced, for an
+    engine that then loses to a better one on this machine, or is over its budget with every module in float.
     """
     path = directory / ONNX_NAME
     quantisation = prepare(path, source, reference, options, target=target, timed=target == "onnxruntime")
     reduced = write_within_budget(options, quantisation, path)
-    offers = _compare(options, source, path, quantisation) if target == "onnxruntime" else []
+    offers = _compare(options, source, path, quantisation) if compared and target == "onnxruntime" else []
     return replace(reduced, offers=offers)
 
 

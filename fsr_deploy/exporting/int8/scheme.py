@@ -85,6 +85,8 @@ def make_scheme(
         reasons |= slower
     narrow = sum(site.weight_levels == INT7_MAX for site in sites)
     of_them = f" ({narrow} with weights of 7 bits, which this CPU computes faster)" if narrow else ""
+    if products := sum(site.weight_zero != 0 for site in sites):
+        of_them += f" ({products} as matrix products, with AMX)"
     say(f"    {len(sites)} convolutions in {number_format.title}{of_them}, {len(reasons)} in float")
     if not sites:
         raise nothing_to_quantise(reasons, number_format)

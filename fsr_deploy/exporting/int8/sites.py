@@ -35,6 +35,7 @@ class Site:
     ``private`` tells that its result has one reader and meets no other activation before the next operation: it may be
     rounded to 8 bits without touching a residual, skip or gate. (With two readers, ONNX Runtime leaves the convolution
     in float.) ``weight_levels`` is the largest value that its weights take, None for all that their format has.
+    ``weight_zero`` is what stands for a weight of 0, which decides how ONNX Runtime computes (timing.py).
     """
 
     module: str
@@ -43,6 +44,7 @@ class Site:
     result: str
     private: bool
     weight_levels: int | None = None
+    weight_zero: int = 0
 
 
 def find_sites(

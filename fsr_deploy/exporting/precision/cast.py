@@ -20,7 +20,7 @@ from fsr_deploy.models.sameness import copied
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 ASKED = "kept on request"
-# What a precision cannot be built in anywhere, by class: TensorRT 11.0 to 11.2 and TensorRT for RTX 1.7 refuse it.
+# What TensorRT cannot build in a precision, by class: 11.0 to 11.2 and TensorRT for RTX 1.7 refuse it.
 REFUSED = {"bf16": (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)}
 REFUSED_REASON = "TensorRT builds no transposed convolution in BF16 (NVIDIA/TensorRT#4829)"
 
@@ -28,17 +28,21 @@ PrecisionMap = dict[str, dict[str, str]]
 
 
 def cast(
-    network: nn.Module, precision: str, keep: Iterable[str] | Mapping[str, str] = (), blocks: Collection[str] = ()
+    network: nn.Module,
+    precision: str,
+    keep: Iterable[str] | Mapping[str, str] = (),
+    blocks: Collection[str] = (),
+    target: str = "tensorrt",
 ) -> nn.Module:
     """Return a copy of the network that computes in ``precision`` ("fp32", "fp16", "bf16") and takes and gives FP32.
 
     ``keep`` names modules (dotted, as in ``named_modules``, "" for the network) that stay in FP32 beside those with an
-    ``fp32_reason``; as a mapping it gives the reason of each. ``blocks`` are precision_map's. Raises UsageError for a
-    precision or a module that does not exist.
+    ``fp32_reason``; as a mapping it gives the reason of each. ``blocks`` and ``target`` are precision_map's. Raises
+    UsageError for a precision or a module that does not exist.
     """
     if precision not in DTYPES:
         raise UsageError(f"no precision is called {precision!r}; there are {', '.join(DTYPES)}")
-    kept = precision_map(network, precision, keep, blocks)
+    kept = precision_map(network, precision, keep, blocks, target)
     network = copied(network)
     if precision == "fp32":
         return network
@@ -58,13 +62,18 @@ def cast(
 
 
 def precision_map(
-    network: nn.Module, precision: str, keep: Iterable[str] | Mapping[str, str] = (), blocks: Collection[str] = ()
+    network: nn.Module,
+    precision: str,
+    keep: Iterable[str] | Mapping[str, str] = (),
+    blocks: Collection[str] = (),
+    target: str = "tensorrt",
 ) -> PrecisionMap:
     """Return {module name: {"precision": ..., "reason": ...}} of what stays in FP32 in a cast to ``precision``.
 
     A kept module covers those inside it, but for ``blocks``, modules that are decided on one by one: a block inside a
-    kept module is listed with the reduced precision where it is not kept itself. What cannot be built in the precision
-    is kept too. Empty for "fp32". Raises UsageError where ``keep`` names no module.
+    kept module is listed with the reduced precision where it is not kept itself. What the target, one of
+    bundle.TARGETS, cannot build in the precision is kept too. Empty for "fp32". Raises UsageError where ``keep`` names
+    no module.
     """
     reasons = dict(keep) if isinstance(keep, Mapping) else dict.fromkeys(keep, ASKED)
     modules = dict(network.named_modules(remove_duplicate=False))
@@ -75,7 +84,7 @@ def precision_map(
     found: PrecisionMap = {}
     for name, module in modules.items():
         around = _precision_at(name, found, precision)
-        reason = reasons.get(name) or getattr(module, "fp32_reason", None) or _refused(module, precision)
+        reason = reasons.get(name) or getattr(module, "fp32_reason", None) or _refused(module, precision, target)
         if reason and (around != "fp32" or name in blocks):
             found[name] = {"precision": "fp32", "reason": reason}
         elif not reason and name in blocks and around == "fp32":
@@ -83,9 +92,10 @@ def precision_map(
     return found
 
 
-def _refused(module: nn.Module, precision: str) -> str | None:
+def _refused(module: nn.Module, precision: str, target: str) -> str | None:
     """Return why a module cannot be built in a precision at all, None where it can."""
-    return REFUSED_REASON if isinstance(module, REFUSED.get(precision, ())) else None
+    refused = target != "openvino" and isinstance(module, REFUSED.get(precision, ()))
+    return REFUSED_REASON if refused else None
 
 
 def _precision_at(name: str, found: PrecisionMap, precision: str) -> str:

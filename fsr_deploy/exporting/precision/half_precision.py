@@ -89,13 +89,13 @@ class HalfPrecision:
             say(f"    {quality}")
             for name in (ONNX_NAME, LAYERS_NAME):
                 shutil.copyfile(trial.with_name(name), path.with_name(name))
-        return precision_map(self._rewritten, self.options.precision, returned, self.blocks)
+        return precision_map(self._rewritten, self.options.precision, returned, self.blocks, self.target)
 
     def _prove(self, path: Path) -> Quality:
         """Return the quality of a written graph in the strictest way that it can be run here."""
         inputs, budget = self.judge.inputs, self.options.budget
         chunks = [inputs[start : start + CHUNK] for start in range(0, len(inputs), CHUNK)]
-        engines = open_engines(path, self.options.precision, self.options.io)
+        engines = open_engines(path, self.options.precision, self.options.io, target=self.target)
         found = [self.judge(np.concatenate([engine.run(chunk) for chunk in chunks])) for engine in engines]
         return max(found, key=lambda quality: (not quality.within(budget), quality.error))
 
@@ -109,7 +109,7 @@ class HalfPrecision:
 
     @cached_property
     def _islands(self) -> PrecisionMap:
-        return precision_map(self._rewritten, self.options.precision)
+        return precision_map(self._rewritten, self.options.precision, target=self.target)
 
     @cached_property
     def _graph(self) -> ModelProto:

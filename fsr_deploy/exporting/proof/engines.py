@@ -21,7 +21,9 @@ from fsr_deploy.exporting.precision.blocks import fp32_modules
 from fsr_deploy.exporting.precision.cast import PrecisionMap
 from fsr_deploy.exporting.precision.emulate import TYPES, as_typed_by_8_6, rounded
 from fsr_deploy.exporting.precision.partial_sums import PRODUCTS, with_rounded_sums
+from fsr_deploy.exporting.rewrite.rewrites import Target
 from fsr_deploy.runtime.backends.onnxruntime import OnnxSession, rounds_fp16
+from fsr_deploy.runtime.machine import computes_bf16
 from fsr_deploy.runtime.open import open_session
 from fsr_deploy.runtime.session import Session
 from fsr_deploy.runtime.tensorrt.session import TensorRTSession
@@ -40,12 +42,20 @@ class Runner:
     emulated: bool = False
 
 
-def open_engines(path: Path, precision: str, io: str, kept: PrecisionMap | None = None) -> list[Runner]:
+def open_engines(
+    path: Path, precision: str, io: str, kept: PrecisionMap | None = None, target: Target = "tensorrt"
+) -> list[Runner]:
     """Load a written graph in each way that it has to be proven; ``kept`` are the modules that differ in precision.
 
-    As the runtime runs it here, which a CPU does not with BF16; and, on a CPU, a graph of half precision also with
-    every result rounded, because the CPU leaves roundings out that a GPU makes.
+    As the runtime runs it here, which ONNX Runtime does not on a CPU with BF16; and, on a CPU, a graph of half
+    precision also with every result rounded, because the CPU leaves roundings out that a GPU makes. A graph for
+    OpenVINO runs in OpenVINO, or is rounded where this CPU has no BF16.
     """
+    if target == "openvino":
+        if precision == "bf16" and not computes_bf16():
+            return [_with_roundings(path, precision, io, kept or {})]
+        session = open_session(path, "cpu", backend="openvino")
+        return [Runner(session.info.engine, session.info.device, session.upscale)]
     runs_here = precision != "bf16" and (precision != MIXED or rounds_fp16(onnxruntime.__version__))
     engines = [_as_it_is(path, io)] if runs_here else []
     if precision in (*TYPES, *MIXES) and not any(engine.device.startswith("cuda") for engine in engines):

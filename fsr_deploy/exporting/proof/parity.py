@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsr_deploy._util.log import warn
-from fsr_deploy.bundle.info import MIXES
+from fsr_deploy.bundle.info import INT8_BF16, MIXES
 from fsr_deploy.errors import ParityError
 from fsr_deploy.metrics.pixel import psnr, ssim
 
@@ -41,8 +41,7 @@ BUDGETS = {
     "fp32": Budget(max_levels=1.0),
     "fp16": Budget(min_psnr_db=50.0),
     "bf16": Budget(min_psnr_db=40.0),
-    "int8": Budget(min_psnr_db=40.0, max_loss_db=0.1),
-    **dict.fromkeys(MIXES, Budget(min_psnr_db=40.0, max_loss_db=0.1)),
+    **dict.fromkeys(("int8", *MIXES, INT8_BF16), Budget(min_psnr_db=40.0, max_loss_db=0.1)),
 }
 
 

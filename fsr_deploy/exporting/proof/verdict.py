@@ -17,15 +17,19 @@ from fsr_deploy.runtime.tensorrt.faults import faults_of
 
 PLAN = "TensorRT"  # what the engine's name of a row begins with that was measured of the plan
 ANOTHER_FORM = (
-    "its graph was written for ONNX Runtime; a plan of the form for TensorRT should be faster, export it again with "
+    "its graph was not written for TensorRT; a plan of the form for TensorRT should be faster, export it again with "
     "--target tensorrt"
+)
+NOT_RUN = (
+    "not run: the CPU of the export has no BF16, every result was rounded to it instead; the first fsr-run on a CPU "
+    "with BF16 proves it"
 )
 
 
 def judged(info: BundleInfo) -> BundleInfo:
     """Return the record with ``parity_passed`` and ``notes`` as its rows and its plan have them."""
     over = forced_notes(recorded_rows(info), recorded_budget(info))
-    return replace(info, parity_passed=not over, notes=(*over, *_of_the_plan(info)))
+    return replace(info, parity_passed=not over, notes=(*over, *_of_the_graph(info), *_of_the_plan(info)))
 
 
 def without_plan(parity: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -78,10 +82,15 @@ def _rows(records: list[dict[str, Any]], where: str) -> list[Row]:
     return [Row(row.engine, row.batch, Parity(**{name: getattr(row, name) for name in figures})) for row in flat]
 
 
+def _of_the_graph(info: BundleInfo) -> Iterable[str]:
+    if info.graph_target == "openvino" and not any(row.engine.startswith("OpenVINO") for row in recorded_rows(info)):
+        yield NOT_RUN
+
+
 def _of_the_plan(info: BundleInfo) -> Iterable[str]:
     if info.plan is None:
         return
-    if info.graph_target == "onnxruntime":
+    if info.graph_target != "tensorrt":
         yield ANOTHER_FORM
     for fault in faults_of(info.plan.tensorrt, info.precision):
         if fault.silent:

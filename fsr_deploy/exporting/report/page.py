@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
+from fsr_deploy._util import svg
 from fsr_deploy._util.html_page import Cell, document, notes, pairs, section, table, tiles
-from fsr_deploy.bundle.info import MIXES, NOT_PROVEN, BundleInfo
+from fsr_deploy.bundle.info import INT8_BF16, MIXES, NOT_PROVEN, TARGET_TITLES, BundleInfo
 from fsr_deploy.exporting.precision.search import ITSELF
 from fsr_deploy.exporting.proof.verdict import PLAN, recorded_rows, worst_rows
 from fsr_deploy.exporting.report.kernel_table import kernels_section
-
-WRITTEN_FOR = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
+from fsr_deploy.exporting.report.offers import offers_section
 
 
 def report_page(info: BundleInfo, name: str, picture: bytes) -> str:
@@ -29,7 +29,7 @@ def report_page(info: BundleInfo, name: str, picture: bytes) -> str:
 {section("Parity with the eager FP32 module", _budget(info), _parity(info))}
 {_picture(picture)}
 {section("Latency", _latency_lead(info), _latency(info))}
-{_precisions(info)}
+{offers_section(info)}
 {_analysis(info)}
 {kernels_section(info)}
 {section("How to run it", "", _how_to(info, name))}
@@ -37,7 +37,7 @@ def report_page(info: BundleInfo, name: str, picture: bytes) -> str:
 {section("Precision", _precision_lead(info), _precision(info))}
 {section("Versions", "", pairs(info.versions.items()))}
 """
-    return document(f"{info.model} {info.precision}: export report", body)
+    return document(f"{info.model} {info.precision}: export report", body, svg.STYLE)
 
 
 def _badge(passed: bool) -> str:
@@ -139,26 +139,6 @@ def _latency(info: BundleInfo) -> str:
     return table(("Batch", "Engine, ms", "Eager, ms", "Speed-up", "Its spread"), rows) if rows else ""
 
 
-def _precisions(info: BundleInfo) -> str:
-    """Return the precisions that were measured side by side, empty where none were."""
-    if not info.precisions:
-        return ""
-    rows = [
-        (
-            row["precision"],
-            row["batch"],
-            f"{row['ms']:.1f}",
-            "equal" if row["psnr_db"] is None else f"{row['psnr_db']:.2f}",
-        )
-        for row in info.precisions
-    ]
-    lead = (
-        "The same network on the machine of the export: least time of several turns, and PSNR against eager in the "
-        "worst face."
-    )
-    return section("Precisions side by side", lead, table(("Precision", "Batch", "ms", "PSNR, dB"), rows))
-
-
 def _analysis(info: BundleInfo) -> str:
     """Return the modules by damage, each with a bar and its share of time, empty where they were not analysed."""
     if not info.analysis:
@@ -196,7 +176,7 @@ def _how_to(info: BundleInfo, name: str) -> str:
         tensor = f"(N, 3, {info.lr_size * info.scale}, {info.lr_size * info.scale}) float32 RGB in [-1, 1]"
         return f"<p>The bare network: {tensor} in and out, the upsampled LR face to the SR face. Run model.onnx.</p>"
     run = f"fsr-run {escape(name)} frames/ -o upscaled/"
-    if info.graph_target == "onnxruntime":
+    if info.graph_target != "tensorrt":
         return f"<pre>{run}</pre><p>For a plan on a GPU export the network again with --target tensorrt.</p>"
     return f"<pre>{run}\nfsr-export --rebuild {escape(name)}</pre>" + (
         "<p>The second command builds the TensorRT plan on the machine whose GPU will run it.</p>"
@@ -214,7 +194,7 @@ def _facts(info: BundleInfo) -> Iterable[tuple[str, Cell]]:
     yield "Weights", f"SHA-256 {info.checkpoint_sha256}{entry}" if info.checkpoint_sha256 else "untrained"
     yield "Input", f"{', '.join(map(tensor, info.inputs))}, {info.color}"
     yield "Output", f"{', '.join(map(tensor, info.outputs))}, {info.color}"
-    yield "Graph written for", WRITTEN_FOR[info.graph_target]
+    yield "Graph written for", TARGET_TITLES[info.graph_target]
     yield "Batch", f"{info.batches[0]} to {info.batches[2]}, best at {info.batches[1]}"
     if info.plan:
         where = ", ".join(info.plan.gpus) or f"{info.plan.gpu} ({info.plan.compute_capability})"
@@ -225,6 +205,8 @@ def _precision_lead(info: BundleInfo) -> str:
     if info.precision in MIXES:
         bits, half = info.precision.upper().split("+")
         return f"Convolutions compute in {bits} and everything else in {half}, except these."
+    if info.precision == INT8_BF16:
+        return "Convolutions compute in int8 and everything else in bf16, except these, which are in bf16 too."
     if not info.precision_map:
         return f"Every module computes in {info.precision}."
     nested = any(kept["precision"] == info.precision for kept in info.precision_map.values())

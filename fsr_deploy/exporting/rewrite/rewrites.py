@@ -22,9 +22,10 @@ from fsr_deploy.exporting.rewrite.polyphase import hourglass, phases_of_enlarged
 from fsr_deploy.models.pyramid_attention import PA
 from fsr_deploy.models.sameness import copied, is_hooked, plain_weights
 
-Target = Literal["onnxruntime", "tensorrt"]  # bundle.TARGETS
+Target = Literal["onnxruntime", "openvino", "tensorrt"]  # bundle.TARGETS
 ONNXRUNTIME: frozenset[Target] = frozenset({"onnxruntime"})
-BOTH: frozenset[Target] = frozenset({"onnxruntime", "tensorrt"})
+ON_A_CPU: frozenset[Target] = frozenset({"onnxruntime", "openvino"})
+EVERYWHERE: frozenset[Target] = frozenset({"onnxruntime", "openvino", "tensorrt"})
 
 
 @dataclass(frozen=True)
@@ -51,29 +52,31 @@ def shift_attention(module: nn.Module) -> nn.Module | None:
 
 
 REWRITES: tuple[Rewrite, ...] = (
-    Rewrite("modulated", "a kernel for each face is a convolution with as many groups as faces", modulated, BOTH),
-    Rewrite("codebook", "rows of zeros and a one are as many as faces, and multiply a whole codebook", codebook, BOTH),
-    Rewrite("merged", "a convolution that is merged from four in every run", merged, BOTH),
-    Rewrite("plain_weights", "weights that are computed from others would be so in every run", plain_weights, BOTH),
+    Rewrite("modulated", "a kernel for each face is a convolution with as many groups as faces", modulated, EVERYWHERE),
+    Rewrite("codebook", "as many one-hot rows as positions multiply a whole codebook", codebook, EVERYWHERE),
+    Rewrite("merged", "a convolution that is merged from four in every run", merged, EVERYWHERE),
+    Rewrite(
+        "plain_weights", "weights that are computed from others would be so in every run", plain_weights, EVERYWHERE
+    ),
     Rewrite(
         "batch_norm",
         "a batch norm after a convolution is part of its weights, before any rounding of them to half precision",
         fold_batch_norm,
-        BOTH,
+        EVERYWHERE,
     ),
     Rewrite(
         "channel_attention",
         "F.normalize emits Shape, Expand and Clip and overflows half precision",
         channel_attention,
-        BOTH,
+        EVERYWHERE,
     ),
-    Rewrite("separate_qkv", "taking Q, K and V apart copies all three", separate_qkv, ONNXRUNTIME),
+    Rewrite("separate_qkv", "taking Q, K and V apart copies all three", separate_qkv, ON_A_CPU),
     Rewrite(
         "layer_norm", "normalising channels takes two transposes and leaves the blocked layout", layer_norm, ONNXRUNTIME
     ),
     Rewrite("rdfe", "a concatenation of odd widths leaves the blocked layout", rdfe, ONNXRUNTIME),
     Rewrite("skaf", "reductions and broadcasts over channels leave the blocked layout", skaf, ONNXRUNTIME),
-    Rewrite("one_slope", "a PReLU with one slope is a leaky ReLU, which engines fuse", one_slope, BOTH),
+    Rewrite("one_slope", "a PReLU with one slope is a leaky ReLU, which engines fuse", one_slope, EVERYWHERE),
     Rewrite(
         "transposed", "ConvTranspose multiplies into columns that it then adds up", phases_of_transposed, ONNXRUNTIME
     ),

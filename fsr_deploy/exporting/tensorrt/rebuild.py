@@ -15,6 +15,8 @@ from typing import Any
 from fsr_deploy._util.log import say, warn
 from fsr_deploy.bundle.info import (
     INFO_NAME,
+    INT8_BF16,
+    MIXED,
     ONNX_NAME,
     PLAN_NAME,
     REFERENCE_NAME,
@@ -67,7 +69,7 @@ def rebuild_plan(directory: Path, options: PlanOptions, *, force: bool = False) 
     for name in (ONNX_NAME, REFERENCE_NAME):
         bundle.file(name)
     read_reference(directory / REFERENCE_NAME, bundle.info)  # known before minutes are spent
-    if bundle.info.graph_target == "onnxruntime":
+    if bundle.info.graph_target != "tensorrt":
         warn(f"{directory}: {ANOTHER_FORM}: {export_again(bundle)}")
     if bundle.info.plan and not options.profiles:
         options = replace(options, profiles=bundle.info.plan.profiles)
@@ -134,7 +136,8 @@ def export_again(bundle: Bundle) -> str:
     """Return the command that exports a bundle's network again, written for TensorRT; CHECKPOINT stands for a file."""
     info = bundle.info
     words = ["fsr-export", info.model, *(["--checkpoint", "CHECKPOINT"] if info.trained else [])]
-    words += [f"--{part}" for part in info.precision.split("+") if part != "fp32"]
+    precision = MIXED if info.precision == INT8_BF16 else info.precision  # the one is OpenVINO's, the other a GPU's
+    words += [f"--{part}" for part in precision.split("+") if part != "fp32"]
     words += ["--lr-size", str(info.lr_size), "--batch", ",".join(map(str, info.batches))]
     words += ["--io", "float"] if info.io == "float" else []
     return shlex.join([*words, "--target", "tensorrt", "-o", str(bundle.path)])

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from fsr_deploy._util import html_page
+from fsr_deploy._util import html_page, svg
 from fsr_deploy._util.files import write_file
+from fsr_deploy._util.svg import number
 from fsr_deploy.profiling.record import EngineProfile, Profile, to_json
-from fsr_deploy.profiling.report import plots, svg, tables
-from fsr_deploy.profiling.report.svg import number
+from fsr_deploy.profiling.report import plots, tables
 from fsr_deploy.profiling.report.tables import TextTable
 from fsr_deploy.profiling.statistics import PASSES
 

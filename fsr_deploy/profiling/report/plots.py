@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fsr_deploy._util.svg import Axis, Mark, Plot, linear, logarithmic, number, quality_plot, steps
 from fsr_deploy.profiling.layers.attribution import LayerProfile, ModuleTime
 from fsr_deploy.profiling.record import EngineProfile, Profile
-from fsr_deploy.profiling.report.svg import Axis, Plot, linear, logarithmic, number, steps
 from fsr_deploy.profiling.yardstick import Ceilings
 
 BINS = 80
@@ -104,15 +104,9 @@ def quality(engines: Sequence[tuple[int, EngineProfile]], batch: int) -> str:
 
     An engine whose faces are equal to eager's stands at the top.
     """
-    points = [(i, e, e.quality, one.latency.p50.value) for i, e in engines if e.quality and (one := e.at(batch))]
-    figures = [q.psnr_db for _, _, q, _ in points if q.psnr_db is not None]
-    y = linear(min(figures, default=40.0), max(figures, default=60.0), 4)
-    equal = y.high + (y.high - y.low) / 5
-    y = Axis(y.low, equal, [*y.ticks, (equal, "equal")])
-    plot = Plot(linear(0, 1.15 * max(p[3] for p in points)), y, f"milliseconds per batch of {batch}", "PSNR, dB")
-    places = [(milliseconds, equal if found.psnr_db is None else found.psnr_db) for _, _, found, milliseconds in points]
-    for (series, engine, _, milliseconds), place in zip(points, places, strict=True):
-        plot.dot(series, place, f"{engine.name}: {number(milliseconds)} ms", radius=6)
-    for (_, engine, _, _), place in zip(points, places, strict=True):
-        plot.label(place, f"{engine.name} ({engine.precision})")
-    return plot.svg("Quality against latency, by engine")
+    marks = [
+        Mark(i, f"{e.name} ({e.precision})", one.latency.p50.value, e.quality.psnr_db)
+        for i, e in engines
+        if e.quality and (one := e.at(batch))
+    ]
+    return quality_plot(marks, f"milliseconds per batch of {batch}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from fsr_deploy._util.svg import number
 from fsr_deploy.profiling.layers.attribution import LayerProfile
 from fsr_deploy.profiling.record import EngineProfile, Profile
-from fsr_deploy.profiling.report.svg import number
 from fsr_deploy.profiling.statistics import Estimate
 from fsr_deploy.runtime.machine import Machine
 

@@ -13,6 +13,7 @@ import numpy as np
 from fsr_deploy._util import imports
 from fsr_deploy._util.cores import physical_cores
 from fsr_deploy.bundle.engine_file import EngineFile
+from fsr_deploy.bundle.info import INT8_BF16
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.runtime.backends.graphs import facts_of, is_out_of_memory, refuse_other_batches, refuse_other_graphs
 from fsr_deploy.runtime.backends.openvino_cache import compile_or_load, fingerprint
@@ -46,12 +47,13 @@ class OpenVinoSession:
         self._fixed = self._model.inputs[0].partial_shape[0].is_static
         facts = facts_of(file, _metadata(self._model), on_cpu=self._device == "CPU")
         graph = facts["precision"]
-        bf16 = bf16 or graph == "bf16"
+        in_place_of_fp32 = graph == INT8_BF16 or (bf16 and graph != "bf16")
+        bf16 = in_place_of_fp32 or graph == "bf16"
         facts["precision"] = _precision(graph, bf16)
         capabilities = self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")
         self._check(bf16, capabilities, graph)
         self.hardware = f"{self._core.get_property(self._device, 'FULL_DEVICE_NAME')}: {', '.join(capabilities)}"
-        self._settings = _settings(bf16, throughput, on_cpu=self._device == "CPU")
+        self._settings = _settings(in_place_of_fp32, throughput, on_cpu=self._device == "CPU")
         self._made_of = fingerprint(openvino.__version__, self._device, self.hardware, self._settings, file.sha256)
         self._requests: dict[int, SimpleQueue[Any]] = {}
         self._compiling = threading.Lock()
@@ -103,7 +105,11 @@ class OpenVinoSession:
         if bf16 and "BF16" not in capabilities:
             raise MissingError(
                 f"{self.file.path}: OpenVINO computes no BF16 on this {self._device}"
-                + ("" if graph == "bf16" else "; openvino without -bf16 runs it as it is")
+                + (
+                    "; run it on one that does"
+                    if graph in ("bf16", INT8_BF16)
+                    else "; openvino without -bf16 runs it as it is"
+                )
             )
         if self._device == "CPU" and _has_int8(self._model) and not multiplies_int8_exactly():
             raise MissingError(
@@ -165,7 +171,9 @@ def _settings(bf16: bool, throughput: bool, *, on_cpu: bool) -> dict[str, Any]:
     """Return the settings of a session.
 
     The precision is always named: on its own, OpenVINO computes FP32 graphs in BF16 where the CPU can, several levels
-    off, and on a GPU in FP16. FP16 is never asked for: on a CPU it is slower than everything else.
+    off, and on a GPU in FP16. FP16 is never asked for: on a CPU it is slower than everything else. ``bf16`` computes
+    what is FP32 in BF16. A graph that is typed in BF16 does not need it: where the CPU has BF16, OpenVINO computes each
+    operation in its own type, those that stay in FP32 included.
     """
     settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY",
@@ -182,7 +190,7 @@ def _precision(graph: str, bf16: bool) -> str:
     """Return what is computed in: the precision of the graph, and BF16 in place of its FP32."""
     if not bf16 or graph == "bf16":
         return graph
-    return "int8+bf16" if graph.startswith("int8") else "bf16"
+    return INT8_BF16 if graph.startswith("int8") else "bf16"
 
 
 def _metadata(model: Any) -> Mapping[str, str]:

@@ -31,6 +31,7 @@ from fsr_deploy.models import registry
 from fsr_deploy.models.aminet import AMINet
 from fsr_deploy.models.mfspnet import MFSPNet
 from fsr_deploy.models.registry import ModelRecord
+from fsr_deploy.runtime.open import proven_with
 
 SMALL = ("--lr-size", "4", "--batch", "1,2,3")
 
@@ -71,6 +72,21 @@ class Hostile(nn.Module):
         return x + self.tail(y)
 
 
+class Far(Stage):
+    """A residual block that moves its values to where BF16 has steps of 4096, and back."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 1e6 - 1e6
+
+
+class Coarse(Hostile):
+    """Three stages with activations of some hundreds, of which BF16 breaks the second; FP32 does not notice."""
+
+    def __init__(self) -> None:
+        super().__init__(loud=1.0)
+        self.stages[1] = Far()
+
+
 class Trunk(nn.Module):
     """Leaves the range of FP16 between two of its blocks, not inside them."""
 
@@ -90,7 +106,7 @@ class Trunk(nn.Module):
 
 @pytest.fixture(autouse=True)
 def networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for builder in (Hostile, Trunk):
+    for builder in (Hostile, Coarse, Trunk):
         name = builder.__name__.lower()
         monkeypatch.setitem(registry._RECORDS, name, ModelRecord(name, builder, "for tests", "none"))
     monkeypatch.chdir(tmp_path)
@@ -123,6 +139,27 @@ def test_a_channel_that_overflows_fp16_is_repaired_by_default_and_the_bundle_say
     page = Path("hostile-fp16/report.html").read_text()
     assert "over budget in reduced precision: alone it leaves" in page
     assert f"{100 * worst['share']:.1f} %</text>" in page
+
+
+def test_what_breaks_in_bf16_is_repaired_for_openvino_and_said_to_be_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("fsr_deploy.exporting.proof.engines.computes_bf16", lambda: False)
+    result = export("coarse", "--bf16", "--target", "openvino")
+    assert result.exit_code == 0, result.output
+    info = read_bundle(Path("coarse-bf16")).info
+    assert (info.graph_target, set(info.precision_map)) == ("openvino", {"stages.1"})
+    assert info.parity_passed and all(row["engine"].endswith("rounded to bf16") for row in info.parity)
+    assert info.notes[0].startswith("not run: the CPU of the export has no BF16") and info.latency == {}
+    assert proven_with(info) == "openvino"
+    types = {value.name: value.type.tensor_type.elem_type for value in _inferred("coarse-bf16/model.onnx")}
+    made = {name: types[name] for name in types if name.startswith("network.stages.") and "/Conv" in name}
+    assert {kind for name, kind in made.items() if ".1." in name} == {TensorProto.FLOAT}
+    assert {kind for name, kind in made.items() if ".1." not in name} == {TensorProto.BFLOAT16}
+
+
+def test_for_openvino_a_transposed_convolution_is_in_bf16_too() -> None:
+    network = nn.Sequential(nn.ConvTranspose2d(4, 4, 4))
+    assert set(precision_map(network, "bf16")) == {"0"} and not precision_map(network, "bf16", target="openvino")
 
 
 def _inferred(path: str) -> Any:

@@ -81,7 +81,7 @@ def test_a_rewrite_gives_the_same_function(name: str, module: nn.Module, shapes:
     assert difference(rewritten(module, name), module, *shapes) < 1e-12
 
 
-@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
+@pytest.mark.parametrize("target", ["onnxruntime", "openvino", "tensorrt"])
 @pytest.mark.parametrize(
     "network",
     [AMINet(channels=8, heads=(1, 2, 2, 4), mid=8), MFSPNet(lr_size=8, width=8, blocks=1)],

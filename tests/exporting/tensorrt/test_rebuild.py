@@ -256,7 +256,7 @@ def test_a_graph_that_was_written_for_onnx_runtime_is_built_with_a_word_on_what_
         assert f"export it again with --target tensorrt: {command}\n" in said
         info = read_bundle(directory).info
         assert info.plan is not None and info.parity_passed
-        assert [note for note in info.notes if "written for ONNX Runtime" in note] == list(info.notes)
+        assert [note for note in info.notes if "not written for TensorRT" in note] == list(info.notes)
         assert len(info.notes) == 1
     assert "its graph was written for" not in (said.split("building the plan")[1])
 

@@ -131,6 +131,7 @@ def test_unasked_a_bundle_runs_with_what_it_was_proven_with(tmp_path: Path, cach
             name.partition(" 1")[0].partition(" 2")[0]
         )
     assert proven_with(None) == proven_with(describe()) == "onnxruntime"
+    assert proven_with(replace(describe(), graph_target="openvino")) == "openvino"
 
 
 @pytest.mark.parametrize(
@@ -180,17 +181,20 @@ def test_bf16_is_refused_where_the_cpu_has_none(graph: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("precision", "backend", "computed"),
+    ("precision", "backend", "computed", "hint"),
     [
-        ("fp32", "openvino-bf16", "bf16"),
-        ("fp16", "openvino-bf16", "bf16"),
-        ("int8", "openvino-bf16", "int8+bf16"),
-        ("bf16", "openvino", "bf16"),
-        ("int8", "openvino", "int8"),
+        ("fp32", "openvino-bf16", "bf16", "bf16"),
+        ("fp16", "openvino-bf16", "bf16", "bf16"),
+        ("int8", "openvino-bf16", "int8+bf16", "bf16"),
+        ("int8+bf16", "openvino", "int8+bf16", "bf16"),
+        ("int8", "openvino", "int8", "f32"),
+        # Its types say what is BF16: what was returned to FP32 has to stay there.
+        ("bf16", "openvino", "bf16", "f32"),
+        ("bf16", "openvino-bf16", "bf16", "f32"),
     ],
 )
 def test_bf16_is_asked_of_openvino_by_its_name(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, precision: str, backend: str, computed: str
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, precision: str, backend: str, computed: str, hint: str
 ) -> None:
     """What the library is told; a CPU without BF16 computes it in FP32."""
     write_bundle(tmp_path / "bundle", precision)
@@ -204,7 +208,7 @@ def test_bf16_is_asked_of_openvino_by_its_name(
 
     monkeypatch.setattr(openvino.Core, "compile_model", compile_model)
     info = opened(tmp_path / "bundle", backend=backend).info
-    assert asked == ["bf16" if "bf16" in computed else "f32"]
+    assert asked == [hint]
     assert info.precision == computed
     assert info.engine.endswith("(CPU, BF16)" if "bf16" in computed else "(CPU, FP32)")
 

@@ -173,6 +173,34 @@ class Plot:
         return " ".join(f"{x:.1f},{y:.1f}" for x, y in (self.at(*point) for point in points))
 
 
+@dataclass(frozen=True)
+class Mark:
+    """An engine in ``quality_plot``: its milliseconds, with their interval where known, and PSNR; None where equal."""
+
+    series: int
+    name: str
+    ms: float
+    psnr_db: float | None
+    interval: tuple[float, float] | None = None
+
+
+def quality_plot(marks: Sequence[Mark], label: str) -> str:
+    """Draw PSNR against eager over the time of each engine; one whose faces are equal to eager's stands at the top."""
+    figures = [mark.psnr_db for mark in marks if mark.psnr_db is not None]
+    y = linear(min(figures, default=40.0), max(figures, default=60.0), 4)
+    equal = y.high + (y.high - y.low) / 5
+    y = Axis(y.low, equal, [*y.ticks, (equal, "equal")])
+    plot = Plot(linear(0, 1.15 * max(mark.ms for mark in marks)), y, label, "PSNR, dB")
+    places = [(mark.ms, equal if mark.psnr_db is None else mark.psnr_db) for mark in marks]
+    for mark, (ms, psnr) in zip(marks, places, strict=True):
+        if mark.interval:
+            plot.whisker((mark.interval[0], psnr), (mark.interval[1], psnr))
+        plot.dot(mark.series, (ms, psnr), f"{mark.name}: {number(ms)} ms", radius=6)
+    for mark, place in zip(marks, places, strict=True):
+        plot.label(place, mark.name)
+    return plot.svg("Quality against latency, by engine")
+
+
 def legend(names: Sequence[str]) -> str:
     """Return the names of the series with their colours, as HTML."""
     items = (f'<span class="s{i % SERIES}"><i></i>{escape(name)}</span>' for i, name in enumerate(names))
