@@ -112,9 +112,12 @@ def _read(frame: VideoFrame, index: int, bits: int) -> Plane:
 
 
 def _is_planar(kind: VideoFormat) -> bool:
-    """Tell whether Y, U and V lie in planes of their own, in bytes or little-endian words that hold nothing else."""
+    """Tell whether Y, U and V lie in planes of their own, in bytes or little-endian words that hold nothing else, and
+    chroma has all columns and rows or half of them.
+    """
     planes = [int(component.plane) for component in kind.components]
-    return planes in ([0], [0, 1, 2]) and not kind.is_big_endian and not kind.is_bit_stream and kind.name != "monow"
+    chroma = {kind.chroma_width(64), kind.chroma_height(64)} <= {32, 64}
+    return planes in ([0], [0, 1, 2]) and chroma and not kind.is_big_endian and not kind.is_bit_stream
 
 
 def _planar_name(kind: VideoFormat) -> str:

@@ -41,14 +41,14 @@ class Frames:
 
     def __iter__(self) -> Iterator[Decoded]:
         """Yield the frames; ends early where the file cannot be read any further."""
-        with library.listening(), library.open_film(self._film.path) as container:
+        with library.listening() as messages, library.open_film(self._film.path) as container:
             stream = container.streams[self._film.stream]
             packets = 0
             try:
                 for packet in container.demux(stream):
                     number = self._number(packet.pts, packets)
                     packets += is_picture_packet(packet, self._film.codec)
-                    for frame in self._decode(packet, number):
+                    for frame in self._decode(packet, number, messages):
                         yield from self._placed(frame)
             except library.errors() as error:
                 self._error = library.reason(error)
@@ -58,14 +58,14 @@ class Frames:
     def _number(self, time: int | None, sequential: int) -> int:
         return self._number_of.get(time, sequential) if time is not None else sequential
 
-    def _decode(self, packet: Any, number: int) -> list[Any]:
+    def _decode(self, packet: Any, number: int, messages: library.Messages) -> list[Any]:
         frames: list[Any] = []
-        with library.heard() as messages:
+        with messages.heard(self._film.codec) as heard:
             try:
                 frames = packet.decode()
             except library.errors() as error:
                 self._error = library.reason(error)
-        if messages or packet.is_corrupt:
+        if heard or packet.is_corrupt:
             self._damaged.add(number)
         return frames
 

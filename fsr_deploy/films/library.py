@@ -50,31 +50,41 @@ def reason(error: Exception) -> str:
     return f"{text} ({detail})" if detail and detail not in text else text
 
 
+class Messages:
+    """FFmpeg's errors, as (level, who, text); those of the threads that a decoder starts are in ``elsewhere``."""
+
+    def __init__(self, elsewhere: list[tuple[int, str, str]]) -> None:
+        self._elsewhere = elsewhere
+
+    @contextmanager
+    def heard(self, who: str = "") -> Iterator[list[str]]:
+        """Yield a list that gets, at the end of the block, the errors reported meanwhile in this thread, and by ``who``
+        in any thread.
+        """
+        texts: list[str] = []
+        self._elsewhere.clear()
+        with av().logging.Capture(local=True) as here:
+            try:
+                yield texts
+            finally:
+                others = [log for log in self._elsewhere if log[1] == who]
+                texts += [text.strip() for _, _, text in (*here, *others)]
+
+
 @contextmanager
-def listening() -> Iterator[None]:
+def listening() -> Iterator[Messages]:
     """Have FFmpeg's errors kept while the block runs, instead of dropped; nothing is printed in either case."""
     global _listening
     logging: Any = av().logging
-    with logging.Capture(local=False):
+    with logging.Capture(local=False) as elsewhere:
         with _messages:
             _listening += 1
             if _listening == 1:
                 logging.set_level(logging.ERROR)
         try:
-            yield
+            yield Messages(elsewhere)
         finally:
             with _messages:
                 _listening -= 1
                 if not _listening:
                     logging.set_level(None)
-
-
-@contextmanager
-def heard() -> Iterator[list[str]]:
-    """Yield a list that gets the errors FFmpeg reports in this thread while the block runs; needs ``listening``."""
-    texts: list[str] = []
-    with av().logging.Capture(local=True) as logs:
-        try:
-            yield texts
-        finally:
-            texts += [text.strip() for _, _, text in logs]

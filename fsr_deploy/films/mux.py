@@ -148,10 +148,15 @@ def _copied_packets(source: Any, targets: dict[int, Any], faults: list[str]) -> 
         return
     try:
         for packet in source.demux(streams):
-            if packet.size or packet.pts is not None:
+            if (packet.size or packet.pts is not None) and not _is_gap(packet):
                 yield packet
     except library.errors() as error:
         faults.append(f"sound and subtitles end early: {library.reason(error)}")
+
+
+def _is_gap(packet: Any) -> bool:
+    """Tell whether a packet of MP4's subtitles only says that there is none: the muxer writes these itself."""
+    return packet.size == 2 and packet.stream.type == "subtitle" and packet.stream.name == "mov_text"
 
 
 class _Order:

@@ -127,8 +127,9 @@ def run_pipeline(
         def planes(picture: Picture) -> Picture:
             return Picture(picture.number, to_planes(picture.pixels, video.colours, video.bits, video.halved))
 
-        pictures = ordered_map(converters, upright, _until(stop, decoded, ended), min(waiting, group + 2 * cores))
-        new = ordered_map(engines, stages.engine.timed(restored, len), _groups(pictures, group), restorer.in_flight)
+        pictures = ordered_map(converters, upright, decoded, min(waiting, group + 2 * cores))
+        batches = _until(stop, _groups(pictures, group), ended)
+        new = ordered_map(engines, stages.engine.timed(restored, len), batches, restorer.in_flight)
         coded = ordered_map(converters, planes, itertools.chain.from_iterable(new), min(ready, 2 * cores))
         for _ in ordered_map(encoder, stages.encode.timed(encode), coded, min(ready, 2 * cores)):
             count += 1
@@ -160,12 +161,12 @@ def _timed(frames: Iterable[Decoded], stage: Stage) -> Iterator[Decoded]:
         yield frame
 
 
-def _until(stop: threading.Event, frames: Iterable[Decoded], ended: threading.Event) -> Iterator[Decoded]:
-    """Yield frames until ``stop`` is set; ``ended`` is set where there are no more."""
-    for frame in frames:
+def _until(stop: threading.Event, batches: Iterable[list[Picture]], ended: threading.Event) -> Iterator[list[Picture]]:
+    """Yield batches until ``stop`` is set; ``ended`` is set where there are no more."""
+    for batch in batches:
         if stop.is_set():
             return
-        yield frame
+        yield batch
     ended.set()
 
 

@@ -91,7 +91,7 @@ def survey(path: Path) -> Film:
     if is_folder(path) or not path.is_file():
         raise InputError(f"{path}: not a file")
     digest = file_sha256(path)
-    with library.listening(), library.heard() as messages:
+    with library.listening() as kept, kept.heard() as messages:
         try:
             container = library.open_film(path)
         except library.errors() as error:
