@@ -49,14 +49,13 @@ class Colours:
     transfer: int = UNKNOWN
 
 
-def colours_of(frame: VideoFrame) -> Colours:
-    """Return how the colours of a decoded frame are coded.
+def colours_of(frame: VideoFrame, primaries: int, transfer: int) -> Colours:
+    """Return how the colours of a decoded frame are coded, with what its stream says beside.
 
     A matrix that the film does not name is that of its size, as players take it: BT.709 from 1280 columns or 577 rows
     on, BT.601 below. The film that is written names it, since it is larger. RGB is written as BT.709 in limited range.
     Raises InputError for a matrix that is no linear function.
     """
-    primaries, transfer = int(frame.color_primaries), int(frame.color_trc)
     if is_rgb(frame.format):
         return Colours(BT709, LIMITED, primaries, transfer)
     matrix = int(frame.colorspace)
@@ -84,7 +83,7 @@ def to_rgb(frame: VideoFrame, colours: Colours) -> Pixels:
     if is_rgb(frame.format):
         # Only the order of the samples changes here.
         return _deep_rgb(frame, bits) if bits > 8 else np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-    planar = frame if _is_planar(frame.format) else frame.reformat(format=_planar_name(frame.format), threads=1)
+    planar = frame if _is_planar(frame.format) else frame.reformat(format=_planar_name(frame.format))
     luma, *chroma = [_read(planar, index, bits) for index in range(min(len(planar.planes), 3))]
     if len(chroma) < 2:  # grey
         chroma = [np.full_like(luma, 1 << 15)] * 2

@@ -97,7 +97,7 @@ def _write(container: Any, source: Any, film: Film, video: Video, copying: Copyi
     own = _add_video(container, video)
     old = source.streams[film.stream]
     own.metadata.update(_carried(old.metadata))
-    own.disposition = old.disposition
+    own.disposition = old.disposition.value
     container.metadata.update(_carried(source.metadata))
     targets = {other.index: _add_copy(container, source.streams[other.index]) for other in copying.copied}
     with suppress(AttributeError):  # an older PyAV
@@ -133,7 +133,7 @@ def _add_video(container: Any, video: Video) -> Any:
 def _add_copy(container: Any, stream: Any) -> Any:
     copy = container.add_stream_from_template(stream)
     copy.metadata.update(_carried(stream.metadata))
-    copy.disposition = stream.disposition
+    copy.disposition = stream.disposition.value
     return copy
 
 

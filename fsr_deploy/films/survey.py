@@ -119,7 +119,7 @@ def _own_stream(container: Any, path: Path) -> Any:
 
 
 def _is_cover(stream: Any) -> bool:
-    return bool(int(stream.disposition) & 0x400)  # AV_DISPOSITION_ATTACHED_PIC
+    return bool(stream.disposition & library.av().stream.Disposition.attached_pic)
 
 
 def is_picture_packet(packet: Any, codec: str) -> bool:
@@ -170,8 +170,9 @@ def _film(path: Path, digest: str, container: Any, stream: Any, packets: _Packet
         raise InputError(f"{path}: {frame.width}x{frame.height} pixels, over the limit of {MAX_PIXELS}")
     rate = Fraction(stream.average_rate or stream.guessed_rate or _DEFAULT_RATE)
     times, time_base, by_time, timing = _times(packets, stream, container.format.name, rate)
+    context = stream.codec_context
     try:
-        colours = colours_of(frame)
+        colours = colours_of(frame, int(context.color_primaries), int(context.color_trc))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     step = times[-1] - times[-2] if count > 1 else round(1 / rate / time_base)

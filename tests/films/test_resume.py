@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -49,7 +50,7 @@ restore_film(survey(Path("film.mkv")), Path("new.mkv"), Slow(2), FilmSettings(Ch
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a film and ``undisturbed.mkv``, in which segments are short."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, [*filter(None, sys.path), Path(__file__).parents[2]])))
     monkeypatch.setattr(segments, "LENGTH", LENGTH)
     draw(Path("film.mkv"), times=UNEVEN, sounds=1)
     restore(Path("film.mkv"), Path("undisturbed.mkv"), 2, CHOICE)
