@@ -38,6 +38,7 @@ class Frames:
         self._next = 0
         self._damaged: set[int] = set()
         self._error = ""
+        self._failed = False
 
     def __iter__(self) -> Iterator[Decoded]:
         """Yield the frames; ends early where the file cannot be read any further."""
@@ -50,6 +51,8 @@ class Frames:
                     packets += is_picture_packet(packet, self._film.codec)
                     for frame in self._decode(packet, number, messages):
                         yield from self._placed(frame)
+                    if self._failed and not self._film.by_time:  # the frames after it keep their times
+                        self._lost_before(min(self._next + 1, len(self._film.times)))
             except library.errors() as error:
                 self._error = library.reason(error)
             self._lost_before(len(self._film.times))
@@ -60,11 +63,12 @@ class Frames:
 
     def _decode(self, packet: Any, number: int, messages: library.Messages) -> list[Any]:
         frames: list[Any] = []
+        self._failed = False
         with messages.heard(self._film.codec) as heard:
             try:
                 frames = packet.decode()
             except library.errors() as error:
-                self._error = library.reason(error)
+                self._error, self._failed = library.reason(error), True
         if heard or packet.is_corrupt:
             self._damaged.add(number)
         return frames

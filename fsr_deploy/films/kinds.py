@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 
-from fsr_deploy._util.files import is_folder
+from fsr_deploy._util.files import is_folder, status
 from fsr_deploy.errors import UsageError
 from fsr_deploy.images.codec import SUFFIXES as PICTURE_SUFFIXES
 from fsr_deploy.images.listing import is_picture
@@ -27,7 +28,8 @@ def is_film(source: str) -> bool:
     suffix or first bytes.
     """
     path = Path(source)
-    if source == "-" or is_folder(path):
+    found = status(path)
+    if source == "-" or (found and not stat.S_ISREG(found.st_mode)):  # a pipe would keep us waiting
         return False
     try:
         with path.open("rb") as stream:

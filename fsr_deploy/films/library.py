@@ -20,6 +20,7 @@ FORMATS = (
     "vc1,yuv4mpegpipe,rm,wtv,swf,gxf,h261,h263,cavsvideo,dirac,amv,nsv,film_cpk,smk,bink,roq"
 )
 _OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+_REASON_LENGTH = 200
 _messages = threading.Lock()
 _listening = 0
 
@@ -43,11 +44,14 @@ def open_film(path: Path) -> InputContainer:
 
 
 def reason(error: Exception) -> str:
-    """Return what an error of PyAV says, in a few words without the names of C functions."""
+    """Return what an error of PyAV says, in a few words."""
     text = getattr(error, "strerror", None) or str(error)
     log = getattr(error, "log", None)
     detail = log[2].strip() if isinstance(log, tuple) and len(log) == 3 else ""
-    return f"{text} ({detail})" if detail and detail not in text else text
+    if "not on whitelist" in detail:
+        return "a kind of file that leads to others, as playlists do"
+    whole = f"{text} ({detail})" if detail and detail not in text else text
+    return whole if len(whole) <= _REASON_LENGTH else f"{whole[:_REASON_LENGTH]}..."
 
 
 class Messages:

@@ -57,6 +57,13 @@ def plan_copy(film: Film, video: Video, target: Path) -> Copying:
     return Copying(tuple(copied), tuple(left_out))
 
 
+def rounded_times(film: Film, target: Path) -> Iterator[str]:
+    """Yield a line where the new film's container does not keep the frames' times as they are."""
+    kind = CONTAINERS[target.suffix.lower()]
+    if kind in ("matroska", "webm") and any(time * film.time_base * 1000 % 1 for time in film.times):
+        yield f"{target.suffix} keeps times in milliseconds, so they are rounded; .mp4 and .mov keep them"
+
+
 def _try(suffix: str, video: Video, stream: Any = None) -> None:
     with library.av().open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as container:
         _add_video(container, video)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.films import segments
 from fsr_deploy.films.bad import BadParts
 from fsr_deploy.films.encoder import Choice, Video, choose
-from fsr_deploy.films.mux import Copying, plan_copy, write_film
+from fsr_deploy.films.mux import Copying, plan_copy, rounded_times, write_film
 from fsr_deploy.films.pipeline import Encode, run_pipeline, stages_for
 from fsr_deploy.films.report import Report, read_report, write_report
 from fsr_deploy.films.restore import Restorer
@@ -72,14 +73,14 @@ def restore_film(
     replace somebody's file, a folder or disk that cannot be written, and without ``skip_failures`` for the first thing
     that is wrong with the film: the first two before anything is written.
     """
-    if target.resolve() == film.path.resolve():
+    if os.path.realpath(target) == os.path.realpath(film.path):
         raise UsageError(f"{target}: is the film itself; name another output with -o")
     size = restorer.size(*film.upright)
     facts = {"aspect": film.aspect, "time_base": film.time_base, "rate": film.rate}
     video = choose(settings.choice, size, film.bits, film.colours, **facts)
     job = _Job(film, target, video, plan_copy(film, video, target))
     summary = FilmSummary(target, len(film.times), restorer.batch, left_out=job.copying.left_out, video=video)
-    summary.warnings = film.warnings
+    summary.warnings = (*film.warnings, *rounded_times(film, target))
     introduce_film(film, video, summary)
     start = time.perf_counter()
     with _journal(target) as journal, _one_thread_each():

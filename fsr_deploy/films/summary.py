@@ -53,7 +53,7 @@ def introduce_film(film: Film, video: Video, summary: FilmSummary) -> None:
     old, new = ("{}x{}".format(*size) for size in (film.upright, video.size))
     quality = "" if video.crf is None else f", CRF {video.crf:g}"
     say(f"{film.path}: {summary.total} frames, {old} {film.pix_fmt} -> {new} {video.pix_fmt}, {video.codec}{quality}")
-    for line in (*film.warnings, *summary.left_out):
+    for line in (*summary.warnings, *summary.left_out):
         warn(f"{film.path}: {line}")
 
 

@@ -20,6 +20,14 @@ from fsr_deploy.films.turn import Turn, turn_of
 from fsr_deploy.images.opencv import MAX_PIXELS
 
 _DEFAULT_RATE = Fraction(25)
+# What frames may hold beside their pixels, by FFmpeg's names.
+_NOT_CARRIED = {
+    "A53_CC": "closed captions inside the video",
+    "MASTERING_DISPLAY_METADATA": "the measures of the display that an HDR film was made for",
+    "CONTENT_LIGHT_LEVEL": "an HDR film's light levels",
+    "DOVI_METADATA": "Dolby Vision's instructions",
+    "DYNAMIC_HDR_PLUS": "HDR10+'s instructions",
+}
 
 
 @dataclass(frozen=True)
@@ -109,8 +117,8 @@ def survey(path: Path) -> Film:
 def _own_stream(container: Any, path: Path) -> Any:
     streams = [stream for stream in container.streams.video if not _is_cover(stream)]
     if not streams:
-        kinds = ", ".join(dict.fromkeys(stream.type for stream in container.streams)) or "nothing"
-        raise InputError(f"{path}: has no video stream, only {kinds}")
+        kinds = ", ".join(dict.fromkeys(stream.type for stream in container.streams))
+        raise InputError(f"{path}: has no video stream{f', only {kinds}' if kinds else ''}")
     best = container.streams.best("video") if hasattr(container.streams, "best") else None
     stream = best if best is not None and not _is_cover(best) else streams[0]
     if stream.codec_context is None:
@@ -227,6 +235,10 @@ def _broken(container: Any, stream: Any, packets: _Packets, step: Fraction) -> I
 
 
 def _losses(frame: Any, turn: Turn) -> Iterator[str]:
+    kinds = {data.type.name for data in frame.side_data}
+    for lost, what in _NOT_CARRIED.items():
+        if lost in kinds:
+            yield f"{what} are not carried over"
     if any(component.is_alpha for component in frame.format.components) and _is_transparent(frame):
         yield "transparency is dropped"
     if frame.interlaced_frame:

@@ -77,6 +77,17 @@ def test_a_packet_that_cannot_be_decoded_is_named_by_its_frame(tmp_path: Path) -
     assert times_of(tmp_path / "new.mkv") == [Fraction(40 * index, 1000) for index in kept]
 
 
+def test_in_avi_too_the_frames_after_a_lost_one_keep_their_times(tmp_path: Path) -> None:
+    """Its frames carry no times of their own."""
+    plain = draw(tmp_path / "plain.avi", None, range(COUNT), Fraction(1, 25), codec="ffv1", options={"g": "1"})
+    source = rewritten(plain, tmp_path / "film.avi", lambda index, content: b"\0" * 8 if index == 7 else content)
+    summary = restore(source, tmp_path / "new.mp4")
+    assert [(part.first, part.last) for part in summary.failed] == [(7, 7)]
+    kept = [index for index in range(COUNT) if index != 7]
+    assert numbers_in(tmp_path / "new.mp4") == kept
+    assert times_of(tmp_path / "new.mp4") == [Fraction(index, 25) for index in kept]
+
+
 def test_a_frame_that_the_decoder_patched_is_kept_and_named(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(16, 236, (COUNT, 32, 32), np.uint8)
     plain = draw(

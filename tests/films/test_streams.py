@@ -100,6 +100,14 @@ def test_other_containers_are_read_too(tmp_path: Path, name: str, codec: str, pi
     assert steps == pytest.approx([0.04] * (COUNT - 1), abs=0.0011)
 
 
+def test_times_that_a_container_rounds_are_told(tmp_path: Path) -> None:
+    source = draw(tmp_path / "film.mp4", times=range(0, 3003, 1001), time_base=Fraction(1, 30000))
+    summary = restore(source, tmp_path / "new.mkv")
+    assert summary.warnings == (".mkv keeps times in milliseconds, so they are rounded; .mp4 and .mov keep them",)
+    assert restore(source, tmp_path / "new.mp4").warnings == ()
+    assert times_of(tmp_path / "new.mp4") == times_of(source)
+
+
 def test_a_gif_with_several_frames_is_a_film(tmp_path: Path) -> None:
     from PIL import Image
 
