@@ -1,4 +1,5 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`. `make integration` runs the heavy real parts.
+# Two commands do everything on a fresh machine: `make demo` and `make test`. `make integration` runs the heavy real parts,
+# `make fuzz` attacks the readers.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -9,7 +10,7 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 ONE_ONNXRUNTIME = $(if $(filter gpu,$(ENGINE)),if $(BIN)/pip show --quiet onnxruntime 2>/dev/null; then \
 	$(BIN)/pip uninstall --quiet --yes onnxruntime onnxruntime-gpu && $(INSTALL) --editable '.[gpu]'; fi)
 
-.PHONY: demo test integration lint clean
+.PHONY: demo test integration fuzz lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py demo
@@ -22,6 +23,10 @@ test: $(VENV)/.dev lint
 # The heavy real parts: the compiler of TensorRT for RTX over all networks.
 integration: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 -m integration
+
+# Damaged and hostile files against every reader, FUZZ_SECONDS each.
+fuzz: $(VENV)/.dev
+	OMP_NUM_THREADS=1 FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(BIN)/pytest --numprocesses auto --timeout 0 tests/attacks/fuzz_*.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from fsr_deploy.models.registry import ModelRecord as ModelRecord
     from fsr_deploy.models.registry import register as register
     from fsr_deploy.profiling.profile import profile as profile
-    from fsr_deploy.runtime.upscaler import Upscaler as Upscaler
-    from fsr_deploy.runtime.upscaler import load as load
+    from fsr_deploy.upscaler import Upscaler as Upscaler
+    from fsr_deploy.upscaler import load as load
 
 __version__ = "0.1.0"
 
@@ -45,12 +45,12 @@ _HOMES = {
     "MissingError": "errors",
     "ModelRecord": "models.registry",
     "ParityError": "errors",
-    "Upscaler": "runtime.upscaler",
+    "Upscaler": "upscaler",
     "UsageError": "errors",
     "evaluate": "metrics.evaluate",
     "export": "exporting.pipeline",
     "fastest": "choosing.fastest",
-    "load": "runtime.upscaler",
+    "load": "upscaler",
     "profile": "profiling.profile",
     "prove": "exporting.tensorrt.rebuild",
     "rebuild": "exporting.tensorrt.rebuild",

@@ -167,7 +167,8 @@ def _plain_lines(what: str, total: int) -> Callable[[int], None]:
 
 @contextmanager
 def finish_on_interrupt(message: str) -> Iterator[threading.Event]:
-    """Yield an event that the first Ctrl-C sets, with a message, instead of ending the block; the second ends it.
+    """Yield an event that the first Ctrl-C or SIGTERM sets, with a message, instead of ending the block; the second
+    ends it.
 
     Outside the main thread, where Python delivers no signals, nothing sets it.
     """
@@ -177,17 +178,22 @@ def finish_on_interrupt(message: str) -> Iterator[threading.Event]:
         return
 
     def first(signal_number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, previous)
+        put_back()
         stop.set()
         say(message)
 
+    def put_back() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
     # None: a handler that is not Python's and cannot be put back by it.
-    previous = signal.getsignal(signal.SIGINT) or signal.SIG_DFL
-    signal.signal(signal.SIGINT, first)
+    previous = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, first)
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, previous)
+        put_back()
 
 
 def options_from(arguments: type[T]) -> Callable[[Callable[[T], R]], Callable[..., R]]:

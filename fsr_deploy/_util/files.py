@@ -15,6 +15,8 @@ from fsr_deploy.errors import InputError
 # Without O_NONBLOCK, opening a pipe would wait. Not every system has the last two.
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
+_HASHED_AT_ONCE = 1 << 20
+
 
 class CannotWrite(InputError):
     """A file that cannot be written; ``number`` is the system's errno."""
@@ -27,16 +29,24 @@ class CannotWrite(InputError):
 def read_file(path: Path) -> bytes:
     """Return a regular file's content; raises InputError where it cannot be read."""
     try:
-        handle = os.open(path, _READ)
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            os.close(handle)
-            raise InputError(f"{path}: not a file")
-        with os.fdopen(handle, "rb") as stream:
+        with os.fdopen(_open_regular(path), "rb") as stream:
             return stream.read()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # a zero byte in the name
         raise InputError(f"{path}: cannot be read: {error}") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a regular file of any size; raises InputError where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with os.fdopen(_open_regular(path), "rb") as stream:
+            while part := stream.read(_HASHED_AT_ONCE):
+                digest.update(part)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -99,6 +109,14 @@ def make_folder(path: Path) -> None:
     except FileExistsError:
         path.stat()  # of a link that leads nowhere, this says so
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
+
+
+def _open_regular(path: Path) -> int:
+    handle = os.open(path, _READ)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InputError(f"{path}: not a file")
+    return handle
 
 
 def _create(path: Path) -> None:

@@ -67,6 +67,7 @@ LIBRARIES = {
     "tensorrt": _library("TensorRT", "tensorrt", "Builder", "gpu"),
     "tensorrt_rtx": _library("TensorRT for RTX", "tensorrt-rtx", "Builder", "rtx"),
     "cuda.bindings.runtime": _library("cuda-bindings", "cuda-bindings", "cudaMalloc", "gpu"),
+    "av": _library("PyAV", "av", "open", "video"),
     "openvino": _library("OpenVINO", "openvino", "Core", "openvino"),
     "spandrel": _library("spandrel", "spandrel", "ModelLoader", "models"),
     "torch": _library("PyTorch", "torch", "Tensor", "export"),

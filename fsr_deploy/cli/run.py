@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, cast
 
 import typer
 
 from fsr_deploy._util.console import command, finish_on_interrupt, options_from, print_json, read_stdin
+from fsr_deploy.cli.film_options import FilmArguments, run_film
+from fsr_deploy.cli.run_engine import open_engine
 from fsr_deploy.errors import ExitCode
 
 FORMATS = "same, png, jpg, jpeg, webp, bmp, tif, tiff"
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(FilmArguments):
     """What fsr-run takes."""
 
     engine: Annotated[str, typer.Argument(metavar="ENGINE", help="A bundle, its engine.plan or its model.onnx.")]
     source: Annotated[
         str,
         typer.Argument(
-            metavar="INPUT", help="A folder of frames, one image, or - for a list of paths on standard input."
+            metavar="INPUT", help="A folder of frames, one image, a film, or - for a list of paths on standard input."
         ),
     ]
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", metavar="OUT", help="Where the SR faces go; the input's name with _sr unless given."
+            "--output", "-o", metavar="OUT", help="Where the output goes; the input's name with _sr unless given."
         ),
     ] = None
     format_: Annotated[str, typer.Option("--format", help=f"File format of the SR faces: {FORMATS}.")] = "same"
@@ -62,37 +65,29 @@ class Arguments:
 @command
 @options_from(Arguments)
 def main(given: Arguments) -> ExitCode:
-    """Upscale the faces in a folder of frames, one image or a list of paths.
+    """Upscale the faces in a folder of frames, one image, a film or a list of paths.
 
     \b
     fsr-run bundles/aminet faces/ -o faces_128/
+    fsr-run bundles/aminet face.mp4 -o face_128.mp4 --crf 14
     fsr-run bundles/aminet/model.onnx face.jpg -o face_128.png --backend openvino
     find faces/ -name '*.png' | fsr-run bundles/aminet - -o faces_128/ --format jpg --json
     """
+    from fsr_deploy.films.kinds import is_film
     from fsr_deploy.images.resize import Fit
-    from fsr_deploy.runtime.backends.openvino import OpenVinoSession
     from fsr_deploy.runtime.folder.path_list import read_list
-    from fsr_deploy.runtime.folder.summary import as_dict, conclude, introduce
+    from fsr_deploy.runtime.folder.summary import as_dict, conclude
     from fsr_deploy.runtime.folder.upscale import RunOptions, upscale_files
-    from fsr_deploy.runtime.open import open_session, unproven_bundle
 
     options = RunOptions(
         given.format_, cast("Fit", given.fit), given.batch, given.resume, given.overwrite, given.on_error
     )
+    opened = partial(open_engine, given.engine, given.device, given.backend, given.trust)
+    if is_film(given.source):
+        return run_film(given.source, given.output, given.film_options(options), opened, given.json)
+    given.refuse_film_options(given.source)
     work = options.find(given.source, given.output, read_list(read_stdin()) if given.source == "-" else ())
-    if directory := unproven_bundle(given.engine, given.device, given.backend):
-        from fsr_deploy.exporting.tensorrt.rebuild import prove_on_first_use
-
-        prove_on_first_use(directory, given.device)
-    session = open_session(
-        given.engine, given.device, backend=given.backend, trust=given.trust, throughput=len(work.jobs) > 1
-    )
-    batch = options.batch_for(session.info, work)
-    introduce(given.engine, session.info, batch)
-    if isinstance(session, OpenVinoSession):
-        from fsr_deploy.exporting.proof.first_use import prove_with_openvino
-
-        prove_with_openvino(session, batch)
+    session = opened(lambda engine: options.batch_for(engine, work), throughput=len(work.jobs) > 1)
     with finish_on_interrupt("interrupted: finishing the batch (press Ctrl-C again to stop at once)") as stop:
         summary = upscale_files(session, work, options, stop)
     session.close()

@@ -237,12 +237,6 @@ def test_a_listed_file_that_is_not_there_is_named_and_skipped(here: Path):
         (("nowhere", "faces"), 4, "nowhere: no such file; name a bundle, an engine.plan or a model.onnx"),
         (("empty", "faces"), 4, "empty: no bundle.json here; this is not a bundle that fsr-export wrote"),
         (("faces/00.png", "faces"), 4, "faces/00.png: not an engine; name a bundle, an engine.plan or a model.onnx"),
-        (
-            ("model.onnx", "clip.mp4"),
-            4,
-            "clip.mp4: videos are not supported yet; extract the frames first (ffmpeg -i clip.mp4 frames/%06d.png)"
-            " and name their folder",
-        ),
         (("model.onnx", "faces", "-o", "model.onnx/x"), 4, "model.onnx/x: cannot be written: Not a directory"),
         (("model.onnx", "faces", "-o", "faces"), 2, "faces: is inside the folder of the frames; name another with -o"),
         (("model.onnx", "-"), 2, "a list of paths needs an output folder; name it with -o"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from fsr_deploy._util.files import is_folder, is_link, status
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.images.codec import SUFFIXES
-from fsr_deploy.images.listing import Listing, is_picture, list_frames
+from fsr_deploy.images.listing import Listing, list_frames
 from fsr_deploy.runtime.folder.names import output_names, own_suffix
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
@@ -55,11 +55,6 @@ def find_work(source: str, output: str | None, suffix: str | None, listed: Itera
     path = Path(source)
     if is_folder(path):
         return _folder(path, _as_folder(output) if output else _beside(path), suffix)
-    if path.suffix.lower() in VIDEO_SUFFIXES and not is_picture(path):
-        raise InputError(
-            f"{path}: videos are not supported yet; extract the frames first (ffmpeg -i {path.name} frames/%06d.png)"
-            " and name their folder"
-        )
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -18,7 +18,7 @@ from typing import Any
 
 import PIL
 
-from fsr_deploy._util.files import make_folder, read_file, status
+from fsr_deploy._util.files import file_sha256, make_folder, read_file, status
 from fsr_deploy._util.locks import locked
 from fsr_deploy.bundle.info import LR_RECIPE
 from fsr_deploy.errors import InputError
@@ -87,7 +87,7 @@ class Journal:
         if found.st_size == 0:  # a power cut leaves empty files: there is nothing to lose
             return False
         try:
-            digest = hashlib.sha256(read_file(target)).hexdigest()
+            digest = file_sha256(target)
         except InputError:
             return True
         keys = [key for written, key in self._written[name] if written == digest]
@@ -104,7 +104,11 @@ class Journal:
 
         Raises InputError where the journal cannot be written, as ``add_batch`` does.
         """
-        self._append({"output": self._name(target), "key": key, "sha256": hashlib.sha256(content).hexdigest()})
+        self.add_hashed(target, key, hashlib.sha256(content).hexdigest())
+
+    def add_hashed(self, target: Path, key: str, sha256: str) -> None:
+        """As ``add``, for an output that is known by its SHA-256."""
+        self._append({"output": self._name(target), "key": key, "sha256": sha256})
 
     def batches(self, made_with: str, asked: int) -> list[int]:
         """Return the smaller batches that earlier runs with ``asked`` had to use, the latest last."""

@@ -152,13 +152,6 @@ def test_a_listed_frame_is_not_overwritten(faces: Path):
         find_work("-", "faces", None, ["faces/a.png"])
 
 
-@pytest.mark.parametrize("name", ["clip.mp4", "clip.MOV"])
-def test_a_video_is_refused_with_what_to_do(faces: Path, name: str):
-    Path(name).touch()
-    with pytest.raises(InputError, match=rf"{name}: videos are not supported yet; extract the frames first \(ffmpeg"):
-        find_work(name, None, None)
-
-
 def test_a_folder_called_as_a_video_is_a_folder_and_a_picture_a_picture(faces: Path):
     faces.rename("frames.ts")
     assert len(find_work("frames.ts", "out", None).jobs) == 4

@@ -24,6 +24,7 @@ from fsr_deploy.runtime.session import Batch, EngineInfo, Session
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from fsr_deploy.films.summary import FilmSummary
     from fsr_deploy.runtime.folder.run import RunSummary
 
 Array = NDArray[np.uint8]
@@ -73,22 +74,29 @@ class Upscaler:
         *,
         progress: ProgressCallback | None = None,
         **options: Any,
-    ) -> RunSummary:
-        """Upscale a folder or an image to files, as ``fsr-run`` does; continues a run that was stopped.
+    ) -> RunSummary | FilmSummary:
+        """Upscale a folder, an image or a film to files, as ``fsr-run`` does; continues a run that was stopped.
 
-        ``output`` is the input's name with "_sr" unless given; ``options`` are RunOptions' fields. ``progress`` is
+        ``output`` is the input's name with "_sr" unless given; ``options`` are the fields of RunOptions, of FilmOptions
+        for a film. ``progress`` is
         called with what is counted, how many are done and how many there are. Raises UsageError, InputError and
         MissingError as the command says them.
         """
+        from fsr_deploy.films.kinds import is_film
+        from fsr_deploy.films.options import FilmOptions, find_film, upscale_film
         from fsr_deploy.runtime.folder.upscale import RunOptions, upscale_files
 
-        unknown = sorted(set(options) - {field.name for field in fields(RunOptions)})
+        film = is_film(str(source))
+        kind = FilmOptions if film else RunOptions
+        unknown = sorted(set(options) - {field.name for field in fields(kind)})
         if unknown:
-            raise UsageError(f"run has no option {unknown[0]!r}; see RunOptions for those there are")
-        chosen = RunOptions(**{"fit": self._fit, **options})
-        work = chosen.find(str(source), None if output is None else str(output))
+            raise UsageError(f"run has no option {unknown[0]!r}; see {kind.__name__} for those there are")
+        chosen = kind(**{"fit": self._fit, **options})
+        names = str(source), None if output is None else str(output)
         with reporting(to_callback(progress) if progress else None):
-            return upscale_files(self._session, work, chosen)
+            if isinstance(chosen, FilmOptions):
+                return upscale_film(self._session, *find_film(*names), chosen)
+            return upscale_files(self._session, chosen.find(*names), chosen)
 
     def close(self) -> None:
         """Free what the engine holds on its device; the upscaler cannot be used afterwards."""

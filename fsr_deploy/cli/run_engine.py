@@ -1,0 +1,36 @@
+"""How fsr-run opens its engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fsr_deploy.runtime.session import EngineInfo, Session
+
+
+def open_engine(
+    engine: str,
+    device: str,
+    backend: str | None,
+    trust: bool,
+    batch_for: Callable[[EngineInfo], int],
+    throughput: bool = True,
+) -> Session:
+    """Open an engine, say what runs with the batch that ``batch_for`` gives, and prove it where that is to be done."""
+    from fsr_deploy.runtime.backends.openvino import OpenVinoSession
+    from fsr_deploy.runtime.folder.summary import introduce
+    from fsr_deploy.runtime.open import open_session, unproven_bundle
+
+    if directory := unproven_bundle(engine, device, backend):
+        from fsr_deploy.exporting.tensorrt.rebuild import prove_on_first_use
+
+        prove_on_first_use(directory, device)
+    session = open_session(engine, device, backend=backend, trust=trust, throughput=throughput)
+    batch = batch_for(session.info)
+    introduce(engine, session.info, batch)
+    if isinstance(session, OpenVinoSession):
+        from fsr_deploy.exporting.proof.first_use import prove_with_openvino
+
+        prove_with_openvino(session, batch)
+    return session
