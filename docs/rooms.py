@@ -15,10 +15,10 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("_util",),
     ("images", "bundle"),
     ("runtime", "models", "synthetic"),
-    ("datasets",),
+    ("datasets", "faces"),
     ("metrics",),
     ("train", "exporting"),
-    ("profiling",),
+    ("profiling", "upscaler"),
     ("cli",),
 )
 EVERYWHERE = ("errors", "_util")  # used by all: no arrows
@@ -88,7 +88,7 @@ def _places() -> dict[str, tuple[int, int]]:
 
 
 def _box(room: str, x: int, y: int) -> str:
-    label = room + ("" if room != "errors" else ".py")
+    label = room + (".py" if (PACKAGE / f"{room}.py").exists() else "")
     return (
         f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="#eceff1" stroke="#455a64"/>'
         f'<text x="{x + WIDTH // 2}" y="{y + HEIGHT // 2 + 5}" text-anchor="middle" font-size="15">{label}</text>'

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from fsr_deploy.exporting.pipeline import export as export
     from fsr_deploy.exporting.tensorrt.rebuild import prove as prove
     from fsr_deploy.exporting.tensorrt.rebuild import rebuild as rebuild
+    from fsr_deploy.faces.face import Face as Face
     from fsr_deploy.metrics.evaluate import evaluate as evaluate
     from fsr_deploy.models.registry import ModelRecord as ModelRecord
     from fsr_deploy.models.registry import register as register
     from fsr_deploy.profiling.profile import profile as profile
-    from fsr_deploy.runtime.upscaler import Upscaler as Upscaler
-    from fsr_deploy.runtime.upscaler import load as load
+    from fsr_deploy.upscaler import Upscaler as Upscaler
+    from fsr_deploy.upscaler import load as load
 
 __version__ = "0.1.0"
 
@@ -39,16 +40,17 @@ __version__ = "0.1.0"
 _HOMES = {
     "Bundle": "bundle.info",
     "BundleInfo": "bundle.info",
+    "Face": "faces.face",
     "FsrError": "errors",
     "InputError": "errors",
     "MissingError": "errors",
     "ModelRecord": "models.registry",
     "ParityError": "errors",
-    "Upscaler": "runtime.upscaler",
+    "Upscaler": "upscaler",
     "UsageError": "errors",
     "evaluate": "metrics.evaluate",
     "export": "exporting.pipeline",
-    "load": "runtime.upscaler",
+    "load": "upscaler",
     "profile": "profiling.profile",
     "prove": "exporting.tensorrt.rebuild",
     "rebuild": "exporting.tensorrt.rebuild",
