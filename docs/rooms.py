@@ -15,9 +15,9 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("_util",),
     ("images", "bundle"),
     ("runtime", "models", "synthetic"),
-    ("datasets", "films"),
-    ("metrics", "upscaler"),
-    ("train", "exporting"),
+    ("datasets", "films", "faces"),
+    ("metrics",),
+    ("train", "exporting", "upscaler"),
     ("profiling",),
     ("choosing",),
     ("cli",),
@@ -89,7 +89,7 @@ def _places() -> dict[str, tuple[int, int]]:
 
 
 def _box(room: str, x: int, y: int) -> str:
-    label = room + ("" if room != "errors" else ".py")
+    label = room + (".py" if (PACKAGE / f"{room}.py").exists() else "")
     return (
         f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="#eceff1" stroke="#455a64"/>'
         f'<text x="{x + WIDTH // 2}" y="{y + HEIGHT // 2 + 5}" text-anchor="middle" font-size="15">{label}</text>'

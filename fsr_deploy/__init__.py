@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fsr_deploy.exporting.pipeline import export as export
     from fsr_deploy.exporting.tensorrt.rebuild import prove as prove
     from fsr_deploy.exporting.tensorrt.rebuild import rebuild as rebuild
+    from fsr_deploy.faces.face import Face as Face
     from fsr_deploy.metrics.evaluate import evaluate as evaluate
     from fsr_deploy.models.registry import ModelRecord as ModelRecord
     from fsr_deploy.models.registry import register as register
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Bundle": "bundle.info",
     "BundleInfo": "bundle.info",
+    "Face": "faces.face",
     "FsrError": "errors",
     "InputError": "errors",
     "MissingError": "errors",

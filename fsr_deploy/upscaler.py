@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -24,8 +24,10 @@ from fsr_deploy.runtime.session import Batch, EngineInfo, Session
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from fsr_deploy.faces.face import Face
+    from fsr_deploy.faces.restorer import Finder, Restored
     from fsr_deploy.films.summary import FilmSummary
-    from fsr_deploy.runtime.folder.run import RunSummary
+    from fsr_deploy.runtime.folder.summary import RunSummary
 
 Array = NDArray[np.uint8]
 Picture = TypeVar("Picture", NDArray[np.uint8], "Image")
@@ -38,9 +40,10 @@ class Upscaler:
     precision and the shapes of its LR and SR faces.
     """
 
-    def __init__(self, session: Session, fit: Fit = "crop") -> None:
+    def __init__(self, session: Session, fit: Fit = "crop", finder: Finder | None = None) -> None:
         self._session = session
         self._fit = fit
+        self._finder = finder
 
     @property
     def info(self) -> EngineInfo:
@@ -67,6 +70,24 @@ class Upscaler:
             return np.stack(self._upscale([_checked(face) for face in faces])) if len(faces) else self._empty()
         return _like(self._upscale([_to_array(faces)])[0], faces)
 
+    def restore(self, frame: Any, faces: Sequence[Face] | None = None, **settings: Any) -> Restored:
+        """Enlarge a whole picture and upscale the faces in it.
+
+        ``frame`` is an (h, w, 3) RGB array, uint8 or uint16, a PIL image or the path of an image file. ``faces`` say
+        where its faces are; without them, the detector looks for them that ``load`` was given as ``find_faces``.
+        ``settings`` are RestoreSettings' fields: ``upscale``, ``all_faces``, ``faces_only``, ``filter``. The result's
+        ``frame`` is of the same kind as the picture (of a path: an array), its ``sr_faces`` are arrays.
+
+        Raises UsageError where there is neither, InputError for a picture or a face that cannot be used.
+        """
+        from fsr_deploy.faces.restorer import FrameRestorer, RestoreSettings
+
+        _refuse_other_options("restore", settings, RestoreSettings)
+        sixteen = isinstance(frame, np.ndarray) and frame.dtype == np.uint16
+        restorer = FrameRestorer(self._session, RestoreSettings(**settings), self._finder)
+        restored = restorer.restore(frame if sixteen else _to_array(frame), faces)
+        return restored if restored.frame is None else replace(restored, frame=_like(restored.frame, frame))
+
     def run(
         self,
         source: str | os.PathLike[str],
@@ -77,26 +98,29 @@ class Upscaler:
     ) -> RunSummary | FilmSummary:
         """Upscale a folder, an image or a film to files, as ``fsr-run`` does; continues a run that was stopped.
 
-        ``output`` is the input's name with "_sr" unless given; ``options`` are the fields of RunOptions, of FilmOptions
-        for a film. ``progress`` is
-        called with what is counted, how many are done and how many there are. Raises UsageError, InputError and
-        MissingError as the command says them.
+        ``output`` is the input's name with "_sr" unless given; ``options`` are RunOptions' fields, and FrameOptions'
+        for whole frames and FilmOptions' for a film. ``progress`` is called with what is counted, how many are done and
+        how many there are. Raises UsageError, InputError and MissingError as the command says them.
         """
+        from fsr_deploy.faces.options import FrameOptions
         from fsr_deploy.films.kinds import is_film
         from fsr_deploy.films.options import FilmOptions, find_film, upscale_film
         from fsr_deploy.runtime.folder.upscale import RunOptions, upscale_files
 
-        film = is_film(str(source))
-        kind = FilmOptions if film else RunOptions
-        unknown = sorted(set(options) - {field.name for field in fields(kind)})
-        if unknown:
-            raise UsageError(f"run has no option {unknown[0]!r}; see {kind.__name__} for those there are")
+        kind = FilmOptions if is_film(str(source)) else RunOptions
+        _refuse_other_options("run", options, kind, FrameOptions)
+        about_frames = {field.name for field in fields(FrameOptions)} & set(options)
+        frames = FrameOptions(**{name: options.pop(name) for name in about_frames})
         chosen = kind(**{"fit": self._fit, **options})
         names = str(source), None if output is None else str(output)
         with reporting(to_callback(progress) if progress else None):
             if isinstance(chosen, FilmOptions):
                 return upscale_film(self._session, *find_film(*names), chosen)
-            return upscale_files(self._session, chosen.find(*names), chosen)
+            work, task = chosen.find(*names), None
+            if frames.wanted:
+                frames.refuse_fit(str(options.get("fit", "crop")))
+                work, task = frames.task(work, str(source), self.info.device, chosen.overwrite)
+            return upscale_files(self._session, work, chosen, task=task)
 
     def close(self) -> None:
         """Free what the engine holds on its device; the upscaler cannot be used afterwards."""
@@ -129,6 +153,7 @@ def load(
     fit: Fit = "crop",
     trust: bool = False,
     throughput: bool = False,
+    find_faces: str | os.PathLike[str] | None = None,
 ) -> Upscaler:
     """Load an engine: a bundle (or its directory), its ``engine.plan`` or ``model.onnx``.
 
@@ -136,11 +161,25 @@ def load(
     "onnxruntime", "openvino", "openvino-bf16", or None for what the bundle was proven with; another one is proven only
     by ``fsr-run``. ``fit`` says how pictures of other proportions are fitted: "crop"
     keeps their middle, "stretch" all of them. ``trust`` allows a plan without a bundle, which can run code.
-    ``throughput`` is for many pictures: the highest total rate instead of the lowest latency. Raises UsageError,
-    InputError and MissingError as ``open_session`` does.
+    ``throughput`` is for many pictures: the highest total rate instead of the lowest latency. ``find_faces`` is a face
+    detector's ONNX file, for ``Upscaler.restore``. Raises UsageError, InputError and MissingError as ``open_session``
+    and ``open_detector`` do.
     """
     refuse_unknown("--fit", fit, FITS)
-    return Upscaler(open_session(place(engine), device, backend=backend, trust=trust, throughput=throughput), fit)
+    finder = None
+    if find_faces is not None:
+        from fsr_deploy.faces.options import FrameOptions
+
+        finder = FrameOptions(find_faces=str(find_faces)).detector(device)
+    session = open_session(place(engine), device, backend=backend, trust=trust, throughput=throughput)
+    return Upscaler(session, fit, finder)
+
+
+def _refuse_other_options(function: str, options: Mapping[str, Any], *kinds: Any) -> None:
+    unknown = sorted(set(options) - {field.name for kind in kinds for field in fields(kind)})
+    if unknown:
+        names = " and ".join(kind.__name__ for kind in kinds)
+        raise UsageError(f"{function} has no option {unknown[0]!r}; see {names} for those there are")
 
 
 def _to_array(face: Any) -> Array:

@@ -92,7 +92,8 @@ class BundleInfo:
     where it was asked. ``notes`` are sentences that whoever runs the engine should read. ``lr_recipe`` names the way to
     its LR faces (LR_RECIPE); ``resizable`` tells whether the same weights can be exported for LR faces of another size,
     None where a bundle does not say. ``checkpoint_entry`` is the entry of the checkpoint that held the weights, "" for
-    the file itself.
+    the file itself. ``template`` is where the landmarks of a face (faces.face.LANDMARKS) lie in the faces that the
+    network was trained with, (x, y) as fractions of their width and height; None where they were not aligned.
     """
 
     model: str
@@ -124,6 +125,7 @@ class BundleInfo:
     notes: tuple[str, ...] = ()
     lr_recipe: str = LR_RECIPE
     resizable: bool | None = None
+    template: tuple[tuple[float, float], ...] | None = None
     schema: int = SCHEMA_VERSION
 
 
@@ -214,9 +216,14 @@ def _conditions(info: BundleInfo) -> list[tuple[bool, str]]:
         (0 < info.scale <= 64 and 0 < info.lr_size <= 4096, "scale or lr_size is out of range"),
         (all(0 < a <= b <= c for a, b, c in ((low, best, high), *profiles)), "batches are not min <= opt <= max"),
         (len(info.inputs) == len(info.outputs) == 1, "an engine has one input and one output"),
+        (info.template is None or _is_template(info.template), "template is not five different points (x, y), 0 to 1"),
         (all(map(_is_plain_name, info.files)), "files holds something other than plain file names"),
         (all(re.fullmatch("[0-9a-f]{64}", digest) for digest in info.files.values()), "files holds no SHA-256 digests"),
     ]
+
+
+def _is_template(points: tuple[tuple[float, float], ...]) -> bool:
+    return len(set(points)) == len(points) == 5 and all(0 <= number <= 1 for point in points for number in point)
 
 
 def _is_plain_name(name: str) -> bool:

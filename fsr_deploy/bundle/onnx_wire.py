@@ -7,10 +7,11 @@ a deployment box does not have it; the protocol-buffer fields on the way to a te
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 MAX_DEPTH = 64
+_Edit = Callable[[memoryview], bytes | None]
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _LARGEST_KEY = (1 << 32) - 1  # other readers would cut a larger one, and see another field
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
@@ -52,8 +53,14 @@ def _search(message: memoryview, kind: str, depth: int) -> bool:
 
 def read_fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
     """Yield (field number, value); the value of a fixed-width field is of no interest here and given as 0."""
+    return ((number, value) for number, value, _ in _fields(message))
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int, memoryview]]:
+    """Yield (field number, value, all of the field's bytes)."""
     position = 0
     while position < len(message):
+        start = position
         key, position = _varint(message, position)
         if key > _LARGEST_KEY:
             raise ValueError("a field number out of range")
@@ -70,7 +77,7 @@ def read_fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
             raise ValueError(f"unknown wire type {wire}")
         if position > len(message):
             raise ValueError("cut off")
-        yield key >> 3, value
+        yield key >> 3, value, message[start:position]
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
@@ -90,7 +97,9 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
 _MODEL_GRAPH, _MODEL_OPSETS, _MODEL_METADATA = 7, 8, 14
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
-_GRAPH_NODES = 1
+_GRAPH_NODES, _GRAPH_WEIGHTS, _GRAPH_INPUTS, _GRAPH_OUTPUTS, _GRAPH_VALUES = 1, 5, 11, 12, 13
+_TENSOR_NAME, _VALUE_NAME = 8, 1
+_VALUE_TYPE, _TYPE_TENSOR, _TENSOR_SHAPE, _SHAPE_SIZE = 2, 1, 2, 1
 _NODE_NAME, _NODE_OPERATOR = 3, 4
 
 
@@ -152,3 +161,69 @@ def _node(message: memoryview | int) -> Node:
         if number in texts and isinstance(value, memoryview):
             texts[number] = bytes(value).decode()
     return Node(texts[_NODE_NAME], texts[_NODE_OPERATOR])
+
+
+def free_sizes(model: bytes) -> bytes:
+    """Return an ONNX model for pictures, inputs (N, C, H, W), with N, H and W free, which a file may fix.
+
+    What it says about sizes of outputs and of values in between is left out. Raises ValueError where it is no model.
+    """
+    return _edited(memoryview(model), {_MODEL_GRAPH: _free_graph})
+
+
+def _free_graph(graph: memoryview) -> bytes:
+    weights = {_name_of(value, _TENSOR_NAME) for number, value in read_fields(graph) if number == _GRAPH_WEIGHTS}
+
+    def without_sizes(value: memoryview) -> bytes:
+        return _within(value, (_VALUE_TYPE, _TYPE_TENSOR), {_TENSOR_SHAPE: _nothing})
+
+    def free(value: memoryview) -> bytes:
+        if _name_of(value, _VALUE_NAME) in weights:  # older files list weights as inputs
+            return bytes(value)
+        return _within(value, (_VALUE_TYPE, _TYPE_TENSOR, _TENSOR_SHAPE), None)
+
+    return _edited(graph, {_GRAPH_INPUTS: free, _GRAPH_OUTPUTS: without_sizes, _GRAPH_VALUES: _nothing})
+
+
+def _within(message: memoryview, way: tuple[int, ...], edits: Mapping[int, _Edit] | None) -> bytes:
+    """Return a message with a field of a field of it edited; None frees the sizes of a picture's shape."""
+    if way:
+        return _edited(message, {way[0]: lambda value: _within(value, way[1:], edits)})
+    if edits is not None:
+        return _edited(message, edits)
+    sizes = [field for number, _, field in _fields(message) if number == _SHAPE_SIZE]
+    free = _field(_SHAPE_SIZE, b"")
+    return b"".join([free, sizes[1], free, free] if len(sizes) == 4 else sizes)
+
+
+def _edited(message: memoryview, edits: Mapping[int, _Edit]) -> bytes:
+    """Return a message with the fields of some numbers edited; those of which nothing is left are left out."""
+    parts: list[bytes | memoryview] = []
+    for number, value, field in _fields(message):
+        if number in edits and isinstance(value, memoryview):
+            edited = edits[number](value)
+            parts.append(_field(number, edited) if edited is not None else b"")
+        else:
+            parts.append(field)
+    return b"".join(parts)
+
+
+def _nothing(value: memoryview) -> None:
+    """Leave a field out."""
+
+
+def _field(number: int, value: bytes) -> bytes:
+    return _number(number << 3 | _BYTES) + _number(len(value)) + value
+
+
+def _number(value: int) -> bytes:
+    """Return a number in base 128."""
+    digits = bytearray()
+    while value >= 0x80:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*digits, value])
+
+
+def _name_of(message: memoryview | int, field: int) -> str:
+    return _text(dict(read_fields(message)).get(field)) if isinstance(message, memoryview) else ""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from fsr_deploy.films.colour import Pixels
-from fsr_deploy.images.resize import Fit, lr_face
-from fsr_deploy.runtime.folder.jobs import Job
+from fsr_deploy.images.resize import Face, Fit, lr_face
+from fsr_deploy.runtime.batches import Batches
 from fsr_deploy.runtime.folder.journal import made_with
-from fsr_deploy.runtime.folder.steps import Loaded, Upscale
 from fsr_deploy.runtime.session import OutOfMemory, Session
 
 
@@ -64,7 +61,7 @@ class WholeFaces:
         self._session = session
         self._fit = fit
         self._notice = notice
-        self._upscale = Upscale(session, batch, threading.Event(), self._halved)
+        self._upscale = Batches(session, batch, self._halved)
         self.batch = batch
         self.in_flight = session.in_flight
         self.made_with = made_with(session.info, fit)
@@ -72,7 +69,7 @@ class WholeFaces:
     @property
     def smallest_batch(self) -> int:
         """The batch that was used last; smaller than ``batch`` if memory ran out."""
-        return self._upscale.batch
+        return self._upscale.size
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Return the size of an SR face, whatever the frames' is."""
@@ -81,16 +78,12 @@ class WholeFaces:
     def restore(self, frames: Sequence[Pixels], first: int) -> list[Pixels]:
         """Return the SR face of each frame."""
         deep = frames[0].dtype == np.uint16
-        faces = [upscaled.face for upscaled in self._upscale([self._loaded(frame) for frame in frames])]
+        faces, _ = self._upscale([self._lr_face(frame) for frame in frames])
         return [np.multiply(face, 257, dtype=np.uint16) for face in faces] if deep else list(faces)
 
-    def _loaded(self, frame: Pixels) -> Loaded:
+    def _lr_face(self, frame: Pixels) -> Face:
         eight = frame if frame.dtype == np.uint8 else ((frame.astype(np.uint32) + 128) // 257).astype(np.uint8)
-        face = np.array(lr_face(np.asarray(eight, np.uint8), self._session.info.lr_shape, self._fit))
-        return Loaded(_NO_JOB, "", face, (frame.shape[0], frame.shape[1]), frozenset())
+        return lr_face(np.asarray(eight, np.uint8), self._session.info.lr_shape, self._fit)
 
     def _halved(self, batch: int, error: OutOfMemory) -> None:
         self._notice(f"out of memory at batch {batch}, going on with {batch // 2}: {error}")
-
-
-_NO_JOB = Job(Path(), Path())  # frames of a film have no files

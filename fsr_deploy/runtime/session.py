@@ -19,7 +19,8 @@ class EngineInfo:
     ``lr_shape`` and ``sr_shape`` are (height, width) of one LR and one SR face in pixels. ``max_batch`` is the largest
     batch the engine accepts, None where it has no limit. ``best_batch`` is the batch size at which it is fastest per
     face. ``notes`` are sentences from its bundle for the user. ``resizable`` says whether its network can be exported
-    for LR faces of another size, None where that is unknown.
+    for LR faces of another size, None where that is unknown. ``template`` is the bundle's: where five landmarks lie in
+    the faces that it was trained with, None where that is unknown.
     """
 
     engine: str
@@ -33,6 +34,7 @@ class EngineInfo:
     trained: bool | None = None
     notes: tuple[str, ...] = ()
     resizable: bool | None = None
+    template: tuple[tuple[float, float], ...] | None = None
 
 
 def engine_kind(engine: str) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from fsr_deploy.bundle.onnx_wire import MAX_DEPTH, has_external_data, read_metadata
+from fsr_deploy.bundle.onnx_wire import MAX_DEPTH, free_sizes, has_external_data, read_metadata
 
 
 def tensor(external: bool) -> TensorProto:
@@ -111,3 +111,37 @@ def test_the_metadata_of_a_model_is_read() -> None:
     facts = {"fsr.precision": "int8+fp16", "empty": "", "größe": "ß"}
     helper.set_model_props(model, facts)
     assert read_metadata(model.SerializeToString()) == facts
+
+
+def test_sizes_that_a_file_fixes_can_be_freed():
+    """Of pictures only, and neither channels nor weights that are listed as inputs."""
+    weight = numpy_helper.from_array(np.zeros((5, 3, 1, 1), np.float32), "weight")
+    picture, other, listed, middle, result = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (
+            ("picture", [10, 3, 32, 32]),
+            ("other", [7, 8]),
+            ("weight", [5, 3, 1, 1]),
+            ("middle", [10, 5, 32, 32]),
+            ("result", [10, 5, 32, 32]),
+        )
+    )
+    nodes = [helper.make_node("Conv", ["picture", "weight"], ["result"])]
+    made = helper.make_model(
+        helper.make_graph(nodes, "g", [picture, other, listed], [result], [weight], value_info=[middle])
+    )
+    helper.set_model_props(made, {"a": "b"})
+    freed = onnx.load_from_string(free_sizes(made.SerializeToString()))
+    sizes = [[size.dim_value for size in value.type.tensor_type.shape.dim] for value in freed.graph.input]
+    assert sizes == [[0, 3, 0, 0], [7, 8], [5, 3, 1, 1]]
+    assert not freed.graph.output[0].type.tensor_type.HasField("shape") and not freed.graph.value_info
+    assert freed.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    for one in (freed, made):
+        del one.graph.input[:], one.graph.output[:], one.graph.value_info[:]
+    assert freed == made
+
+
+@given(st.binary(max_size=60))
+def test_sizes_of_any_bytes_are_freed_or_refused(content: bytes):
+    with contextlib.suppress(ValueError):
+        free_sizes(content)

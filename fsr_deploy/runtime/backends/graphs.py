@@ -15,11 +15,11 @@ _OUT_OF_MEMORY = ("failed to allocate memory", "out of memory", "bad allocation"
 
 
 def facts_of(file: EngineFile, metadata: Mapping[str, str], *, on_cpu: bool) -> dict[str, Any]:
-    """Return precision, training and batch size, as EngineInfo's fields, from the bundle or else the metadata."""
+    """Return precision, training, batch size and more, as EngineInfo's fields, from the bundle or else the metadata."""
     if file.bundle:
         bundle = file.bundle
         facts = {"precision": bundle.precision, "trained": bundle.trained, "notes": bundle.notes}
-        facts["resizable"] = bundle.resizable
+        facts |= {"resizable": bundle.resizable, "template": bundle.template}
         best_batch = bundle.batches[1]
     else:
         trained = {"true": True, "false": False}.get(metadata.get("fsr.trained", ""))

@@ -44,7 +44,7 @@ class OnnxSession:
     ) -> None:
         ort = imports.load("onnxruntime")
         options = partial(session_options, ort, 1 if throughput else physical_cores(), profile)
-        session, provider, device = _create(ort, file, device, options)
+        session, provider, device = create_session(ort, file, device, options)
         lr_shape, sr_shape = _face_shapes(session, file.path)
         facts = facts_of(file, session.get_modelmeta().custom_metadata_map, on_cpu=device == "cpu")
         if device == "cpu" and facts["precision"] == MIXED and not rounds_fp16(ort.__version__):
@@ -84,7 +84,7 @@ class OnnxSession:
         del self._session
 
 
-def _create(ort: ModuleType, file: EngineFile, device: str, options: Callable[..., Any]) -> tuple[Any, str, str]:
+def create_session(ort: ModuleType, file: EngineFile, device: str, options: Callable[..., Any]) -> tuple[Any, str, str]:
     """Return the session, the provider that is really used, and its device."""
     cuda_listed = CUDA_PROVIDER in ort.get_available_providers()
     if device.startswith("cuda") and not cuda_listed:

@@ -63,6 +63,8 @@ class Journal:
         self._written: dict[str, list[tuple[str, str]]] = {}
         self._batches: dict[tuple[str, int], list[int]] = {}
         self._finished: dict[str, str] = {}
+        self._frames: dict[tuple[str, str], tuple[list[Any], int]] = {}
+        self._boxes: set[str] = set()
         with ExitStack() as stack:
             try:
                 make_folder(folder)
@@ -110,6 +112,27 @@ class Journal:
         """As ``add``, for an output that is known by its SHA-256."""
         self._append({"output": self._name(target), "key": key, "sha256": sha256})
 
+    def is_ours(self, target: Path) -> bool:
+        """Tell whether a file existed at the start as some run had written it."""
+        return self._name(target) in self._finished
+
+    def add_frame(self, target: Path, key: str, faces: list[Any], outputs: int) -> None:
+        """Record the faces of a whole frame, plain data, and how many outputs are about to be made of it; ``target`` is
+        the frame's own, whether it is one of them or not."""
+        self._append({"frame": self._name(target), "key": key, "faces": faces, "outputs": outputs})
+
+    def frame(self, target: Path, key: str) -> tuple[list[Any], int] | None:
+        """Return the faces and the number of outputs of a whole frame that was made as the key says."""
+        return self._frames.get((self._name(target), key))
+
+    def add_boxes(self, content: bytes) -> None:
+        """Record a file of boxes that is about to be written."""
+        self._append({"boxes": hashlib.sha256(content).hexdigest()})
+
+    def is_our_boxes(self, content: bytes) -> bool:
+        """Tell whether a file of boxes is one that a run with this journal wrote."""
+        return hashlib.sha256(content).hexdigest() in self._boxes
+
     def batches(self, made_with: str, asked: int) -> list[int]:
         """Return the smaller batches that earlier runs with ``asked`` had to use, the latest last."""
         return self._batches.get((made_with, asked), [])
@@ -136,6 +159,10 @@ class Journal:
                     self._written.setdefault(name, []).append((digest, key))
                 case {"made_with": str(made_with), "asked": int(asked), "batch": int(batch)} if batch > 0:
                     self._batches.setdefault((made_with, asked), []).append(batch)
+                case {"frame": str(name), "key": str(key), "faces": list(faces), "outputs": int(outputs)}:
+                    self._frames[name, key] = (faces, outputs)
+                case {"boxes": str(digest)}:
+                    self._boxes.add(digest)
         self._cut_off = bool(content) and not content.endswith(b"\n")
 
     def _append(self, line: dict[str, Any]) -> None:

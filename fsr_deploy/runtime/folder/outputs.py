@@ -22,12 +22,12 @@ class Places:
 
 
 def look_at(
-    work: Work,
+    targets: Iterable[Path],
     journal: Journal | None,
     in_order: Callable[[Callable[[Path], bool], Iterable[Path]], Iterable[bool]] = map,
 ) -> Places:
-    """Check all targets; ``in_order`` maps a function over them, which reads files, if possible in many threads."""
-    taken = [job.target for job in work.jobs if status(job.target, follow=False)]
+    """Check where outputs go; ``in_order`` maps a function that reads files over them, in threads if possible."""
+    taken = [target for target in targets if status(target, follow=False)]
     flags = in_order(journal.is_foreign if journal else _is_no_folder, taken)
     return Places(frozenset(taken), tuple(target for target, foreign in zip(taken, flags, strict=True) if foreign))
 

@@ -12,16 +12,17 @@ from dataclasses import dataclass, field
 
 from fsr_deploy._util.cores import usable_cores
 from fsr_deploy.errors import InputError, UsageError
-from fsr_deploy.images.resize import Fit
+from fsr_deploy.runtime.batches import Batches
 from fsr_deploy.runtime.folder.jobs import Work
 from fsr_deploy.runtime.folder.journal import Journal, made_with
 from fsr_deploy.runtime.folder.ordered import ordered_map
 from fsr_deploy.runtime.folder.outputs import look_at, refuse_to_replace
+from fsr_deploy.runtime.folder.parts import Upscale, frames_in, groups, whole_frames
 from fsr_deploy.runtime.folder.rates import Stage, report
 from fsr_deploy.runtime.folder.sizes import SizeCount
-from fsr_deploy.runtime.folder.steps import AlreadyDone, Failed, Load, Loaded, Upscale
-from fsr_deploy.runtime.folder.summary import RunSummary
-from fsr_deploy.runtime.folder.write import Write
+from fsr_deploy.runtime.folder.steps import AlreadyDone, Failed, Loaded
+from fsr_deploy.runtime.folder.summary import FaceCount, RunSummary
+from fsr_deploy.runtime.folder.task import FaceTask, Task
 from fsr_deploy.runtime.session import EngineInfo, OutOfMemory, Session
 
 # While some threads of a codec stage wait for files or for Python, others use the cores; this makes JPEGs a third
@@ -33,8 +34,7 @@ CODEC_THREADS_PER_CORE = 2
 class RunSettings:
     """How to run. ``batch`` is the number of faces per run of the engine. ``resume`` skips what the journal has,
     ``overwrite`` replaces files that no run wrote, ``skip_failures`` continues after frames that cannot be read or
-    written. The run ends when ``stop`` is set. ``fit`` says how frames of other proportions than the engine's are
-    fitted.
+    written. The run ends when ``stop`` is set. ``task`` is what is made of each frame.
     """
 
     batch: int
@@ -42,17 +42,18 @@ class RunSettings:
     overwrite: bool = False
     skip_failures: bool = True
     stop: threading.Event = field(default_factory=threading.Event)
-    fit: Fit = "crop"
+    task: Task = field(default_factory=FaceTask)
 
 
-def choose_batch(engine: EngineInfo, wanted: int | None, frames: int) -> int:
-    """Return the batch size: ``wanted``, or the engine's best one, and at most the number of frames.
+def choose_batch(engine: EngineInfo, wanted: int | None, faces: int | None) -> int:
+    """Return the batch size: ``wanted``, or the engine's best one, and at most the number of faces, where it is known.
 
     Raises UsageError for a batch that the engine does not take.
     """
     if wanted and engine.max_batch and wanted > engine.max_batch:
         raise UsageError(f"--batch {wanted}: this engine takes at most {engine.max_batch}")
-    return min(wanted or engine.best_batch, frames)
+    batch = wanted or engine.best_batch
+    return batch if faces is None else min(batch, faces)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,10 @@ class _Tally:
             return
         self.summary.done += 1
         self.summary.changes.update(frame.changes)
-        self.summary.sizes.add(frame.size)
+        if self.summary.faces:
+            self.summary.faces.add(frame)
+        else:
+            self.summary.sizes.add(frame.size)
         self.advance(1)
 
     def done_before(self) -> None:
@@ -98,8 +102,8 @@ def run(
     changed since; for a folder or disk that cannot be written; and, without ``skip_failures``, for the first frame that
     cannot be read or written. Raises MissingError where not even one face fits into the device's memory.
     """
-    sizes = SizeCount(session.info.lr_shape, settings.fit, session.info.resizable)
-    summary = RunSummary(len(work.jobs) + len(work.listing.failed), sizes, settings.batch)
+    info, task = session.info, settings.task
+    summary = _summary(info, work, settings)
     tally = _Tally(summary, settings.skip_failures, advance, notice)
     with ExitStack() as stack:
         journal = Journal(work.folder) if work.folder else None
@@ -113,36 +117,44 @@ def run(
             Stage("encode", codecs),
         ]
         decoders, engines, encoders = (_pool(stack, stage) for stage in stages)
-        ahead = settings.batch + 2 * codecs
-        places = look_at(work, journal, lambda step, targets: ordered_map(decoders, step, targets, ahead))
+        # Whole frames take too much memory to read many of them ahead.
+        ahead = codecs if task.whole_frames else settings.batch + 2 * codecs
+        places = look_at(task.targets(work), journal, lambda step, items: ordered_map(decoders, step, items, ahead))
         if not settings.overwrite:
             refuse_to_replace(places, work)
         for path, reason in work.listing.failed:
             tally.failed(Failed(path, f"{path}: {reason}"))
 
-        made = made_with(session.info, settings.fit)
+        made = made_with(info, task.recipe)
         batches = _batches(journal, made, settings, notice)
 
-        def halve(batch: int, error: OutOfMemory) -> None:
-            notice(f"out of memory at batch {batch}, going on with {batch // 2}: {error}")
-            if journal:
-                journal.add_batch(made, settings.batch, batch // 2)
-
-        load = Load(session.info, journal if settings.resume else None, made, batches, settings.fit)
-        upscale = Upscale(session, batches[0], settings.stop, halve)
-        write = Write(journal, work.folder, made, None if settings.overwrite else places.taken)
+        load = task.reader(info, journal if settings.resume else None, made, batches)
+        upscale = Upscale(Batches(session, batches[0], _note_halving(journal, made, settings, notice)), settings.stop)
+        write = task.writer(info, journal, work, made, None if settings.overwrite else places.taken)
 
         jobs = itertools.takewhile(lambda job: not settings.stop.is_set(), work.jobs)
         frames = _frames(ordered_map(decoders, decode.timed(load), jobs, ahead), tally)
-        groups = _groups(frames, batches[0])
-        upscaled = ordered_map(engines, engine.timed(upscale, len), groups, session.in_flight)
-        faces = itertools.chain.from_iterable(upscaled)
-        for outcome in ordered_map(encoders, encode.timed(write), faces, ahead):
+        parts = groups(frames, batches[0])
+        upscaled = ordered_map(engines, engine.timed(upscale, frames_in), parts, session.in_flight)
+        done = whole_frames(itertools.chain.from_iterable(upscaled))
+        for outcome in ordered_map(encoders, encode.timed(write), done, ahead):
             tally.written(outcome)
-    summary.batch = upscale.batch
+        if not settings.stop.is_set():
+            task.close(journal)
+    summary.batch = upscale.batches.size
     summary.seconds = time.perf_counter() - start
     summary.stages = report(stages, summary.done, summary.seconds)
     return summary
+
+
+def _summary(info: EngineInfo, work: Work, settings: RunSettings) -> RunSummary:
+    fit = settings.task.fit if isinstance(settings.task, FaceTask) else "crop"
+    return RunSummary(
+        len(work.jobs) + len(work.listing.failed),
+        SizeCount(info.lr_shape, fit, info.resizable),
+        settings.batch,
+        faces=FaceCount(info.sr_shape) if settings.task.whole_frames else None,
+    )
 
 
 def _batches(journal: Journal | None, made: str, settings: RunSettings, notice: Callable[[str], None]) -> Sequence[int]:
@@ -159,6 +171,19 @@ def _batches(journal: Journal | None, made: str, settings: RunSettings, notice: 
     if earlier[-1] < settings.batch:
         notice(f"batch {earlier[-1]}: an earlier run ran out of memory; --no-resume does all again at {settings.batch}")
     return list(dict.fromkeys((*reversed(earlier), settings.batch)))
+
+
+def _note_halving(
+    journal: Journal | None, made: str, settings: RunSettings, notice: Callable[[str], None]
+) -> Callable[[int, OutOfMemory], None]:
+    """Return what is done where a batch was too large: say it, and record the smaller one."""
+
+    def halved(batch: int, error: OutOfMemory) -> None:
+        notice(f"out of memory at batch {batch}, going on with {batch // 2}: {error}")
+        if journal:
+            journal.add_batch(made, settings.batch, batch // 2)
+
+    return halved
 
 
 def _pool(stack: ExitStack, stage: Stage) -> Executor:
@@ -178,10 +203,3 @@ def _frames(outcomes: Iterable[Loaded | AlreadyDone | Failed], tally: _Tally) ->
             tally.done_before()
         else:
             tally.failed(outcome)
-
-
-def _groups(frames: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:
-    """Yield lists of ``size`` frames; the last may be shorter."""
-    remaining = iter(frames)
-    while group := list(itertools.islice(remaining, size)):
-        yield group

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from fsr_deploy.errors import InputError, MissingError
-from fsr_deploy.images.codec import decode_frame, decoding_bytes, file_bytes, frame_header, read_picture
+from fsr_deploy.errors import InputError
+from fsr_deploy.images.codec import Frame, decode_frame, decoding_bytes, file_bytes, frame_header, read_picture
 from fsr_deploy.images.colour import ColourChange
-from fsr_deploy.images.header import ImageHeader
 from fsr_deploy.images.resize import Face, Fit, lr_face
 from fsr_deploy.runtime.folder.budget import ByteBudget
 from fsr_deploy.runtime.folder.jobs import Job
 from fsr_deploy.runtime.folder.journal import Journal, face_key
-from fsr_deploy.runtime.session import EngineInfo, OutOfMemory, Session
+from fsr_deploy.runtime.session import EngineInfo
 
 # The limit for files, and the same for decoded pixels; a single picture above it is decoded alone.
 BYTES_AT_ONCE = 1 << 30
@@ -27,23 +24,26 @@ BYTES_AT_ONCE = 1 << 30
 
 @dataclass(frozen=True)
 class Loaded:
-    """A frame ready for the engine: its LR face (h, w, 3), and facts for the summary. ``sha256`` is that of its file,
-    ``size`` its original (height, width) in pixels.
+    """A frame ready for the engine: its LR faces (h, w, 3), and facts for the summary. ``sha256`` is that of its file,
+    ``size`` its original (height, width) in pixels; ``found`` is how many faces are in it, those included that are left
+    as they are; ``held`` are the bytes that it keeps beside its LR faces.
     """
 
     job: Job
     sha256: str
-    face: Face
+    faces: Sequence[Face]
     size: tuple[int, int]
     changes: frozenset[ColourChange]
+    found: int = 1
+    held: int = 0
 
 
 @dataclass(frozen=True)
 class Upscaled:
-    """A frame that the engine is done with: its SR face (H, W, 3), computed ``batch`` at a time."""
+    """A frame that the engine is done with: its SR faces (H, W, 3), computed ``batch`` at a time."""
 
     frame: Loaded
-    face: Face
+    faces: Sequence[Face]
     batch: int
 
 
@@ -85,67 +85,21 @@ class Load:
         except InputError as error:
             return Failed(job.source, str(error))
 
+    def is_done(self, job: Job, sha256: str) -> bool:
+        """Tell whether an earlier run has made what becomes of a job's file."""
+        keys = [face_key(sha256, job.target.suffix, self.made_with, batch) for batch in self.batches]
+        return self.journal is not None and self.journal.has(job.target, keys)
+
+    def prepare(self, job: Job, sha256: str, frame: Frame) -> Loaded:
+        """Make the LR faces of a decoded frame."""
+        # A copy, because a view would keep the whole frame in memory.
+        face = np.array(lr_face(frame.pixels, self.engine.lr_shape, self.fit))
+        return Loaded(job, sha256, [face], frame.pixels.shape[:2], frame.changes)
+
     def _load(self, job: Job, content: bytes) -> Loaded | AlreadyDone:
         digest = hashlib.sha256(content).hexdigest()
-        keys = [face_key(digest, job.target.suffix, self.made_with, batch) for batch in self.batches]
-        if self.journal and self.journal.has(job.target, keys):
+        if self.is_done(job, digest):
             return AlreadyDone(job)
         header = frame_header(content, job.source)
         with self.decoding.hold(decoding_bytes(header)):
-            return self._decode(job, digest, content, header)
-
-    def _decode(self, job: Job, sha256: str, content: bytes, header: ImageHeader) -> Loaded:
-        frame = decode_frame(content, job.source, header=header)
-        # A copy, because a view would keep the whole frame in memory.
-        face = np.array(lr_face(frame.pixels, self.engine.lr_shape, self.fit))
-        return Loaded(job, sha256, face, frame.pixels.shape[:2], frame.changes)
-
-
-class Upscale:
-    """Frames -> SR faces, always ``batch`` at a time; a smaller batch is filled up with its last face. Libraries choose
-    their algorithms by the batch size, and a face may differ by a level between two sizes. With one size for all, an
-    interrupted run gives the same bytes as an uninterrupted one. After OutOfMemory the size is halved; before that size
-    is used, ``halved`` is called with the size that was too large and the error. At size 1, MissingError is raised.
-    Once ``stop`` is set, no batch is begun.
-    """
-
-    def __init__(
-        self, session: Session, batch: int, stop: threading.Event, halved: Callable[[int, OutOfMemory], None]
-    ) -> None:
-        self.batch = batch
-        self._session = session
-        self._stop = stop
-        self._halved = halved
-        self._halving = threading.Lock()
-
-    def __call__(self, frames: Sequence[Loaded]) -> list[Upscaled]:
-        """Return the frames' SR faces, none if the run was stopped before."""
-        if self._stop.is_set():
-            return []
-        while True:
-            batch = self.batch
-            try:
-                faces = [self._session.upscale(part) for part in _parts([frame.face for frame in frames], batch)]
-            except OutOfMemory as error:
-                self._halve(batch, error)
-            else:
-                pairs = zip(frames, chain.from_iterable(faces), strict=False)
-                return [Upscaled(frame, face, batch) for frame, face in pairs]
-
-    def _halve(self, batch: int, error: OutOfMemory) -> None:
-        if batch == 1:
-            raise MissingError(
-                f"not even one face fits into the memory of {self._session.info.device}: {error};"
-                " free some or take a smaller model"
-            ) from error
-        with self._halving:  # batches that run at the same time run out of memory together
-            if self.batch == batch:
-                self._halved(batch, error)
-                self.batch = batch // 2
-
-
-def _parts(faces: Sequence[Face], size: int) -> Iterator[Face]:
-    """Yield batches (size, h, w, 3) of all faces in order."""
-    for start in range(0, len(faces), size):
-        part = faces[start : start + size]
-        yield np.stack([*part, *[part[-1]] * (size - len(part))])
+            return self.prepare(job, digest, decode_frame(content, job.source, header=header))

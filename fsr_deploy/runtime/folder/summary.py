@@ -12,13 +12,43 @@ from fsr_deploy.images.colour import ColourChange
 from fsr_deploy.runtime.folder.jobs import Work
 from fsr_deploy.runtime.folder.rates import StageReport
 from fsr_deploy.runtime.folder.sizes import SizeCount
-from fsr_deploy.runtime.folder.steps import Failed
+from fsr_deploy.runtime.folder.steps import Failed, Loaded
 from fsr_deploy.runtime.session import EngineInfo
 
 
 @dataclass
+class FaceCount:
+    """Counts the faces of whole frames: those that were upscaled, those that were ``left`` as they are because they are
+    large already, and the frames in which there are none.
+    """
+
+    sr_shape: tuple[int, int]
+    upscaled: int = 0
+    left: int = 0
+    frames_without: int = 0
+
+    def add(self, frame: Loaded) -> None:
+        """Count the faces of a frame."""
+        self.upscaled += len(frame.faces)
+        self.left += frame.found - len(frame.faces)
+        self.frames_without += frame.found == 0
+
+    def line(self) -> str:
+        """Return one line that tells the counts."""
+        told = [f"{self.upscaled} upscaled"]
+        if self.left:
+            height, width = self.sr_shape
+            told.append(f"{self.left} left as they are, larger than {width}x{height} already (--all-faces takes them)")
+        if self.frames_without:
+            told.append(f"none in {self.frames_without} of the frames")
+        return f"faces: {', '.join(told)}"
+
+
+@dataclass
 class RunSummary:
-    """The result for ``total`` frames, in ``seconds`` from the first to the last; ``batch`` is the last batch size."""
+    """The result for ``total`` frames, in ``seconds`` from the first to the last; ``batch`` is the last batch size.
+    ``faces`` counts those of whole frames, and is None where each frame is a face.
+    """
 
     total: int
     sizes: SizeCount
@@ -29,6 +59,7 @@ class RunSummary:
     failed: list[Failed] = field(default_factory=list)
     seconds: float = 0.0
     stages: StageReport | None = None
+    faces: FaceCount | None = None
 
     @property
     def left(self) -> int:
@@ -50,6 +81,8 @@ def introduce(engine: str, info: EngineInfo, batch: int) -> None:
 
 def conclude(summary: RunSummary, work: Work) -> None:
     """Say what became of the frames."""
+    if summary.faces and summary.done:
+        say(summary.faces.line())
     for line in summary.sizes.lines():
         say(line)
     for line in summary.sizes.warnings():
@@ -60,8 +93,9 @@ def conclude(summary: RunSummary, work: Work) -> None:
         say(f"{change.value} in {count} of the frames")
     if summary.stages and work.folder:
         rates = ", ".join(f"{name} {rate:.1f}" for name, rate in summary.stages.stages.items())
+        what = "frames" if summary.faces else "faces"
         say(
-            f"{summary.stages.end_to_end:.1f} faces/s end to end ({rates} faces/s),"
+            f"{summary.stages.end_to_end:.1f} {what}/s end to end ({rates} {what}/s),"
             f" efficiency {summary.stages.efficiency:.2f}, bottleneck {summary.stages.bottleneck}"
         )
     counts = {
@@ -92,9 +126,16 @@ def as_dict(info: EngineInfo, work: Work, summary: RunSummary) -> dict[str, Any]
             "stretched": summary.sizes.misshapen if summary.sizes.fit == "stretch" else 0,
             **{change.name.lower(): summary.changes[change] for change in ColourChange},
         },
+        "faces": _faces(summary.faces),
         "left_out": dict(work.listing.left_out),
         "failures": [{"frame": str(failed.source), "reason": failed.reason} for failed in summary.failed],
         "warnings": summary.sizes.warnings(),
         "seconds": summary.seconds,
         "rates": asdict(summary.stages) if summary.stages else None,
     }
+
+
+def _faces(count: FaceCount | None) -> dict[str, int] | None:
+    if count is None:
+        return None
+    return {"upscaled": count.upscaled, "left_as_they_are": count.left, "frames_without": count.frames_without}

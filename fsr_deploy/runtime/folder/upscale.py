@@ -13,6 +13,7 @@ from fsr_deploy.images.resize import FITS, Fit
 from fsr_deploy.runtime.folder.jobs import Work, find_work
 from fsr_deploy.runtime.folder.run import RunSettings, choose_batch, run
 from fsr_deploy.runtime.folder.summary import RunSummary
+from fsr_deploy.runtime.folder.task import FaceTask, Task
 from fsr_deploy.runtime.session import EngineInfo, Session
 
 FORMATS = ("same", "png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff")
@@ -50,25 +51,36 @@ class RunOptions:
         """Return the jobs of a run; see ``find_work``."""
         return find_work(source, output, None if self.format == "same" else f".{self.format}", listed)
 
-    def batch_for(self, engine: EngineInfo, work: Work) -> int:
+    def batch_for(self, engine: EngineInfo, work: Work, task: Task | None = None) -> int:
         """Return how many faces to run at a time; raises UsageError for a batch that the engine does not take."""
-        return choose_batch(engine, None if self.batch == "auto" else int(self.batch), len(work.jobs))
+        faces = None if task and task.whole_frames else len(work.jobs)
+        return choose_batch(engine, None if self.batch == "auto" else int(self.batch), faces)
 
 
-def upscale_files(session: Session, work: Work, options: RunOptions, stop: threading.Event | None = None) -> RunSummary:
-    """Upscale the frames of ``work`` into its files, until ``stop`` is set; raises what ``run`` raises."""
+def upscale_files(
+    session: Session,
+    work: Work,
+    options: RunOptions,
+    stop: threading.Event | None = None,
+    task: Task | None = None,
+) -> RunSummary:
+    """Upscale the frames of ``work`` into its files, until ``stop`` is set; raises what ``run`` raises. ``task`` is
+    what is made of each frame, None for a frame that is a face.
+    """
     settings = RunSettings(
-        options.batch_for(session.info, work),
+        options.batch_for(session.info, work, task),
         options.resume,
         options.overwrite,
         options.on_error == "skip",
         stop or threading.Event(),
-        options.fit,
+        task or FaceTask(options.fit),
     )
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # there is a thread for each frame already
     try:
-        with progress("faces", len(work.jobs) + len(work.listing.failed)) as advance:
+        with progress(
+            "frames" if settings.task.whole_frames else "faces", len(work.jobs) + len(work.listing.failed)
+        ) as advance:
             return run(session, work, settings, advance, say)
     finally:
         cv2.setNumThreads(threads)

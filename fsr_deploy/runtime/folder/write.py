@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,22 +36,27 @@ class Write:
         """Encode and write a face; raises InputError where no face can be written, or where the single one cannot."""
         frame = upscaled.frame
         target = frame.job.target
-        content = encode_frame(upscaled.face, target.suffix)
+        key = face_key(frame.sha256, target.suffix, self.made_with, upscaled.batch)
+        return self.put(frame, {target: encode_frame(upscaled.faces[0], target.suffix)}, key)
+
+    def put(self, frame: Loaded, contents: Mapping[Path, bytes], key: str) -> Loaded | Failed:
+        """Write the outputs of a frame; raises InputError where none can be written, or where the single one cannot."""
         try:
-            if self.taken is not None and target not in self.taken and status(target, follow=False):
-                raise CannotWrite(
-                    f"{target}: was made by something else during this run and is not replaced", errno.EEXIST
-                )
-            with replaced_file(target, flush=False) as temporary:
-                temporary.write_bytes(content)
-                if self.journal:
-                    key = face_key(frame.sha256, target.suffix, self.made_with, upscaled.batch)
-                    self.journal.add(target, key, content)
+            for target, content in contents.items():
+                self._put(target, content, key)
         except CannotWrite as error:
             if self.folder and _is_about_one(error, self.folder):
                 return Failed(frame.job.source, str(error))
             raise
         return frame
+
+    def _put(self, target: Path, content: bytes, key: str) -> None:
+        if self.taken is not None and target not in self.taken and status(target, follow=False):
+            raise CannotWrite(f"{target}: was made by something else during this run and is not replaced", errno.EEXIST)
+        with replaced_file(target, flush=False) as temporary:
+            temporary.write_bytes(content)
+            if self.journal:
+                self.journal.add(target, key, content)
 
 
 def _is_about_one(error: CannotWrite, folder: Path) -> bool:

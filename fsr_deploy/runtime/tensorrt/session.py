@@ -215,6 +215,7 @@ def _info(file: EngineFile, engine: Engine, gpu: Gpu, notes: tuple[str, ...]) ->
         trained=bundle.trained if bundle else None,
         notes=(bundle.notes if bundle else ()) + notes,
         resizable=bundle.resizable if bundle else None,
+        template=bundle.template if bundle else None,
     )
 
 

@@ -99,4 +99,4 @@ def test_pictures_are_decoded_side_by_side_as_far_as_the_budget_goes(
 def test_a_loaded_face_does_not_keep_its_frame(tmp_path: Path):
     write_frame(tmp_path / "tall.png", np.zeros((4000, 4, 3), np.uint8))
     outcome = Load(INFO, None, "", [1])(Job(tmp_path / "tall.png", tmp_path / "out.png"))
-    assert isinstance(outcome, Loaded) and outcome.face.base is None and outcome.face.nbytes == 48
+    assert isinstance(outcome, Loaded) and outcome.faces[0].base is None and outcome.faces[0].nbytes == 48
