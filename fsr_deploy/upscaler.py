@@ -115,7 +115,7 @@ class Upscaler:
         names = str(source), None if output is None else str(output)
         with reporting(to_callback(progress) if progress else None):
             if isinstance(chosen, FilmOptions):
-                return upscale_film(self._session, *find_film(*names), chosen)
+                return upscale_film(self._session, *find_film(*names), chosen, frames=frames)
             work, task = chosen.find(*names), None
             if frames.wanted:
                 frames.refuse_fit(str(options.get("fit", "crop")))

@@ -12,6 +12,7 @@ from fsr_deploy._util.console import finish_on_interrupt, print_json
 from fsr_deploy.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from fsr_deploy.faces.options import FrameOptions
     from fsr_deploy.films.options import FilmOptions
     from fsr_deploy.runtime.folder.upscale import RunOptions
     from fsr_deploy.runtime.session import EngineInfo, Session
@@ -55,17 +56,18 @@ def run_film(
     source: str,
     output: str | None,
     options: FilmOptions,
+    frames: FrameOptions,
     open_engine: Callable[[Callable[[EngineInfo], int]], Session],
     json: bool,
 ) -> ExitCode:
-    """Upscale a film whose frames are faces; ``open_engine`` opens the engine for a batch size that depends on it."""
+    """Upscale a film; ``open_engine`` opens the engine for a batch size that depends on it."""
     from fsr_deploy.films.options import find_film, upscale_film
     from fsr_deploy.films.summary import conclude_film, film_as_dict
 
     film, target = find_film(source, output)
     session = open_engine(lambda engine: options.batch_of(engine, film))
     with finish_on_interrupt("interrupted: finishing the batch (press Ctrl-C again to stop at once)") as stop:
-        summary = upscale_film(session, film, target, options, stop)
+        summary = upscale_film(session, film, target, options, stop, frames)
     session.close()
     conclude_film(summary)
     if json:

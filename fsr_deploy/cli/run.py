@@ -40,7 +40,7 @@ def main(given: Arguments) -> ExitCode:
     )
     opened = partial(open_engine, given.engine, given.device, given.backend, given.trust)
     if is_film(given.source):
-        return run_film(given.source, given.output, given.film_options(options), opened, given.json)
+        return run_film(given.source, given.output, given.film_options(options), frames, opened, given.json)
     given.refuse_film_options(given.source)
     work = options.find(given.source, given.output, read_list(read_stdin()) if given.source == "-" else ())
     task = None

@@ -1,4 +1,4 @@
-"""What a user may choose about a film, and the film as a series of faces."""
+"""What a user may choose about a film, and its run: each frame is a face, or a whole frame with faces in it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from pathlib import Path
 
 from fsr_deploy._util.log import say
 from fsr_deploy.errors import UsageError
+from fsr_deploy.faces.options import FrameOptions
 from fsr_deploy.films.encoder import DEFAULT_CODEC, Choice
 from fsr_deploy.films.kinds import output_of
 from fsr_deploy.films.restore import WholeFaces
 from fsr_deploy.films.run import FilmSettings, restore_film
 from fsr_deploy.films.summary import FilmSummary
 from fsr_deploy.films.survey import Film, survey
+from fsr_deploy.films.whole_frames import WholeFrames, known_faces
 from fsr_deploy.runtime.folder.run import choose_batch
 from fsr_deploy.runtime.folder.sizes import SizeCount
 from fsr_deploy.runtime.folder.upscale import RunOptions
@@ -58,10 +60,28 @@ def find_film(source: str, output: str | None) -> tuple[Film, Path]:
 
 
 def upscale_film(
-    session: Session, film: Film, target: Path, options: FilmOptions, stop: threading.Event | None = None
+    session: Session,
+    film: Film,
+    target: Path,
+    options: FilmOptions,
+    stop: threading.Event | None = None,
+    frames: FrameOptions | None = None,
 ) -> FilmSummary:
-    """Upscale a film whose frames are faces, until ``stop`` is set; raises what ``restore_film`` raises."""
-    restorer = WholeFaces(session, options.batch_of(session.info, film), options.fit, say)
+    """Upscale a film until ``stop`` is set; raises what ``restore_film`` and ``known_faces`` raise.
+
+    Its frames are faces, unless ``frames`` says where the faces are in them.
+    """
+    stop, batch = stop or threading.Event(), options.batch_of(session.info, film)
+    if frames and frames.wanted:
+        frames.refuse_fit(options.fit)
+        known = known_faces(film, frames, session.info.device, stop, options.overwrite)
+        if stop.is_set():
+            return FilmSummary(target, len(film.times), batch, stopped=True)
+        whole = WholeFrames(session, frames.settings, known, batch)
+        summary = restore_film(film, target, whole, options.settings, stop)
+        summary.batch = whole.smallest_batch
+        return summary
+    restorer = WholeFaces(session, batch, options.fit, say)
     summary = restore_film(film, target, restorer, options.settings, stop)
     summary.batch = restorer.smallest_batch
     summary.sizes = SizeCount(session.info.lr_shape, options.fit, session.info.resizable)
