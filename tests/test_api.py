@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,10 +19,14 @@ import fsr_deploy as fsr
 from fsr_deploy.cli import export as export_command
 from fsr_deploy.cli import profile as profile_command
 from fsr_deploy.cli import run as run_command
+from fsr_deploy.faces.cutting import cut
+from fsr_deploy.faces.geometry import region_of
 from fsr_deploy.images.codec import write_frame
 from fsr_deploy.images.resize import lr_face
 from fsr_deploy.models import registry
 from fsr_deploy.synthetic import faces
+from tests.faces.detectors import write_centerface
+from tests.faces.scenes import TEMPLATE, face_at
 from tests.networks import Pixel
 
 ROOT = Path(__file__).parents[1]
@@ -121,6 +127,56 @@ def test_a_folder_goes_to_files_and_a_second_run_has_nothing_to_do(
     assert (summary.done, summary.failed, told) == (1, [], [("faces", 0, 1), ("faces", 1, 1)])
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "a.png")), upscaler(picture))
     assert upscaler.run(tmp_path / "frames", tmp_path / "out").already_done == 1
+
+
+def test_a_whole_picture_comes_back_enlarged_with_its_faces_upscaled(
+    upscaler: fsr.Upscaler, picture: np.ndarray, tmp_path: Path
+) -> None:
+    face = fsr.Face(10, 10, 12, 15)
+    restored = upscaler.restore(picture, [face], upscale=2)
+    assert restored.frame.shape == (2 * picture.shape[0], 2 * picture.shape[1], 3)
+    assert (restored.faces, restored.skipped) == ((face,), 0) and restored.sr_faces[0].shape == (8 * LR, 8 * LR, 3)
+    image = upscaler.restore(Image.fromarray(picture), [face], upscale=2).frame
+    assert isinstance(image, Image.Image) and np.array_equal(np.asarray(image), restored.frame)
+    write_frame(tmp_path / "picture.png", picture)
+    assert np.array_equal(upscaler.restore(tmp_path / "picture.png", [face], upscale=2).frame, restored.frame)
+    assert upscaler.restore(picture.astype(np.uint16) * 257, [face]).frame.dtype == np.uint16
+    assert upscaler.restore(picture, [face], faces_only=True).frame is None
+    with pytest.raises(fsr.UsageError, match="no faces were given, and no detector"):
+        upscaler.restore(picture)
+    with pytest.raises(fsr.UsageError, match="restore has no option 'scale'; see RestoreSettings"):
+        upscaler.restore(picture, [face], scale=2)
+
+
+def test_whole_pictures_of_a_folder_and_a_detector_work_from_python(
+    bundle: fsr.Bundle, picture: np.ndarray, tmp_path: Path
+) -> None:
+    detector = write_centerface(tmp_path / "detector.onnx")
+    picture = picture // 2
+    picture[20:24, 20:24] = (255, 0, 0)
+    write_frame(tmp_path / "frames" / "a.png", picture)
+    with fsr.load(bundle, device="cpu", find_faces=detector) as upscaler:
+        restored = upscaler.restore(picture, upscale=3, all_faces=True)
+        assert len(restored.faces) == 1
+        options = {"find_faces": str(detector), "upscale": 3, "all_faces": True}
+        summary = upscaler.run(tmp_path / "frames", tmp_path / "out", **options)
+        assert (summary.done, summary.faces.upscaled) == (1, 1)
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "a.png")), restored.frame)
+        with pytest.raises(fsr.UsageError, match="--fit stretch: is for frames that are faces"):
+            upscaler.run(tmp_path / "frames", tmp_path / "out", fit="stretch", **options)
+
+
+def test_a_bundle_may_say_where_landmarks_belong(bundle: fsr.Bundle, picture: np.ndarray, tmp_path: Path) -> None:
+    shutil.copytree(bundle.path, tmp_path / "aligned")
+    description = tmp_path / "aligned" / "bundle.json"
+    description.write_text(json.dumps({**json.loads(description.read_text()), "template": TEMPLATE}))
+    face = face_at(24, 20, 30, 15)
+    with fsr.load(tmp_path / "aligned", device="cpu") as aligned, fsr.load(bundle, device="cpu") as other:
+        assert aligned.info.template == TEMPLATE and other.info.template is None
+        turned = aligned.restore(picture, [face]).sr_faces[0]
+        expected = aligned(cut(picture, region_of(face, (LR, LR), TEMPLATE), (LR, LR)))
+        assert np.array_equal(turned, expected)
+        assert not np.array_equal(turned, other.restore(picture, [face]).sr_faces[0])
 
 
 WRONG = {

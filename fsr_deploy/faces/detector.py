@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -93,6 +94,8 @@ class Detector:
         self.title, self.device, self.sha256 = kind.title, device, sha256
         self._kind, self._session, self._fixed = kind, session, fixed
         self._input = session.get_inputs()[0].name
+        # One search takes some hundred megabytes. More at a time than there are cores would only take more.
+        self._searches = threading.BoundedSemaphore(physical_cores())
 
     def find(self, frame: Frame) -> tuple[Face, ...]:
         """Return the faces of an (h, w, 3) uint8 or uint16 RGB frame with landmarks and scores, the surest first.
@@ -116,7 +119,8 @@ class Detector:
         size = self._fixed or (-(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE)
         shown = np.zeros((1, 3, *size), np.float32)
         shown[0, :, :height, :width] = np.moveaxis(picture[..., ::-1] if self._kind.bgr else picture, -1, 0)
-        outputs = self._session.run(self._kind.outputs, {self._input: shown})
+        with self._searches:
+            outputs = self._session.run(self._kind.outputs, {self._input: shown})
         found = self._kind.decode(outputs, size)
         return found[np.isfinite(found).all(1)]
 

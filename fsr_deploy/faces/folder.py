@@ -121,7 +121,7 @@ class LoadFrame(Load):
             job,
             sha256,
             prepared.lr_faces,
-            frame.pixels.shape[:2],
+            [(round(region.height), round(region.width)) for region in prepared.regions],
             frame.changes,
             len(prepared.found),
             frame.pixels.nbytes,

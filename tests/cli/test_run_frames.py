@@ -145,6 +145,14 @@ def test_faces_that_are_large_already_are_counted(here: Path) -> None:
     assert "faces: 1 upscaled, 1 left as they are, larger than 32x32 already (--all-faces takes them)" in result.stderr
 
 
+def test_faces_that_lost_detail_are_counted(here: Path) -> None:
+    result = succeed("model.onnx", "frames", "--boxes", "boxes.csv", "-o", "out")
+    assert (
+        "warning: detail was lost in 3 of the faces, larger than 1.5 times 4x4; take an engine for larger ones"
+        in result.stderr
+    )
+
+
 WRONG_OPTIONS = {
     "--upscale 3": "--upscale: is for faces in whole frames; add --boxes or --find-faces",
     "--faces-only": "--faces-only: is for faces in whole frames; add --boxes or --find-faces",

@@ -73,8 +73,8 @@ class _Tally:
         self.summary.changes.update(frame.changes)
         if self.summary.faces:
             self.summary.faces.add(frame)
-        else:
-            self.summary.sizes.add(frame.size)
+        for size in frame.sizes:
+            self.summary.sizes.add(size)
         self.advance(1)
 
     def done_before(self) -> None:
@@ -148,13 +148,15 @@ def run(
 
 
 def _summary(info: EngineInfo, work: Work, settings: RunSettings) -> RunSummary:
-    fit = settings.task.fit if isinstance(settings.task, FaceTask) else "crop"
-    return RunSummary(
-        len(work.jobs) + len(work.listing.failed),
-        SizeCount(info.lr_shape, fit, info.resizable),
-        settings.batch,
-        faces=FaceCount(info.sr_shape) if settings.task.whole_frames else None,
+    task = settings.task
+    sizes = SizeCount(
+        info.lr_shape,
+        task.fit if isinstance(task, FaceTask) else "crop",
+        info.resizable,
+        "faces" if task.whole_frames else "frames",
     )
+    faces = FaceCount(info.sr_shape) if task.whole_frames else None
+    return RunSummary(len(work.jobs) + len(work.listing.failed), sizes, settings.batch, faces=faces)
 
 
 def _batches(journal: Journal | None, made: str, settings: RunSettings, notice: Callable[[str], None]) -> Sequence[int]:

@@ -22,10 +22,12 @@ class Resized(Enum):
 
 class SizeCount:
     """Counts what was done to the frames of a run, in a few integers. ``resizable`` says whether the engine's network
-    can be exported for larger LR faces, None where that is unknown.
+    can be exported for larger LR faces, None where that is unknown. ``what`` was resized: "frames", or the "faces" that
+    were cut out of them.
     """
 
-    def __init__(self, lr_shape: Shape, fit: Fit = "crop", resizable: bool | None = None) -> None:
+    def __init__(self, lr_shape: Shape, fit: Fit = "crop", resizable: bool | None = None, what: str = "frames") -> None:
+        self.what = what
         self.lr_shape = lr_shape
         self.fit = fit
         self.resizable = resizable
@@ -62,14 +64,14 @@ class SizeCount:
         counts = [f"{self.resized[kind]} {kind.value}" for kind in Resized if self.resized[kind]]
         if self.misshapen:
             counts.append(f"{self.misshapen} {self.done_to_misshapen}")
-        return [f"frames resized to the engine's {_by(self.lr_shape)}: {', '.join(counts)}"]
+        return [f"{self.what} resized to the engine's {_by(self.lr_shape)}: {', '.join(counts)}"]
 
     def warnings(self) -> list[str]:
         """Return warnings about what reduced the quality of the result."""
         found = []
         if self.detail_lost:
             found.append(
-                f"detail was lost in {self.detail_lost} of the frames, larger than {DETAIL_LOST} times"
+                f"detail was lost in {self.detail_lost} of the {self.what}, larger than {DETAIL_LOST} times"
                 f" {_by(self.lr_shape)}; {self._keep_it()}"
             )
         if self.far_misshapen:
@@ -82,14 +84,15 @@ class SizeCount:
 
     def _keep_it(self) -> str:
         """Return advice to keep the detail; only sizes that fsr-export accepts for this network."""
+        first = "crop the faces first" if self.what == "frames" else ""
         if self.resizable and self.lr_shape[0] == self.lr_shape[1]:
             if self.largest <= MAX_LR_SIZE:
                 return f"an engine exported with --lr-size {self.largest} would keep it"
             most = f"the largest has {self.largest} pixels a side, an engine takes up to {MAX_LR_SIZE}"
-            return f"crop the faces first: {most}"
-        if self.resizable is False:
-            return "crop the faces first, or train this network for larger ones (fsr-train --lr-size)"
-        return "crop the faces first, or take an engine for larger ones"
+            return f"{first}: {most}" if first else most
+        train = "train this network for larger ones (fsr-train --lr-size)"
+        other = train if self.resizable is False else "take an engine for larger ones"
+        return f"{first}, or {other}" if first else other
 
 
 def _by(shape: Shape) -> str:

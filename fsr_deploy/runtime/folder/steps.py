@@ -25,14 +25,14 @@ BYTES_AT_ONCE = 1 << 30
 @dataclass(frozen=True)
 class Loaded:
     """A frame ready for the engine: its LR faces (h, w, 3), and facts for the summary. ``sha256`` is that of its file,
-    ``size`` its original (height, width) in pixels; ``found`` is how many faces are in it, those included that are left
-    as they are; ``held`` are the bytes that it keeps beside its LR faces.
+    ``sizes`` are the (height, width) in pixels of what became its LR faces; ``found`` is how many faces are in it,
+    those included that are left as they are; ``held`` are the bytes that it keeps beside its LR faces.
     """
 
     job: Job
     sha256: str
     faces: Sequence[Face]
-    size: tuple[int, int]
+    sizes: Sequence[tuple[int, int]]
     changes: frozenset[ColourChange]
     found: int = 1
     held: int = 0
@@ -94,7 +94,7 @@ class Load:
         """Make the LR faces of a decoded frame."""
         # A copy, because a view would keep the whole frame in memory.
         face = np.array(lr_face(frame.pixels, self.engine.lr_shape, self.fit))
-        return Loaded(job, sha256, [face], frame.pixels.shape[:2], frame.changes)
+        return Loaded(job, sha256, [face], [frame.pixels.shape[:2]], frame.changes)
 
     def _load(self, job: Job, content: bytes) -> Loaded | AlreadyDone:
         digest = hashlib.sha256(content).hexdigest()

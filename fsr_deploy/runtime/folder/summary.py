@@ -83,7 +83,7 @@ def conclude(summary: RunSummary, work: Work) -> None:
     """Say what became of the frames."""
     if summary.faces and summary.done:
         say(summary.faces.line())
-    for line in summary.sizes.lines():
+    for line in [] if summary.faces else summary.sizes.lines():
         say(line)
     for line in summary.sizes.warnings():
         warn(line)
