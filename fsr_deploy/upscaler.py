@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fsr_deploy.faces.restorer import Finder, Restored
     from fsr_deploy.films.summary import FilmSummary
     from fsr_deploy.runtime.folder.summary import RunSummary
+    from fsr_deploy.runtime.folder.task import Task
 
 Array = NDArray[np.uint8]
 Picture = TypeVar("Picture", NDArray[np.uint8], "Image")
@@ -99,16 +100,19 @@ class Upscaler:
         """Upscale a folder, an image or a film to files, as ``fsr-run`` does; continues a run that was stopped.
 
         ``output`` is the input's name with "_sr" unless given; ``options`` are RunOptions' fields, and FrameOptions'
-        for whole frames and FilmOptions' for a film. ``progress`` is called with what is counted, how many are done and
-        how many there are. Raises UsageError, InputError and MissingError as the command says them.
+        for whole frames, TileTask's for pictures in tiles and FilmOptions' for a film. ``progress`` is called with what
+        is counted, how many are done and how many there are. Raises UsageError, InputError and MissingError as the
+        command says them.
         """
         from fsr_deploy.faces.options import FrameOptions
         from fsr_deploy.films.kinds import is_film
         from fsr_deploy.films.options import FilmOptions, find_film, upscale_film
+        from fsr_deploy.runtime.folder.tile_task import TileTask
         from fsr_deploy.runtime.folder.upscale import RunOptions, upscale_files
 
         kind = FilmOptions if is_film(str(source)) else RunOptions
-        _refuse_other_options("run", options, kind, FrameOptions)
+        _refuse_other_options("run", options, kind, FrameOptions, *([] if kind is FilmOptions else [TileTask]))
+        tiling = {name: options.pop(name) for name in ("tile", "overlap") if name in options}
         about_frames = {field.name for field in fields(FrameOptions)} & set(options)
         frames = FrameOptions(**{name: options.pop(name) for name in about_frames})
         chosen = kind(**{"fit": self._fit, **options})
@@ -116,7 +120,8 @@ class Upscaler:
         with reporting(to_callback(progress) if progress else None):
             if isinstance(chosen, FilmOptions):
                 return upscale_film(self._session, *find_film(*names), chosen, frames=frames)
-            work, task = chosen.find(*names), None
+            work = chosen.find(*names)
+            task: Task | None = TileTask(**tiling) if tiling else None
             if frames.wanted:
                 frames.refuse_fit(str(options.get("fit", "crop")))
                 work, task = frames.task(work, str(source), self.info.device, chosen.overwrite)

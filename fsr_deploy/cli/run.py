@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from fsr_deploy._util.console import command, finish_on_interrupt, options_from, print_json, read_stdin
 from fsr_deploy.cli.film_options import run_film
 from fsr_deploy.cli.run_engine import open_engine
 from fsr_deploy.cli.run_options import Arguments
-from fsr_deploy.errors import ExitCode
+from fsr_deploy.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from fsr_deploy.faces.options import FrameOptions
+    from fsr_deploy.runtime.folder.task import Task
+    from fsr_deploy.runtime.folder.tile_task import TileTask
 
 
 @command
@@ -40,10 +45,14 @@ def main(given: Arguments) -> ExitCode:
     )
     opened = partial(open_engine, given.engine, given.device, given.backend, given.trust)
     if is_film(given.source):
+        if given.tile is not None:
+            raise UsageError(f"--tile {given.tile}: is for pictures, and {given.source} is a film")
         return run_film(given.source, given.output, given.film_options(options), frames, opened, given.json)
     given.refuse_film_options(given.source)
     work = options.find(given.source, given.output, read_list(read_stdin()) if given.source == "-" else ())
-    task = None
+    task: Task | None = None
+    if given.tile is not None or given.overlap is not None:
+        task = tiles(given.tile, given.overlap, options.fit, frames)
     if frames.wanted:
         frames.refuse_fit(options.fit)
         work, task = frames.task(work, given.source, given.device, given.overwrite)
@@ -57,6 +66,18 @@ def main(given: Arguments) -> ExitCode:
     if stop.is_set():
         return ExitCode.INTERRUPTED
     return ExitCode.PARTIAL if summary.failed else ExitCode.DONE
+
+
+def tiles(tile: int | None, overlap: int | None, fit: str, frames: FrameOptions) -> TileTask:
+    """Return the task of --tile; raises UsageError for options that do not go with it."""
+    from fsr_deploy.runtime.folder.tile_task import TileTask
+
+    if tile is None:
+        raise UsageError(f"--overlap {overlap}: is for tiles; add --tile")
+    if frames.wanted:
+        raise UsageError(f"--tile {tile}: enlarges whole pictures; leave out --boxes and --find-faces")
+    frames.refuse_fit(fit)
+    return TileTask(tile, overlap)
 
 
 if __name__ == "__main__":

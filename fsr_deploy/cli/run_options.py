@@ -65,6 +65,13 @@ class Arguments(FilmArguments):
     all_faces: Annotated[
         bool, typer.Option("--all-faces", help="Upscale also faces that are larger in the frame than the SR faces.")
     ] = False
+    tile: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Enlarge whole pictures, in tiles of N pixels a side, the engine's own size."),
+    ] = None
+    overlap: Annotated[
+        int | None, typer.Option(metavar="M", help="With --tile: pixels that two tiles share.", show_default="N/4")
+    ] = None
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Skip the frames that an earlier run finished.")
     ] = True

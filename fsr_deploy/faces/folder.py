@@ -43,6 +43,7 @@ class FrameTask:
     saved: SavedBoxes | None = None
     found: dict[Path, tuple[Face, ...]] = field(default_factory=dict)
     whole_frames = True
+    unit = "faces"
 
     @property
     def recipe(self) -> str:

@@ -81,7 +81,7 @@ class UnitRange(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the network makes of (N, 3, h, w) RGB."""
-        x = x * 0.5 + 0.5
+        x = (x * 0.5 + 0.5).contiguous()  # channels first, which a view in the network may rely on
         y = self._call(self.network, x.flatten(0, 1).unsqueeze(1) if self._grey else x)
         y = y.squeeze(1).unflatten(0, (-1, RGB)) if self._grey else y
         return y * 2 - 1

@@ -155,7 +155,7 @@ def _summary(info: EngineInfo, work: Work, settings: RunSettings) -> RunSummary:
         info.resizable,
         "faces" if task.whole_frames else "frames",
     )
-    faces = FaceCount(info.sr_shape) if task.whole_frames else None
+    faces = FaceCount(info.sr_shape, task.unit) if task.whole_frames else None
     return RunSummary(len(work.jobs) + len(work.listing.failed), sizes, settings.batch, faces=faces)
 
 

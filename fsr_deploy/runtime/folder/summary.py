@@ -19,10 +19,11 @@ from fsr_deploy.runtime.session import EngineInfo
 @dataclass
 class FaceCount:
     """Counts the faces of whole frames: those that were upscaled, those that were ``left`` as they are because they are
-    large already, and the frames in which there are none.
+    large already, and the frames in which there are none. ``what`` they are called.
     """
 
     sr_shape: tuple[int, int]
+    what: str = "faces"
     upscaled: int = 0
     left: int = 0
     frames_without: int = 0
@@ -41,7 +42,7 @@ class FaceCount:
             told.append(f"{self.left} left as they are, larger than {width}x{height} already (--all-faces takes them)")
         if self.frames_without:
             told.append(f"none in {self.frames_without} of the frames")
-        return f"faces: {', '.join(told)}"
+        return f"{self.what}: {', '.join(told)}"
 
 
 @dataclass

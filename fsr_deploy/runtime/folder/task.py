@@ -31,6 +31,11 @@ class Task(Protocol):
         """Whether a frame holds any number of faces, instead of being one."""
         ...
 
+    @property
+    def unit(self) -> str:
+        """What the engine upscales, in the plural."""
+        ...
+
     def targets(self, work: Work) -> Sequence[Path]:
         """Return where outputs of the run go, or are already."""
         ...
@@ -56,6 +61,7 @@ class FaceTask:
 
     fit: Fit = "crop"
     whole_frames = False
+    unit = "faces"
 
     @property
     def recipe(self) -> str:
