@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fsr_deploy._util.imports import load
 from fsr_deploy.bundle.info import INT8_BF16, MIXED, TARGET_TITLES
 from fsr_deploy.errors import MissingError
+from fsr_deploy.exporting.precision.emulate import TYPES
 from fsr_deploy.runtime.machine import computes_bf16, multiplies_int8_exactly
 from fsr_deploy.runtime.tensorrt.availability import why_no_plan
 
@@ -25,6 +26,11 @@ class Candidate:
     def title(self) -> str:
         """Its name for a person: "int8, ONNX Runtime"."""
         return f"{self.precision}, {TARGET_TITLES[self.target]}"
+
+    @property
+    def form(self) -> str:
+        """What its graph is traced as: candidates of one form share the trace."""
+        return f"{self.target} {self.precision if self.precision in TYPES else 'fp32'}"
 
     @property
     def folder(self) -> str:

@@ -165,7 +165,7 @@ def _build_all(
 ) -> list[Entry]:
     """Build and prove each candidate in a directory of its own; raises what the first one raised where all failed."""
     entries, start = [Entry(candidate) for candidate in candidates], time.monotonic()
-    with sharing_traces(), progress("candidates", len(entries)) as advance:
+    with sharing_traces() as traces, progress("candidates", len(entries)) as advance:
         for number, entry in enumerate(entries, 1):
             step(f"candidate {number} of {len(entries)}: {entry.candidate.title}")
             directory = folder / entry.candidate.folder
@@ -176,10 +176,10 @@ def _build_all(
                 entry.error = error
                 say(f"    left out: {entry.outcome(published=False)}")
             advance(1)
-            if left := len(entries) - number:
-                each = (time.monotonic() - start) / number  # less for those that share a trace
-                how_long = duration(each * left + SECONDS * len(entries))
-                say(f"    {left} left, and the timing: about {how_long}, or less")
+            if left := candidates[number:]:
+                seconds = forecast(candidates[:number], left, time.monotonic() - start, traces.seconds)
+                how_long = duration(seconds + SECONDS * len(entries))
+                say(f"    {len(left)} left, and the timing: about {how_long}")
     if not any(entry.built for entry in entries):
         errors = [entry.error for entry in entries if entry.error]
         if any(isinstance(error, ParityError) for error in errors):
@@ -187,6 +187,15 @@ def _build_all(
             raise ParityError(f"no candidate keeps its budget:\n  {lines}")
         raise errors[0]
     return entries
+
+
+def forecast(done: Sequence[Candidate], left: Sequence[Candidate], seconds: float, traces: Sequence[float]) -> float:
+    """Return the seconds that candidates will take if they are like those that took ``seconds``.
+
+    ``traces`` are the seconds of the traces in these: each new form takes another one.
+    """
+    new = {candidate.form for candidate in left} - {candidate.form for candidate in done}
+    return len(new) * sum(traces) / max(len(traces), 1) + len(left) * (seconds - sum(traces)) / len(done)
 
 
 def _time(entries: Sequence[Entry], goal: str, folder: Path, step: Step) -> Entry:

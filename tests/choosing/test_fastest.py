@@ -70,6 +70,13 @@ def test_the_winner_is_published_with_the_figures_of_all(monkeypatch: pytest.Mon
     assert fsr.load(bundle).info.precision == "int8"
 
 
+def test_the_forecast_counts_a_trace_for_each_new_form() -> None:
+    assert fastest.forecast([ORT32], [ORT8], 35.0, [30.0]) == 5.0
+    assert fastest.forecast([ORT32], [ORT8, OPENVINO], 35.0, [30.0]) == 40.0
+    assert fastest.forecast([ORT32, ORT8], [OPENVINO, Candidate("int8", "openvino")], 40.0, [30.0]) == 40.0
+    assert fastest.forecast([ORT32], [OPENVINO], 5.0, []) == 5.0, "the first one failed before its trace"
+
+
 def test_what_is_over_its_budget_is_not_timed_and_says_by_how_much() -> None:
     result = export("--fastest", "--budget-db", "60", "--no-repair", "-o", "engine")
     assert result.exit_code == 0, result.stderr

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 import warnings
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,15 +23,24 @@ INPUT, OUTPUT, BATCH = "lr", "sr", "N"
 ADVICE = "see 'Adding a network' in docs/models.md"
 
 
-_shared: ContextVar[dict[Hashable, bytes] | None] = ContextVar("shared", default=None)
+@dataclass(frozen=True)
+class SharedTraces:
+    """Graphs by the form that they were traced for, and the seconds that each trace took."""
+
+    graphs: dict[Hashable, bytes] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+
+
+_shared: ContextVar[SharedTraces | None] = ContextVar("shared", default=None)
 
 
 @contextmanager
-def sharing_traces() -> Iterator[None]:
+def sharing_traces() -> Iterator[SharedTraces]:
     """Trace each form of a network once in the block, which takes half a minute for a large one."""
-    token = _shared.set({})
+    shared = SharedTraces()
+    token = _shared.set(shared)
     try:
-        yield
+        yield shared
     finally:
         _shared.reset(token)
 
@@ -40,12 +51,14 @@ def trace(deployable: nn.Module, example: Tensor, opset: int, form: Hashable = N
     ``form`` is equal for modules that give the same graph: ``sharing_traces`` traces one of them. Raises InputError
     that names the module whose code fixes the batch size or cannot be traced.
     """
-    known = _shared.get()
-    if form is None or known is None:
+    shared = _shared.get()
+    if form is None or shared is None:
         return _trace(deployable, example, opset)
-    if form not in known:
-        known[form] = _trace(deployable, example, opset).SerializeToString()
-    return ModelProto.FromString(known[form])
+    if form not in shared.graphs:
+        start = time.monotonic()
+        shared.graphs[form] = _trace(deployable, example, opset).SerializeToString()
+        shared.seconds.append(time.monotonic() - start)
+    return ModelProto.FromString(shared.graphs[form])
 
 
 def _trace(deployable: nn.Module, example: Tensor, opset: int) -> ModelProto:
