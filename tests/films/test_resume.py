@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -15,12 +16,14 @@ from typing import Any
 
 import pytest
 
+from fsr_deploy.errors import InputError
 from fsr_deploy.films import segments
 from fsr_deploy.films.colour import Pixels
 from fsr_deploy.films.encoder import Choice
 from fsr_deploy.films.run import FilmSettings, restore_film
 from fsr_deploy.films.segments import folder_of, segment_path
 from fsr_deploy.films.survey import survey
+from tests.cli.runs import without_root
 from tests.films.drawn import COUNT, UNEVEN, Nearest, draw, packets_of, restore
 
 LENGTH = 4
@@ -182,6 +185,32 @@ def test_batches_are_the_same_after_a_stop(here: Path) -> None:
     assert sorted(whole.firsts) == [
         (first, count) for at in range(0, COUNT, 4) for first, count in ((at, 3), (at + 3, 1))
     ]
+
+
+@pytest.mark.parametrize("room", ["for no segment", "for segments only"])
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(here: Path, room: str) -> None:
+    limit = 200 if room == "for no segment" else Path("undisturbed.mkv").stat().st_size - 100
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(InputError, match="cannot be written: File too large"):
+            run(Nearest(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not Path("new.mkv").exists()
+    assert list(here.glob(".*.part")) == []
+    assert run(Nearest(2)).already_done == (COUNT if room == "for segments only" else 0)
+    assert same()
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_done(here: Path) -> None:
+    film = survey(Path("film.mkv"))
+    here.chmod(0o555)
+    restorer = Nearest(2)
+    with without_root(here), pytest.raises(InputError, match="cannot be written: Permission denied"):
+        restore_film(film, Path("new.mkv"), restorer, FilmSettings(CHOICE))
+    here.chmod(0o755)
+    assert restorer.firsts == []
 
 
 def test_only_one_run_writes_a_film(here: Path) -> None:
