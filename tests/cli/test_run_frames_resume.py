@@ -31,7 +31,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         for index in range(count):
             frame = rng.integers(0, 120, (64, 96, 3), np.uint8)
             for place in range(index % 4):
-                frame[20 : 24 + 4 * place, 4 + 32 * place : 8 + 32 * place] = (255, 0, 0)
+                frame[20:24, 4 + 32 * place : 8 + 32 * place] = (255, 0, 0)
             write_frame(f"frames/{index % 3}/{index:03}.png", frame)
         how = ("--faces-only",) if faces_only else ("--upscale", "2")
         return ("model.onnx", "frames", "--find-faces", "detector.onnx", "--all-faces", "--batch", "4", *how)

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fsr_deploy.errors import InputError
+from fsr_deploy.faces import detector as module
 from fsr_deploy.faces.detector import KNOWN, open_detector
 from fsr_deploy.images.opencv import cv2
 from tests.engines import write_onnx
@@ -28,6 +29,13 @@ def scene(height: int, width: int, *places: tuple[float, float], cell: int = 8) 
     return pixels
 
 
+@pytest.fixture
+def as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small frames are not enlarged for the search."""
+    monkeypatch.setattr(module, "ENLARGED_BY", 1.0)
+
+
+@pytest.mark.usefixtures("as_it_is")
 @pytest.mark.parametrize("kind", list(MAKE))
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_detector_is_known_by_its_inputs_and_outputs_and_finds_faces(tmp_path: Path, kind: str, dtype: type) -> None:
@@ -58,6 +66,17 @@ def test_a_large_frame_is_searched_at_a_bounded_size(tmp_path: Path, kind: str) 
     assert np.asarray(tripled.landmarks) == pytest.approx(3 * np.asarray(face.landmarks), abs=0.01)
 
 
+@pytest.mark.parametrize("kind", list(MAKE))
+def test_a_small_frame_is_searched_twice_as_large(tmp_path: Path, kind: str) -> None:
+    """So a face is found of which there is only half a cell in each direction."""
+    detector = open_detector(MAKE[kind](tmp_path / "d.onnx"), "cpu", threads=1)
+    half = 2 if kind == "CenterFace" else 4
+    (face,) = detector.find(scene(80, 120, (16 + half / 2, 32 + half / 2), cell=half))
+    assert (face.x + face.w / 2, face.y + face.h / 2) == pytest.approx((16 + half / 2, 32 + half / 2), abs=0.1)
+    assert face.w == pytest.approx(SIDE / 2, abs=0.1)
+
+
+@pytest.mark.usefixtures("as_it_is")
 @pytest.mark.parametrize("stride", [8, 16, 32])
 def test_yunet_is_decoded_as_opencv_decodes_it(tmp_path: Path, stride: int) -> None:
     path = write_yunet(tmp_path / "yunet.onnx", stride)
@@ -77,6 +96,7 @@ def test_a_graph_that_works_at_one_size_only_is_shown_that_size(tmp_path: Path) 
     assert (face.x + face.w / 2, face.y + face.h / 2, face.w) == pytest.approx((144, 80, 4 * SIDE), abs=0.1)
 
 
+@pytest.mark.usefixtures("as_it_is")
 def test_of_boxes_that_overlap_the_surest_stays(tmp_path: Path) -> None:
     frame = scene(128, 128, (66.0, 66.0), cell=4)
     frame[64:68, 68:72] = (200, 0, 55)  # a second face, less red, one cell to the right
