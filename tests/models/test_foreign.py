@@ -1,0 +1,161 @@
+"""Checkpoints of other people's networks, with a stand-in for the library that recognises them.
+
+make integration tries the real library (tests/integration/test_foreign.py).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fsr_deploy._util import imports
+from fsr_deploy.errors import InputError, MissingError, UsageError
+from fsr_deploy.models.foreign import recognise
+from fsr_deploy.models.source import load_source
+
+SIZE = SimpleNamespace(minimum=0, multiple_of=1)
+
+
+class Enlarging(nn.Module):
+    """A network for pictures in [0, 1]."""
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.body, self.up = nn.Conv2d(channels, channels * 4, 3, padding=1), nn.PixelShuffle(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.min() >= 0 and x.max() <= 1
+        return self.up(self.body(x))
+
+
+class Architecture:
+    """One of the stand-in's architectures: any checkpoint with a body of ``channels``."""
+
+    id = name = "Enlarging"
+
+    def __init__(self, channels: int = 3, **facts: Any) -> None:
+        self.channels, self.facts = channels, facts
+
+    def detect(self, weights: dict[str, Tensor]) -> bool:
+        return weights["body.weight"].shape[1] == self.channels
+
+    def load(self, weights: dict[str, Tensor]) -> Any:
+        network = Enlarging(self.channels)
+        network.load_state_dict(weights)
+        known = {"input_channels": self.channels, "output_channels": self.channels, "size_requirements": SIZE}
+        facts = {"scale": 2, "tags": [], "supports_half": True, "purpose": "SR", **known, **self.facts}
+        return SimpleNamespace(model=network, architecture=self, _call_fn=lambda model, x: model(x), **facts)
+
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def spandrel(monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Install the stand-in, with these architectures."""
+
+    def install(*architectures: Architecture) -> None:
+        supports = [SimpleNamespace(architecture=one) for one in architectures]
+
+        class Registry(list[Any]):
+            def architectures(self, order: str) -> list[Any]:
+                return supports
+
+        module = ModuleType("spandrel")
+        module.MAIN_REGISTRY = Registry(supports)  # type: ignore[attr-defined]
+        module.ModelLoader = object  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "spandrel", module)
+
+    return install
+
+
+def weights(channels: int = 3) -> dict[str, Tensor]:
+    torch.manual_seed(channels)
+    return Enlarging(channels).state_dict()
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_a_network_for_other_values_takes_and_gives_ours(tmp_path: Path, spandrel: Install, channels: int) -> None:
+    spandrel(Architecture(), Architecture(1))
+    path = tmp_path / "net.pth"
+    torch.save({"params": weights(channels)}, path)
+    source = load_source(str(path), lr_size=8)
+    assert (source.name, source.scale, source.upsampling, source.lr_size) == ("Enlarging", 2, 1, 8)
+    assert source.trained and not source.registered and source.checkpoint_entry == "params"
+    plain = Enlarging(channels)
+    plain.load_state_dict(weights(channels))
+    x = torch.rand(2, 3, 8, 6)
+    expected = plain(x) if channels == 3 else torch.cat([plain(x[:, [colour]]) for colour in range(3)], 1)
+    assert torch.allclose(source.network(x * 2 - 1), expected * 2 - 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "place"),
+    [
+        (lambda w, other: {"params": other, "params_ema": w}, None, "params_ema"),
+        (lambda w, other: {"params": w, "params_ema": other}, "params", "params"),
+        (lambda w, other: {f"module.{name}": tensor for name, tensor in w.items()}, None, ""),
+        (lambda w, other: {"state_dict": {f"_orig_mod.{n}": t for n, t in w.items()}, "step": 3}, None, "state_dict"),
+        (lambda w, other: w, None, ""),
+    ],
+)
+def test_weights_are_found_where_trainers_put_them_and_averages_first(
+    spandrel: Install, tmp_path: Path, content: Callable[..., Any], key: str | None, place: str
+) -> None:
+    spandrel(Architecture())
+    other = {name: tensor + 1 for name, tensor in weights().items()}
+    torch.save(content(weights(), other), tmp_path / "net.pth")
+    source = load_source(str(tmp_path / "net.pth"), key=key)
+    assert source.checkpoint_entry == place
+    inner = source.network.network.state_dict()
+    assert all(torch.equal(inner[name], tensor) for name, tensor in weights().items())
+
+
+def test_the_size_is_the_networks_or_one_that_it_takes(spandrel: Install, tmp_path: Path) -> None:
+    spandrel(Architecture(size_requirements=SimpleNamespace(minimum=48, multiple_of=24)))
+    path = tmp_path / "net.pth"
+    torch.save(weights(), path)
+    assert [load_source(str(path), lr_size=size).lr_size for size in (None, 48, 96)] == [72, 48, 96]
+    for size in (24, 50):
+        with pytest.raises(UsageError, match=f"--lr-size {size}: Enlarging takes multiples of 24 of at least 48"):
+            load_source(str(path), lr_size=size)
+
+
+@pytest.mark.parametrize(
+    ("architectures", "channels", "sentence"),
+    [
+        ([Architecture(5)], 3, "neither a registered model nor one of the 1 architectures that spandrel knows"),
+        ([Architecture(3, purpose="Inpainting")], 3, "Enlarging fills holes and needs a mask"),
+        ([Architecture(4)], 4, "Enlarging with 4 channels in and 4 out; RGB or grey is needed"),
+    ],
+)
+def test_what_is_not_taken_is_one_sentence(
+    spandrel: Install, architectures: list[Architecture], channels: int, sentence: str
+) -> None:
+    spandrel(*architectures)
+    with pytest.raises(InputError, match=sentence):
+        recognise(weights(channels), Path("net.pth"))
+
+
+def test_weights_of_another_variant_and_a_wrong_key_are_one_sentence(spandrel: Install) -> None:
+    spandrel(Architecture())
+    broken = {**weights(), "tail.weight": torch.zeros(1)}
+    with pytest.raises(InputError, match=r"looks like weights of Enlarging and is none that spandrel knows: .*tail"):
+        recognise(broken, Path("net.pth"))
+    with pytest.raises(UsageError, match="--key ema: no entry of that name holds a network's weights"):
+        recognise(weights(), Path("net.pth"), "ema")
+
+
+def test_without_the_library_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    assert imports.LIBRARIES["spandrel"].install == "pip install 'fsr-deploy[models]'"
+    torch.save(weights(), tmp_path / "net.pth")
+    with pytest.raises(MissingError, match=r"pip install 'fsr-deploy\[models\]'"):
+        load_source(str(tmp_path / "net.pth"))
