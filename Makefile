@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+MODELS = $(VENV)-models
+MODELS_TORCH = torch==2.14.1 torchvision==0.29.1
 # The CPU extras where there is no NVIDIA driver.
 ENGINE = $(if $(shell command -v nvidia-smi),gpu,cpu)
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -20,13 +22,11 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 --dist loadfile
 
-# The heavy real parts: the compiler of TensorRT for RTX over all networks.
-integration: $(VENV)/.dev
+# The heavy real parts: the compiler of TensorRT for RTX over all networks, other people's networks. The last have an
+# environment of their own, because spandrel needs torchvision, of which the index has no build beside this PyTorch.
+integration: $(VENV)/.dev $(MODELS)/.models
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 -m integration
-
-# Damaged and hostile files against every reader, FUZZ_SECONDS each.
-fuzz: $(VENV)/.dev
-	OMP_NUM_THREADS=1 FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(BIN)/pytest --numprocesses auto --timeout 0 tests/attacks/fuzz_*.py
+	OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest -m models tests/integration/test_foreign.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -47,5 +47,12 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	tests/contract/install.sh $(VENV)
 	touch $@
 
+$(MODELS)/.models: pyproject.toml
+	$(PYTHON) -m venv $(MODELS)
+	$(MODELS)/bin/pip install --quiet --disable-pip-version-check $(MODELS_TORCH)
+	$(MODELS)/bin/pip install --quiet --disable-pip-version-check $(MODELS_TORCH) \
+		--editable '.[cpu,export,models]' spandrel_extra_arches==0.2.0 pytest pytest-timeout
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(MODELS) demo

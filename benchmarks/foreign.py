@@ -1,0 +1,155 @@
+"""Other people's networks through the same export: checkpoints with random weights, written, recognised and proven.
+
+usage: python -m benchmarks.foreign [NAME ...] [-o FILE] [--table]
+
+Needs the extra "models" and spandrel_extra_arches in an environment of its own, see docs/foreign.md. Networks are small
+variants of their architectures where one can be chosen, so that a row takes a minute; the face restorers are whole.
+Rows are appended as they come; what a file holds already is left out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import nn
+
+from benchmarks.rows import append_row, read_rows
+from fsr_deploy._util.console import command
+from fsr_deploy.errors import FsrError
+from fsr_deploy.exporting.options import ExportOptions
+from fsr_deploy.exporting.pipeline import run_export
+from fsr_deploy.exporting.proof.parity import budget_for
+from fsr_deploy.exporting.tensorrt.compile_check import check_compiler
+from fsr_deploy.exporting.tensorrt.config import PlanOptions
+
+ARCHITECTURES, EXTRA = "spandrel.architectures", "spandrel_extra_arches.architectures"
+SMALL = {"depths": (2, 2), "num_heads": (2, 2), "embed_dim": 16, "upscale": 4, "window_size": 8}
+FACE = 512
+
+# Each network: its module, its class, the arguments of a small variant, and the side of the pictures that it gets.
+NETWORKS: dict[str, tuple[str, str, dict[str, Any], int]] = {
+    "Compact": (f"{ARCHITECTURES}.Compact.__arch.SRVGG", "SRVGGNetCompact", {"num_feat": 16, "num_conv": 8}, 32),
+    "RCAN": (f"{ARCHITECTURES}.RCAN", "RCAN", {"n_resgroups": 2, "n_resblocks": 4, "n_feats": 32}, 32),
+    "ESRGAN": (f"{ARCHITECTURES}.ESRGAN.__arch.RRDB", "RRDBNet", {"num_filters": 16, "num_blocks": 4, "scale": 4}, 32),
+    "SPAN": (f"{ARCHITECTURES}.SPAN", "SPAN", {"num_in_ch": 3, "num_out_ch": 3, "feature_channels": 16}, 32),
+    "SAFMN": (f"{ARCHITECTURES}.SAFMN", "SAFMN", {"dim": 16, "n_blocks": 4, "upscaling_factor": 4}, 32),
+    "SwinIR": (f"{ARCHITECTURES}.SwinIR", "SwinIR", {**SMALL, "img_size": 32, "upsampler": "pixelshuffle"}, 32),
+    "NAFNet": (
+        f"{ARCHITECTURES}.NAFNet",
+        "NAFNet",
+        {"width": 8, "middle_blk_num": 1, "enc_blk_nums": [1, 1], "dec_blk_nums": [1, 1]},
+        32,
+    ),
+    "SRFormer": (f"{EXTRA}.SRFormer", "SRFormer", {**SMALL, "img_size": 32, "upsampler": "pixelshuffle"}, 32),
+    "Restormer": (
+        f"{EXTRA}.Restormer",
+        "Restormer",
+        {"dim": 8, "num_blocks": [1, 1, 1, 1], "num_refinement_blocks": 1, "heads": [1, 1, 2, 2]},
+        32,
+    ),
+    "RestoreFormer": (f"{ARCHITECTURES}.RestoreFormer", "RestoreFormer", {}, FACE),
+    "GFPGAN": (f"{ARCHITECTURES}.GFPGAN", "GFPGAN", {}, FACE),
+}
+
+
+def write_checkpoint(name: str, folder: Path) -> Path:
+    """Write random weights of a network as its users have them; the same in every run."""
+    module, builder, arguments, _ = NETWORKS[name]
+    torch.manual_seed(0)
+    build: Callable[..., nn.Module] = getattr(importlib.import_module(module), builder)
+    path = folder / f"{name}.pth"
+    torch.save({"params_ema": build(**arguments).state_dict()}, path)
+    return path
+
+
+def export(name: str, precision: str, folder: Path) -> dict[str, Any]:
+    """Export a checkpoint and return what became of it."""
+    side = NETWORKS[name][3]
+    start = time.perf_counter()
+    bundle = run_export(
+        ExportOptions(
+            str(write_checkpoint(name, folder)),
+            precision=precision,
+            lr_size=side,
+            batches=(1, 1, 1) if side == FACE else (1, 2, 4),
+            target="tensorrt" if precision == "fp16" else "auto",
+            with_plan=False,
+            budget=budget_for(precision),
+            output=folder / precision,
+        )
+    )
+    info = bundle.info
+    worst = min(row["psnr_db"] or 99.0 for row in info.parity)
+    row: dict[str, Any] = {
+        "network": name,
+        "precision": precision,
+        "lr": side,
+        "scale": info.scale,
+        "worst_db": worst,
+        "levels": max(row["max_error"] for row in info.parity),
+        "fp32": {module: entry["reason"] for module, entry in info.precision_map.items()},
+        "times_as_fast_as_eager": info.latency["rows"][0]["speedup"] if info.latency.get("rows") else None,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    if precision == "fp16":
+        kernels = check_compiler(bundle.path, info, PlanOptions(flavour="rtx"))
+        row["rtx_kernels"] = kernels["count"] if kernels else None
+    return row
+
+
+def as_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows as a Markdown table, a line for each network."""
+    lines = ["| network | input | FP32 | against eager | FP16 | stays in FP32 | TensorRT for RTX |", "| --- " * 7 + "|"]
+    found = {(row["network"], row["precision"]): row for row in rows}
+    for name in NETWORKS:
+        full, half = found.get((name, "fp32")), found.get((name, "fp16"))
+        if full is None:
+            continue
+        cells = [name, f"{full['lr']}x{full['lr']}, {full['scale']}x" if "lr" in full else ""]
+        cells += [full["error"], ""] if "error" in full else [_db(full), f"{full['times_as_fast_as_eager']:.2f}x"]
+        if half is None or "error" in half:
+            cells += [half["error"] if half else "", "", ""]
+        else:
+            cells += [_db(half), f"{len(half['fp32'])} modules", f"{half['rtx_kernels']} kernels"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _db(row: dict[str, Any]) -> str:
+    return "equal" if row["levels"] == 0 else f"{row['worst_db']:.1f} dB, {row['levels']:.0f} levels"
+
+
+@command
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="Networks.", show_default="all")] = None,
+    output: Annotated[Path, typer.Option("-o", help="File of rows, a line of JSON each.")] = Path("foreign.jsonl"),
+    table: Annotated[bool, typer.Option("--table", help="Print the file's rows as a table, export nothing.")] = False,
+) -> None:
+    """Export other people's networks and append what became of each to a file."""
+    if table:
+        print(as_table(read_rows(output)))
+        return
+    done = {(row["network"], row["precision"]) for row in read_rows(output)}
+    for name in names or NETWORKS:
+        for precision in ("fp32", "fp16"):
+            if (name, precision) in done:
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    row = export(name, precision, Path(folder))
+                except FsrError as error:
+                    row = {"network": name, "precision": precision, "error": str(error)}
+            append_row(output, row)
+            print(row, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
