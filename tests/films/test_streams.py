@@ -161,6 +161,15 @@ def test_nothing_outside_the_file_is_read(tmp_path: Path) -> None:
             survey(tmp_path / name)
 
 
+@pytest.mark.parametrize("codec", ["libx265", "libsvtav1", "libvpx-vp9", "ffv1"])
+def test_other_encoders_give_the_same_packets_again_too(tmp_path: Path, codec: str) -> None:
+    source = draw(tmp_path / "film.mkv", times=range(0, 400, 40))
+    for name in ("a.mkv", "b.mkv"):
+        assert restore(source, tmp_path / name, 4, choice=Choice(codec)).done == 10
+    assert packets_of(tmp_path / "a.mkv", "video") == packets_of(tmp_path / "b.mkv", "video")
+    assert times_of(tmp_path / "a.mkv") == times_of(source)
+
+
 def test_the_same_film_twice_is_the_same_file(tmp_path: Path) -> None:
     source = draw(tmp_path / "film.mkv", sounds=1)
     for name in ("a.mkv", "b.mkv", "a.mp4", "b.mp4"):
