@@ -61,6 +61,8 @@ class Frames:
                         self._lost_before(min(self._next + 1, len(self._film.times)))
             except library.errors() as error:
                 self._error = library.reason(error)
+            finally:
+                library.rest(stream)
             self._lost_before(len(self._film.times))
             self._bad.close()
 

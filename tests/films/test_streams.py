@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from fsr_deploy.films.colour import LIMITED, Colours
 from fsr_deploy.films.encoder import Choice
 from fsr_deploy.films.survey import survey
 from tests.films.drawn import COUNT, LOSSLESS, UNEVEN, Nearest, draw, frames_of, packets_of, restore, times_of
@@ -120,6 +121,17 @@ def test_a_gif_with_several_frames_is_a_film(tmp_path: Path) -> None:
         assert film.duration == 320_000
     new = frames_of(tmp_path / "a.mp4")[3].to_ndarray(format="rgb24")
     assert np.abs(new[16, 16].astype(int) - (120, 100, 50)).max() <= 2
+
+
+def test_hdr_is_carried_over_with_a_warning(tmp_path: Path) -> None:
+    planes = [np.full((32, 32), level, np.uint16) for level in (401, 502, 603)]
+    hdr = Colours(9, LIMITED, 9, 16)
+    source = draw(tmp_path / "film.mkv", [planes], (0,), codec="ffv1", pix_fmt="yuv444p10le", colours=hdr)
+    (line,) = restore(source, tmp_path / "new.mkv", choice=Choice()).warnings
+    assert line.startswith("its brightness is coded for HDR (PQ), and frames are restored as they are")
+    with av.open(str(tmp_path / "new.mkv")) as film:
+        context = film.streams.video[0].codec_context
+        assert (context.colorspace, context.color_primaries, context.color_trc) == (9, 9, 16)
 
 
 def test_a_film_of_ten_bits_stays_one(tmp_path: Path) -> None:
