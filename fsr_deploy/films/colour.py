@@ -97,8 +97,7 @@ def to_planes(pixels: Pixels, colours: Colours, bits: int, halved: tuple[bool, b
     and half the rows. uint8 for 8 bits, otherwise uint16.
     """
     deep = pixels if pixels.dtype == np.uint16 else np.multiply(pixels, 257, dtype=np.uint16)
-    coded = np.asarray(cv2.transform(deep, _encoding(colours, bits)), np.uint16)
-    luma, *chroma = (np.ascontiguousarray(coded[..., index]) for index in range(3))
+    luma, *chroma = _split(cv2.transform(deep, _encoding(colours, bits)))
     return [_rounded(plane, bits) for plane in (luma, *(_reduced(plane, halved) for plane in chroma))]
 
 
@@ -106,8 +105,8 @@ def _read(frame: VideoFrame, index: int, bits: int) -> Plane:
     plane = frame.planes[index]
     kind = np.dtype(np.uint8 if bits == 8 else "<u2")
     rows = np.frombuffer(memoryview(plane), kind)[: plane.height * (plane.line_size // kind.itemsize)]
-    codes = rows.reshape(plane.height, -1)[:, : plane.width].astype(np.uint16)
-    return np.asarray(codes << (16 - bits), np.uint16)
+    codes = rows.reshape(plane.height, -1)[:, : plane.width]
+    return np.multiply(codes, 1 << (16 - bits), dtype=np.uint16)
 
 
 def _is_planar(kind: VideoFormat) -> bool:
@@ -146,11 +145,9 @@ def _enlarged(plane: Plane, shape: tuple[int, ...]) -> Plane:
         double = (plane.shape[1], 2 * plane.shape[0])
         plane = np.asarray(cv2.resize(plane, double, interpolation=cv2.INTER_LINEAR)[:height], np.uint16)
     if plane.shape[1] < width:
-        right = np.concatenate([plane[:, 1:], plane[:, -1:]], axis=1)
-        wide = np.empty((height, 2 * plane.shape[1]), np.uint16)
-        wide[:, 0::2] = plane
-        wide[:, 1::2] = (plane.astype(np.uint32) + right + 1) >> 1
-        plane = wide[:, :width]
+        between = _mean(plane, _shifted(plane, -1))
+        pairs = np.asarray(cv2.merge([plane, between]), np.uint16)
+        plane = pairs.reshape(height, -1)[:, :width]
     return np.ascontiguousarray(plane)
 
 
@@ -159,13 +156,29 @@ def _reduced(plane: Plane, halved: tuple[bool, bool]) -> Plane:
     columns, rows = halved
     if rows:
         even = np.concatenate([plane, plane[-1:]]) if plane.shape[0] % 2 else plane
-        plane = ((even[0::2].astype(np.uint32) + even[1::2] + 1) >> 1).astype(np.uint16)
+        plane = _mean(even[0::2], even[1::2])
     if columns:
         even = np.concatenate([plane, plane[:, -1:]], axis=1) if plane.shape[1] % 2 else plane
-        here, right = even[:, 0::2].astype(np.uint32), even[:, 1::2]
-        left = np.concatenate([even[:, :1], right[:, :-1]], axis=1)
-        plane = ((left + 2 * here + right + 2) >> 2).astype(np.uint16)
+        here, right = _split(even.reshape(even.shape[0], -1, 2))
+        left = _shifted(right, 1)
+        left[:, 0] = here[:, 0]
+        plane = _mean(here, _mean(left, right))
     return plane
+
+
+def _split(pixels: Any) -> list[Plane]:
+    return [np.asarray(plane, np.uint16) for plane in cv2.split(pixels)]
+
+
+def _mean(one: Plane, other: Plane) -> Plane:
+    return np.asarray(cv2.addWeighted(one, 0.5, other, 0.5, 0), np.uint16)
+
+
+def _shifted(plane: Plane, columns: int) -> Plane:
+    """Return a plane moved to the right, or to the left by -1; the column at the edge is kept."""
+    if columns < 0:
+        return np.concatenate([plane[:, 1:], plane[:, -1:]], axis=1)
+    return np.concatenate([plane[:, :1], plane[:, :-1]], axis=1)
 
 
 def _rounded(plane: Plane, bits: int) -> NDArray[Any]:

@@ -8,10 +8,11 @@ from typing import Any
 
 from fsr_deploy.films import library
 from fsr_deploy.films.bad import BadParts
+from fsr_deploy.films.colour import Pixels, to_rgb
 from fsr_deploy.films.survey import Film, is_picture_packet
 
-LOST = "cannot be decoded, and is left out"
-DAMAGED = "is damaged; its picture is what the decoder made of it"
+LOST = "left out, cannot be decoded"
+DAMAGED = "damaged, the picture is what the decoder made of it"
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class Decoded:
 
     number: int
     frame: Any
+
+
+def upright(film: Film, decoded: Decoded) -> Pixels:
+    """Return a decoded frame as (h, w, 3) RGB as it is to be seen, uint8, or uint16 for more than 8 bits."""
+    return film.turn(to_rgb(decoded.frame, film.colours))
 
 
 class Frames:
@@ -55,6 +61,8 @@ class Frames:
                         self._lost_before(min(self._next + 1, len(self._film.times)))
             except library.errors() as error:
                 self._error = library.reason(error)
+            finally:
+                library.rest(stream)
             self._lost_before(len(self._film.times))
             self._bad.close()
 
@@ -76,14 +84,14 @@ class Frames:
     def _placed(self, frame: Any) -> Iterator[Decoded]:
         number = self._number_of.get(frame.pts, -1) if self._film.by_time else self._next
         if number < self._next or number >= len(self._film.times):
-            self._bad.add(self._next, "comes out of order or without a time of its own, and is left out")
+            self._bad.add(self._next, "left out, out of order or without a time of its own")
             return
         self._lost_before(number)
         self._next = number + 1
         seconds = self._film.seconds(number)
         if (frame.width, frame.height) != self._film.size:
             width, height = self._film.size
-            reason = f"is {frame.width}x{frame.height} and not {width}x{height} as the first, and is left out"
+            reason = f"left out, {frame.width}x{frame.height} and not {width}x{height} as the first"
             self._bad.add(number, reason, seconds)
             return
         if number in self._damaged or frame.is_corrupt:

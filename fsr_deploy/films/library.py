@@ -43,6 +43,14 @@ def open_film(path: Path) -> InputContainer:
     return opened
 
 
+def rest(stream: Any) -> None:
+    """Have the threads of a stream's decoder finish what they do. PyAV frees decoders while it holds Python's lock, for
+    which a thread with a message would wait for ever.
+    """
+    if stream.codec_context is not None:
+        stream.codec_context.flush_buffers()
+
+
 def reason(error: Exception) -> str:
     """Return what an error of PyAV says, in a few words."""
     text = getattr(error, "strerror", None) or str(error)

@@ -180,7 +180,7 @@ class _Order:
         for path in segments:
             shown = [packet.pts for packet in read_segment(path)]
             rank = {time: place for place, time in enumerate(sorted(shown))}
-            self.delay = max(self.delay, *(place - rank[time] for place, time in enumerate(shown)))
+            self.delay = max([self.delay, *(place - rank[time] for place, time in enumerate(shown))])
             self.times += sorted(shown)
 
     def __iter__(self) -> Iterator[tuple[Packet, int]]:

@@ -8,14 +8,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fsr_deploy._util.cores import usable_cores
 from fsr_deploy.films import segments
 from fsr_deploy.films.bad import BadParts
-from fsr_deploy.films.colour import Pixels, to_planes, to_rgb
+from fsr_deploy.films.colour import Pixels, to_planes
 from fsr_deploy.films.encoder import Video, to_frame
-from fsr_deploy.films.frames import Decoded, Frames
+from fsr_deploy.films.frames import Decoded, Frames, upright
 from fsr_deploy.films.prefetch import prefetched
 from fsr_deploy.films.restore import Restorer
 from fsr_deploy.films.segments import FilmJournal, SegmentEncoder, segment_path, write_segment
@@ -39,7 +40,7 @@ class Picture:
 class Encode:
     """Pictures in order -> segments; a segment is put in its place when the next one begins or with ``finish``."""
 
-    def __init__(self, film: Film, video: Video, target: Any, journal: FilmJournal, key: str) -> None:
+    def __init__(self, film: Film, video: Video, target: Path, journal: FilmJournal, key: str) -> None:
         self.written: set[int] = set()
         self._film = film
         self._video = video
@@ -116,8 +117,8 @@ def run_pipeline(
         wanted = Frames(film, bad, lambda number: number // segments.LENGTH not in done)
         decoded = stack.enter_context(prefetched(_timed(wanted, stages.decode), waiting))
 
-        def upright(frame: Decoded) -> Picture:
-            return Picture(frame.number, film.turn(to_rgb(frame.frame, film.colours)))
+        def converted(decoded: Decoded) -> Picture:
+            return Picture(decoded.number, upright(film, decoded))
 
         def restored(pictures: Sequence[Picture]) -> list[Picture]:
             frames: list[Pixels] = [picture.pixels for picture in pictures]
@@ -127,7 +128,7 @@ def run_pipeline(
         def planes(picture: Picture) -> Picture:
             return Picture(picture.number, to_planes(picture.pixels, video.colours, video.bits, video.halved))
 
-        pictures = ordered_map(converters, upright, decoded, min(waiting, group + 2 * cores))
+        pictures = ordered_map(converters, converted, decoded, min(waiting, group + 2 * cores))
         batches = _until(stop, _groups(pictures, group), ended)
         new = ordered_map(engines, stages.engine.timed(restored, len), batches, restorer.in_flight)
         coded = ordered_map(converters, planes, itertools.chain.from_iterable(new), min(ready, 2 * cores))

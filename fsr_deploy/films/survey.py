@@ -20,6 +20,7 @@ from fsr_deploy.films.turn import Turn, turn_of
 from fsr_deploy.images.opencv import MAX_PIXELS
 
 _DEFAULT_RATE = Fraction(25)
+_HDR = {16: "PQ", 18: "HLG"}  # FFmpeg's numbers of transfers
 # What frames may hold beside their pixels, by FFmpeg's names.
 _NOT_CARRIED = {
     "A53_CC": "closed captions inside the video",
@@ -157,6 +158,7 @@ def _read(container: Any, stream: Any) -> _Packets:
                 _decode_first(packet, found)
     except library.errors() as error:
         found.error = library.reason(error)
+    library.rest(stream)
     return found
 
 
@@ -203,7 +205,7 @@ def _film(path: Path, digest: str, container: Any, stream: Any, packets: _Packet
         last or max(step, 1),
         rate,
         tuple(OtherStream(other.index, other.type, _name(other)) for other in container.streams if other is not stream),
-        (*timing, *_losses(frame, turn)),
+        (*timing, *_losses(frame, turn, colours)),
         tuple(_broken(container, stream, packets, step * time_base)),
     )
 
@@ -234,7 +236,9 @@ def _broken(container: Any, stream: Any, packets: _Packets, step: Fraction) -> I
             yield f"the file is cut off: it ends at {float(packets.end):.3f} of {float(duration):.3f} s"
 
 
-def _losses(frame: Any, turn: Turn) -> Iterator[str]:
+def _losses(frame: Any, turn: Turn, colours: Colours) -> Iterator[str]:
+    if name := _HDR.get(colours.transfer):
+        yield f"its brightness is coded for HDR ({name}), and frames are restored as they are; networks know SDR only"
     kinds = {data.type.name for data in frame.side_data}
     for lost, what in _NOT_CARRIED.items():
         if lost in kinds:

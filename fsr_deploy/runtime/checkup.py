@@ -46,13 +46,13 @@ class Task:
 BASE = {"numpy": "NumPy", "cv2": "OpenCV", "PIL.Image": "Pillow"}
 
 
-INSTALLED = {  # modules, the names of their parts, and their extras
+INSTALLED = {  # modules by the names of their distributions, which are the parts' names, and their extras
     "torch": ("torch", "export"),
     "onnx": ("onnx", "export"),
     "onnxscript": ("onnxscript", "export"),
     "safetensors": ("safetensors", "export"),
     "lightning_fabric": ("lightning-fabric", "train"),
-    "av": ("PyAV", "video"),
+    "av": ("av", "video"),
 }
 
 
@@ -76,7 +76,7 @@ JOBS = (
     Task("fsr-run", "run model.onnx with OpenVINO", (*BASE_PARTS, "OpenVINO")),
     Task("fsr-run", "run engine.plan with TensorRT", (*BASE_PARTS, *GPU_PARTS)),
     Task("fsr-run", "run engine.plan with TensorRT for RTX", (*BASE_PARTS, "GPU", RTX, "cuda-bindings")),
-    Task("fsr-run", "read and write films", (*BASE_PARTS, "PyAV")),
+    Task("fsr-run", "read and write films", (*BASE_PARTS, "av")),
     Task("fsr-export", "write and prove model.onnx", EXPORT_PARTS),
     Task("fsr-export", "and its engine.plan", (*EXPORT_PARTS, *GPU_PARTS)),
     Task("fsr-export --target rtx", "compile engine.plan for RTX cards", (*EXPORT_PARTS, RTX)),

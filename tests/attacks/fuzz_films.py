@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
@@ -26,10 +27,15 @@ pytestmark = pytest.mark.timeout(0)
         ("film.avi", {}),
         ("film.ts", {}),
         ("film.flv", {"pix_fmt": "yuv444p"}),
+        ("av1.mkv", {"codec": "libsvtav1", "pix_fmt": "yuv420p", "side": 64, "options": {"preset": "12"}}),
+        (
+            "hevc.mp4",
+            {"codec": "libx265", "pix_fmt": "yuv420p", "side": 64, "options": {"x265-params": "log-level=none"}},
+        ),
         ("ffv1.mkv", {"codec": "ffv1", "options": {"g": "1"}}),
     ],
 )
-def test_damaged_films(tmp_path: Path, name: str, options: dict[str, object]) -> None:
+def test_damaged_films(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
     content = seed(tmp_path / name, **options)
 
     def attack(film: bytes) -> None:

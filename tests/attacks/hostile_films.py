@@ -15,9 +15,11 @@ import numpy as np
 from tests.films.drawn import draw, planes_of
 
 
-def seed(path: Path, **options: object) -> bytes:
-    """Return a small film's content; ``path`` names its container."""
-    frames = [planes_of(index, (16, 16)) for index in range(6)]
+def seed(path: Path, side: int = 16, **options: object) -> bytes:
+    """Return the content of a film of six small square frames; ``path`` names its container."""
+    frames = [planes_of(index, (side, side)) for index in range(6)]
+    if options.get("pix_fmt") == "yuv420p":
+        frames = [[luma, u[::2, ::2], v[::2, ::2]] for luma, u, v in frames]
     content = draw(path, frames, range(0, 240, 40), **options).read_bytes()  # type: ignore[arg-type]
     path.unlink()
     return content

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from fsr_deploy.films.colour import LIMITED, Colours
 from fsr_deploy.films.encoder import Choice
 from fsr_deploy.films.survey import survey
 from tests.films.drawn import COUNT, LOSSLESS, UNEVEN, Nearest, draw, frames_of, packets_of, restore, times_of
@@ -122,6 +123,17 @@ def test_a_gif_with_several_frames_is_a_film(tmp_path: Path) -> None:
     assert np.abs(new[16, 16].astype(int) - (120, 100, 50)).max() <= 2
 
 
+def test_hdr_is_carried_over_with_a_warning(tmp_path: Path) -> None:
+    planes = [np.full((32, 32), level, np.uint16) for level in (401, 502, 603)]
+    hdr = Colours(9, LIMITED, 9, 16)
+    source = draw(tmp_path / "film.mkv", [planes], (0,), codec="ffv1", pix_fmt="yuv444p10le", colours=hdr)
+    (line,) = restore(source, tmp_path / "new.mkv", choice=Choice()).warnings
+    assert line.startswith("its brightness is coded for HDR (PQ), and frames are restored as they are")
+    with av.open(str(tmp_path / "new.mkv")) as film:
+        context = film.streams.video[0].codec_context
+        assert (context.colorspace, context.color_primaries, context.color_trc) == (9, 9, 16)
+
+
 def test_a_film_of_ten_bits_stays_one(tmp_path: Path) -> None:
     planes = [np.full((32, 32), level, np.uint16) for level in (401, 502, 603)]
     source = draw(tmp_path / "film.mkv", [planes] * 3, (0, 40, 80), codec="ffv1", pix_fmt="yuv444p10le")
@@ -159,6 +171,15 @@ def test_nothing_outside_the_file_is_read(tmp_path: Path) -> None:
     for name in ("list.mp4", "list.ts"):
         with pytest.raises(Exception, match="cannot be read as a film"):
             survey(tmp_path / name)
+
+
+@pytest.mark.parametrize("codec", ["libx265", "libsvtav1", "libvpx-vp9", "ffv1"])
+def test_other_encoders_give_the_same_packets_again_too(tmp_path: Path, codec: str) -> None:
+    source = draw(tmp_path / "film.mkv", times=range(0, 400, 40))
+    for name in ("a.mkv", "b.mkv"):
+        assert restore(source, tmp_path / name, 4, choice=Choice(codec)).done == 10
+    assert packets_of(tmp_path / "a.mkv", "video") == packets_of(tmp_path / "b.mkv", "video")
+    assert times_of(tmp_path / "a.mkv") == times_of(source)
 
 
 def test_the_same_film_twice_is_the_same_file(tmp_path: Path) -> None:
