@@ -98,7 +98,7 @@ class FrameSteps:
             if self.finder is None:
                 raise UsageError("no faces were given, and no detector that finds them; see find_faces of fsr.load")
             faces = self.finder.find(frame)
-        regions = [self._region(face, f"face {number}", frame) for number, face in enumerate(faces, 1)]
+        regions = [self.check(face, frame.shape, number) for number, face in enumerate(faces, 1)]
         taken = [(face, region) for face, region in zip(faces, regions, strict=True) if self._takes(region)]
         cuts = tuple(cut(frame, region, self.info.lr_shape) for _, region in taken)
         return Prepared(
@@ -117,17 +117,20 @@ class FrameSteps:
             paste(canvas, face, region, scale)
         return Restored(canvas, prepared.faces, tuple(sr_faces), skipped)
 
-    def _region(self, face: Face, name: str, frame: Frame) -> Region:
-        """Return a face's region; raises InputError for a face that has none."""
-        fault = fault_of(face, frame.shape)
+    def check(self, face: Face, shape: tuple[int, ...], number: int = 1) -> Region:
+        """Return the region of a face in a frame of ``shape``, (height, width, ...); ``number`` is for the message.
+
+        Raises InputError for a face that has none.
+        """
+        fault = fault_of(face, shape)
         if not fault:
             region = region_of(face, self.info.lr_shape, self.info.template)
             side = max(region.width, region.height)
-            if max(face.w, face.h) / FAR <= side <= FAR * max(frame.shape[:2]):
+            if max(face.w, face.h) / FAR <= side <= FAR * max(shape[:2]):
                 return region
-            fault = f"does not fit into the frame's {frame.shape[1]}x{frame.shape[0]} pixels"
+            fault = f"does not fit into the frame's {shape[1]}x{shape[0]} pixels"
             fault += "; are its landmarks in the order of the documentation?" if face.landmarks else ""
-        raise InputError(f"{name}, {face}, {fault}")
+        raise InputError(f"face {number}, {face}, {fault}")
 
     def _takes(self, region: Region) -> bool:
         height, width = self.info.sr_shape

@@ -33,11 +33,11 @@ def test_landmarks_come_to_lie_where_the_template_has_them(degrees: float) -> No
 @pytest.mark.parametrize("upscale", [1, 2, 4])
 def test_what_is_pasted_back_lies_where_it_was(degrees: float, upscale: int) -> None:
     """To a quarter of a pixel of the enlarged frame."""
-    face = face_at(150.3, 131.8, 100, degrees)
+    face = face_at(90.3, 81.8, 100, degrees)
     restorer = FrameRestorer(identity(100), RestoreSettings(upscale=upscale))
     for x, y in face.landmarks or ():
-        restored = restorer.restore(dot(260, 300, x, y), [face])
-        assert restored.frame is not None and restored.frame.shape == (260 * upscale, 300 * upscale, 3)
+        restored = restorer.restore(dot(160, 180, x, y), [face])
+        assert restored.frame is not None and restored.frame.shape == (160 * upscale, 180 * upscale, 3)
         assert restored.skipped == 0
         assert np.abs(np.subtract(middle_of_light(restored.frame), (upscale * x, upscale * y))).max() < 0.25
 

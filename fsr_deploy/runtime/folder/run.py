@@ -72,7 +72,7 @@ class _Tally:
         self.summary.done += 1
         self.summary.changes.update(frame.changes)
         if self.summary.faces:
-            self.summary.faces.add(frame)
+            self.summary.faces.add(len(frame.faces), frame.found)
         for size in frame.sizes:
             self.summary.sizes.add(size)
         self.advance(1)

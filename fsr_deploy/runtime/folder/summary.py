@@ -12,7 +12,7 @@ from fsr_deploy.images.colour import ColourChange
 from fsr_deploy.runtime.folder.jobs import Work
 from fsr_deploy.runtime.folder.rates import StageReport
 from fsr_deploy.runtime.folder.sizes import SizeCount
-from fsr_deploy.runtime.folder.steps import Failed, Loaded
+from fsr_deploy.runtime.folder.steps import Failed
 from fsr_deploy.runtime.session import EngineInfo
 
 
@@ -28,11 +28,11 @@ class FaceCount:
     left: int = 0
     frames_without: int = 0
 
-    def add(self, frame: Loaded) -> None:
+    def add(self, upscaled: int, found: int) -> None:
         """Count the faces of a frame."""
-        self.upscaled += len(frame.faces)
-        self.left += frame.found - len(frame.faces)
-        self.frames_without += frame.found == 0
+        self.upscaled += upscaled
+        self.left += found - upscaled
+        self.frames_without += found == 0
 
     def line(self) -> str:
         """Return one line that tells the counts."""

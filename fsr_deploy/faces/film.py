@@ -1,0 +1,73 @@
+"""Whole frames of films: their faces, steady over time, and the frames with SR faces, by number."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple
+
+from fsr_deploy.errors import InputError
+from fsr_deploy.faces.cutting import Frame
+from fsr_deploy.faces.face import Face
+from fsr_deploy.faces.folder import RECIPE
+from fsr_deploy.faces.restorer import Finder, FrameRestorer, refuse_too_large
+from fsr_deploy.faces.smoothing import SceneCuts, Seen, smoothed
+from fsr_deploy.runtime.folder.journal import made_with
+from fsr_deploy.runtime.folder.summary import FaceCount
+from fsr_deploy.runtime.session import Session
+
+
+def find_in_film(frames: Iterable[tuple[int, Frame]], finder: Finder) -> Iterator[tuple[int, tuple[Face, ...]]]:
+    """Yield the faces of each frame of a film, (number, frame) in order, as ``smoothed`` does, some frames later.
+
+    Frames are upright, (h, w, 3) RGB, uint8 or uint16.
+    """
+    cuts = SceneCuts()
+    return smoothed(Seen(number, finder.find(frame), cuts(frame)) for number, frame in frames)
+
+
+class FilmFrames:
+    """Restores frames of a film whose faces are ``known`` by the frame's number; a number without any has none.
+
+    ``together`` frames are restored at a time. A face that cannot be used is left out, and ``failures`` has the reason
+    by the frame's number. ``count`` counts the faces. May be called from several threads.
+    """
+
+    def __init__(
+        self, session: Session, restorer: FrameRestorer, known: Mapping[int, Sequence[Face]], together: int = 8
+    ) -> None:
+        self.batch = together
+        self.in_flight = session.in_flight
+        self.failures: dict[int, str] = {}
+        self.count = FaceCount(session.info.sr_shape)
+        self._restorer, self._known, self._lock = restorer, known, threading.Lock()
+        faces = repr(sorted((number, tuple(found)) for number, found in known.items()))
+        recipe = "\n".join((RECIPE, repr(astuple(restorer.settings)), repr(session.info.template), faces))
+        self.made_with = made_with(session.info, recipe)
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the (width, height) of the new frames; raises InputError where they would be too large."""
+        scale = self._restorer.settings.upscale
+        refuse_too_large((height, width), scale)
+        return width * scale, height * scale
+
+    def restore(self, frames: Sequence[Frame], first: int) -> list[Frame]:
+        """Return frames ``first``, first + 1 and so on of the film, (h, w, 3) RGB, enlarged and with SR faces."""
+        faces = [self._good(number, frame) for number, frame in enumerate(frames, first)]
+        restored = self._restorer.restore_all(frames, faces)
+        with self._lock:
+            for one in restored:
+                self.count.add(len(one.faces), len(one.faces) + one.skipped)
+        return [one.frame for one in restored if one.frame is not None]
+
+    def _good(self, number: int, frame: Frame) -> list[Face]:
+        """Return the faces of a frame that can be used."""
+        good = []
+        for face in self._known.get(number, ()):
+            try:
+                self._restorer.check(face, frame.shape)
+            except InputError as error:
+                self.failures[number] = f"frame {number}: {error}"
+            else:
+                good.append(face)
+        return good
