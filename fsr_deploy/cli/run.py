@@ -19,7 +19,6 @@ def main(given: Arguments) -> ExitCode:
     \b
     fsr-run bundles/aminet faces/ -o faces_128/
     fsr-run bundles/aminet photos/ --find-faces centerface.onnx -o photos_x4/
-    fsr-run bundles/aminet/model.onnx face.jpg -o face_128.png --backend openvino
     find faces/ -name '*.png' | fsr-run bundles/aminet - -o faces_128/ --format jpg --json
     """
     from fsr_deploy.faces.options import FrameOptions
