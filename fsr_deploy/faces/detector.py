@@ -135,11 +135,15 @@ def open_detector(path: str | Path, device: str = "auto", *, threads: int | None
     """
     path = Path(path)
     content = read_file(path)
-    refuse_external_data(path, content)
     ort = imports.load("onnxruntime")
     options = partial(session_options, ort, threads or physical_cores(), None)
     file = EngineFile(path, content, hashlib.sha256(content).hexdigest(), None)
-    session, _, device = create_session(ort, file, device, options)
+    try:
+        refuse_external_data(path, content)
+        session, _, device = create_session(ort, file, device, options)
+    except InputError as error:
+        reason = str(error).removeprefix(f"{path}: ").partition(";")[0]
+        raise InputError(f"{path}: no face detector: {reason}; take {KNOWN}") from error
     kind = _kind_of(session)
     if kind is None:
         raise InputError(f"{path}: not a face detector that is known here; take {KNOWN}")

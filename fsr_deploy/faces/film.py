@@ -42,7 +42,8 @@ class FilmFrames:
         self.count = FaceCount(session.info.sr_shape)
         self._restorer, self._known, self._lock = restorer, known, threading.Lock()
         faces = repr(sorted((number, tuple(found)) for number, found in known.items()))
-        recipe = "\n".join((RECIPE, repr(astuple(restorer.settings)), repr(session.info.template), faces))
+        settings = (*astuple(restorer.settings), session.info.template, restorer.batches.size)
+        recipe = "\n".join((RECIPE, repr(settings), faces))
         self.made_with = made_with(session.info, recipe)
 
     def size(self, width: int, height: int) -> tuple[int, int]:
@@ -67,7 +68,7 @@ class FilmFrames:
             try:
                 self._restorer.check(face, frame.shape)
             except InputError as error:
-                self.failures[number] = f"frame {number}: {error}"
+                self.failures[number] = str(error)
             else:
                 good.append(face)
         return good

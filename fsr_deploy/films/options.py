@@ -8,14 +8,17 @@ from pathlib import Path
 
 from fsr_deploy._util.log import say
 from fsr_deploy.errors import UsageError
+from fsr_deploy.faces.film import FilmFrames
 from fsr_deploy.faces.options import FrameOptions
+from fsr_deploy.faces.restorer import FrameRestorer
+from fsr_deploy.films.bad import BadPart
 from fsr_deploy.films.encoder import DEFAULT_CODEC, Choice
 from fsr_deploy.films.kinds import output_of
 from fsr_deploy.films.restore import WholeFaces
 from fsr_deploy.films.run import FilmSettings, restore_film
 from fsr_deploy.films.summary import FilmSummary
 from fsr_deploy.films.survey import Film, survey
-from fsr_deploy.films.whole_frames import WholeFrames, known_faces
+from fsr_deploy.films.whole_frames import known_faces
 from fsr_deploy.runtime.folder.run import choose_batch
 from fsr_deploy.runtime.folder.sizes import SizeCount
 from fsr_deploy.runtime.folder.upscale import RunOptions
@@ -77,13 +80,15 @@ def upscale_film(
         known = known_faces(film, frames, session.info.device, stop, options.overwrite)
         if stop.is_set():
             return FilmSummary(target, len(film.times), batch, stopped=True)
-        whole = WholeFrames(session, frames.settings, known, batch)
+        restorer = FrameRestorer(session, frames.settings, batch=batch)
+        whole = FilmFrames(session, restorer, known)
         summary = restore_film(film, target, whole, options.settings, stop)
-        summary.batch = whole.smallest_batch
+        summary.batch = restorer.batches.size
+        summary.failed += [BadPart(reason, number, number) for number, reason in sorted(whole.failures.items())]
         return summary
-    restorer = WholeFaces(session, batch, options.fit, say)
-    summary = restore_film(film, target, restorer, options.settings, stop)
-    summary.batch = restorer.smallest_batch
+    faces = WholeFaces(session, batch, options.fit, say)
+    summary = restore_film(film, target, faces, options.settings, stop)
+    summary.batch = faces.smallest_batch
     summary.sizes = SizeCount(session.info.lr_shape, options.fit, session.info.resizable)
     width, height = film.upright
     for _ in range(summary.done):

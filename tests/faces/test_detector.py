@@ -109,7 +109,14 @@ def test_what_is_no_detector_is_one_sentence_that_names_those_there_are(tmp_path
         open_detector(write_onnx(tmp_path / "engine.onnx"), "cpu")
     assert str(caught.value) == f"{tmp_path / 'engine.onnx'}: not a face detector that is known here; take {KNOWN}"
     (tmp_path / "text.onnx").write_text("no graph at all")
-    for name in ("text.onnx", "missing.onnx", "."):
+    (tmp_path / "cut.onnx").write_bytes(write_centerface(tmp_path / "d.onnx").read_bytes()[:-9])
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    for name in ("text.onnx", "cut.onnx", "empty.onnx"):
         with pytest.raises(InputError) as caught:
             open_detector(tmp_path / name, "cpu")
-        assert str(caught.value).startswith(str(tmp_path / name)) and "\n" not in str(caught.value)
+        message = str(caught.value)
+        assert message.startswith(f"{tmp_path / name}: no face detector: ") and message.endswith(f"; take {KNOWN}")
+        assert "\n" not in message
+    for name in ("missing.onnx", "."):
+        with pytest.raises(InputError, match=r"cannot be read: No such file|not a file"):
+            open_detector(tmp_path / name, "cpu")

@@ -144,7 +144,7 @@ def test_in_python_a_film_is_run_as_a_folder_is(here: Path) -> None:
         )
         assert (summary.done, summary.failed) == (COUNT, [])
         assert counted[-1] == (COUNT, COUNT)
-        with pytest.raises(fsr.UsageError, match="run has no option 'crfs'; see FilmOptions and FrameOptions for those"):
+        with pytest.raises(fsr.UsageError, match="no option 'crfs'; see FilmOptions and FrameOptions for those"):
             upscaler.run("film.mkv", crfs=20)
     with av.open("new.mp4") as film:
         assert film.streams.video[0].codec_context.name == "h264"

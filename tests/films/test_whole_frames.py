@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 import fsr_deploy as fsr
 from fsr_deploy.faces.boxes import read_boxes
 from fsr_deploy.faces.face import Face
+from fsr_deploy.faces.film import FilmFrames
 from fsr_deploy.faces.restorer import FrameRestorer, RestoreSettings
-from fsr_deploy.films.whole_frames import WholeFrames
 from fsr_deploy.runtime.open import open_session
 from tests.cli.runs import error, fsr_run, succeed
 from tests.engines import write_onnx
@@ -48,12 +48,12 @@ def test_frames_get_the_faces_of_their_numbers(here: Path) -> None:
     session, settings = open_session("model.onnx", "cpu"), RestoreSettings(upscale=2)
     frames = list(np.random.default_rng(0).integers(0, 256, (4, HEIGHT, WIDTH, 3), np.uint8))
     known = {5: (Face(20, 10, 30, 30),), 7: (Face(10, 8, 24, 24), Face(50, 20, 20, 20))}
-    ours = WholeFrames(session, settings, known, batch=2)
-    assert ours.size(WIDTH, HEIGHT) == (2 * WIDTH, 2 * HEIGHT)
     alone = FrameRestorer(session, settings, batch=2)
+    ours = FilmFrames(session, alone, known)
+    assert ours.size(WIDTH, HEIGHT) == (2 * WIDTH, 2 * HEIGHT)
     for number, frame, restored in zip(range(4, 8), frames, ours.restore(frames, 4), strict=True):
         assert np.array_equal(restored, alone.restore(frame, known.get(number, ())).frame)
-    assert ours.made_with != WholeFrames(session, settings, {5: known[5]}, batch=2).made_with
+    assert ours.made_with != FilmFrames(session, alone, {5: known[5]}).made_with
 
 
 def test_found_faces_are_steady_saved_and_the_same_film_again(here: Path) -> None:
