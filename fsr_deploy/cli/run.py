@@ -22,13 +22,12 @@ if TYPE_CHECKING:
 def main(given: Arguments) -> ExitCode:
     """Upscale the faces in a folder of frames, one image, a film or a list of paths.
 
-        Each frame is a face, unless --boxes or --find-faces says where the faces are in it.
+    Each frame is a face, unless --boxes or --find-faces says where the faces are in it.
 
-        \b
-        fsr-run bundles/aminet faces/ -o faces_128/
-        fsr-run bundles/aminet photos/ --find-faces centerface.onnx -o photos_x4/
-        fsr-run bundles/aminet face.mp4 -o face_128.mp4 --crf 14
-        find faces/ -name '*.png' | fsr-run bundles/aminet - -o faces_128/ --format jpg --json
+    \b
+    fsr-run bundles/aminet faces/ -o faces_128/
+    fsr-run bundles/aminet photos/ --find-faces centerface.onnx -o photos_x4/
+    fsr-run bundles/aminet face.mp4 -o face_128.mp4 --crf 14
     """
     from fsr_deploy.faces.options import FrameOptions
     from fsr_deploy.films.kinds import is_film

@@ -51,7 +51,7 @@ def test_what_the_frames_depend_on_is_in_their_hash() -> None:
 def test_a_face_that_cannot_be_used_is_left_out_and_named() -> None:
     restorer = film(bicubic(9), {7: [Face(500, 1, 9, 9), Face(20, 20, 20, 20)]})
     (frame,) = restorer.restore([hills(60, 80)], 7)
-    assert restorer.failures == {7: "frame 7: face 1, (500, 1, 9, 9), lies outside the frame's 80x60 pixels"}
+    assert restorer.failures == {7: "face 1, (500, 1, 9, 9), lies outside the frame's 80x60 pixels"}
     assert np.array_equal(frame, film(bicubic(9), {7: [Face(20, 20, 20, 20)]}).restore([hills(60, 80)], 7)[0])
     with pytest.raises(InputError, match="enlarged 2 times it has 20000x20000 pixels"):
         restorer.size(10000, 10000)
