@@ -51,6 +51,11 @@ class Upscaler:
         """The engine, its device and precision, and the shapes of its faces."""
         return self._session.info
 
+    @property
+    def in_flight(self) -> int:
+        """How many threads should call this at the same time; more than one with ``load(..., throughput=True)``."""
+        return self._session.in_flight
+
     @overload
     def __call__(self, faces: Picture) -> Picture: ...
     @overload

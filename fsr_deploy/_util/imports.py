@@ -70,6 +70,7 @@ LIBRARIES = {
     "av": _library("PyAV", "av", "open", "video"),
     "openvino": _library("OpenVINO", "openvino", "Core", "openvino"),
     "spandrel": _library("spandrel", "spandrel", "ModelLoader", "models"),
+    "tritonclient.grpc.model_config_pb2": _library("tritonclient", "tritonclient", "ModelConfig", "triton"),
     "torch": _library("PyTorch", "torch", "Tensor", "export"),
     "onnx": _library("onnx", "onnx", "load", "export"),
     "onnxscript": _library("onnxscript", "onnxscript", "ir", "export"),

@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -31,16 +31,22 @@ _RENAME_EXCHANGE = 2
 
 
 @contextmanager
-def staged_directory(destination: Path) -> Iterator[Path]:
+def staged_directory(
+    destination: Path, refuse: Callable[[Path], None] | None = None, workplace: Path | None = None
+) -> Iterator[Path]:
     """Yield an empty directory that takes the destination's place when the block ends without an error.
 
     Killed at any moment, this leaves the old bundle or the new one, and the next run clears what stands beside it. A
-    reader that straddles the exchange may open one file of each; their SHA-256 tell. Raises InputError for a
-    destination that holds anything but a bundle, has a second writer, or cannot be written, a full disk included.
+    reader that straddles the exchange may open one file of each; their SHA-256 tell. ``refuse`` raises InputError for
+    a destination that must not be replaced, by default for anything but a bundle. ``workplace`` is where the directory
+    is prepared, on the same file system, by default a hidden folder beside the destination. Raises InputError also for
+    a destination that has a second writer, or cannot be written, a full disk included.
     """
     destination = Path(os.path.realpath(destination))
-    refuse_other_contents(destination)
-    with _workplace(destination) as workplace:
+    refuse = refuse or refuse_other_contents
+    refuse(destination)
+    workplace = workplace or destination.with_name(f".{destination.name}.fsr-export")
+    with _held(workplace, destination):
         staging = workplace / "new"
         staging.mkdir()
         try:
@@ -49,10 +55,11 @@ def staged_directory(destination: Path) -> Iterator[Path]:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise InputError(f"{destination}: cannot be written: {error.strerror}") from error
             raise
-        refuse_other_contents(destination)
+        refuse(destination)
         with _named_errors(destination):
             for path in (*staging.rglob("*"), staging):
                 _fsync(path)
+            make_folder(destination.parent)
             _put(staging, destination, workplace / "old")
             _fsync(destination.parent)
 
@@ -85,9 +92,8 @@ def _listed(directory: Path) -> set[str]:
 
 
 @contextmanager
-def _workplace(destination: Path) -> Iterator[Path]:
-    """Yield an empty directory beside the destination that belongs to this process until the block ends."""
-    path = destination.with_name(f".{destination.name}.fsr-export")
+def _held(path: Path, destination: Path) -> Iterator[None]:
+    """Make an empty directory that belongs to this process until the block ends."""
     with ExitStack() as stack:
         with _named_errors(destination):
             make_folder(path.parent)
@@ -96,7 +102,7 @@ def _workplace(destination: Path) -> Iterator[Path]:
             _clear(path, destination)
             path.mkdir(mode=0o700)
         stack.callback(shutil.rmtree, path, ignore_errors=True)
-        yield path
+        yield
 
 
 def _clear(workplace: Path, destination: Path) -> None:

@@ -1,0 +1,50 @@
+"""fsr-serve: write a proven engine for a server of models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fsr_deploy._util.console import command, print_json, show
+from fsr_deploy.errors import refuse_unknown
+
+SERVERS = ("triton",)
+
+
+@command
+def main(
+    server: Annotated[str, typer.Argument(metavar="triton", help="The server: triton.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The directory that fsr-export wrote.")],
+    repository: Annotated[Path, typer.Argument(metavar="REPO", help="Triton's model repository; made if not there.")],
+    backend: Annotated[
+        str, typer.Option(help="What runs it in Triton: python (fsr-deploy itself), onnxruntime, tensorrt.")
+    ] = "python",
+    name: Annotated[
+        str | None, typer.Option(help="The model's name in Triton.", show_default="the bundle's folder")
+    ] = None,
+    version: Annotated[int, typer.Option(help="The model's version; a new one leaves the others.")] = 1,
+    instances: Annotated[int, typer.Option(help="How many Triton runs on each device.")] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the version if it is there.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a summary to stdout.")] = False,
+) -> None:
+    """Write BUNDLE as a model of NVIDIA Triton into REPO.
+
+    \b
+    fsr-serve triton aminet-fp16 models/
+    fsr-serve triton aminet-fp16 models/ --backend tensorrt --version 2
+    """
+    refuse_unknown("server", server, SERVERS)
+    from fsr_deploy.serving.triton_repository import TritonOptions, write_triton
+
+    options = TritonOptions(backend, name, version, instances, overwrite)
+    model = write_triton(bundle, repository, options)
+    if json:
+        print_json({"model": str(model), "version": version, "backend": backend})
+    else:
+        show(f"wrote {model}, version {version}\nserve it: tritonserver --model-repository {repository}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Serving bundles by servers of others: model repositories for NVIDIA Triton."""

@@ -1,0 +1,60 @@
+"""fsr-serve as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from fsr_deploy.cli.serve import main
+from tests.fakes.plans import write_bundle
+
+
+@pytest.fixture(autouse=True)
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_bundle(Path("tiny"))
+
+
+def fsr_serve(*words: str) -> Any:
+    return CliRunner().invoke(main, words)
+
+
+def test_a_bundle_becomes_a_model_of_its_name() -> None:
+    result = fsr_serve("triton", "tiny/", "models")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "wrote models/tiny, version 1\nserve it: tritonserver --model-repository models\n"
+    assert Path("models/tiny/1/model.py").is_file()
+
+
+def test_the_summary_is_json() -> None:
+    result = fsr_serve("triton", "tiny", "models", "--name", "faces", "--backend", "onnxruntime", "--json")
+    assert json.loads(result.stdout) == {"model": "models/faces", "version": 1, "backend": "onnxruntime"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("ray", "tiny", "models"), 2, "server ray: not one of triton"),
+        (("triton", "small", "models"), 4, "small: no bundle.json here; this is not a bundle that fsr-export wrote"),
+        (("triton", "tiny", "models", "--instances", "0"), 2, "--instances 0: give a whole number from 1 on"),
+        (("triton", "tiny", "tiny/model.onnx"), 4, "model.onnx/tiny: cannot be written: Not a directory"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_with_its_exit_code(
+    words: tuple[str, ...], code: int, message: str
+) -> None:
+    result = fsr_serve(*words)
+    assert (result.exit_code, message in result.stderr, result.stdout) == (code, True, ""), result.stderr
+
+
+def test_without_tritons_protobuf_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tritonclient.grpc", None)
+    monkeypatch.delitem(sys.modules, "tritonclient.grpc.model_config_pb2", raising=False)
+    result = fsr_serve("triton", "tiny", "models")
+    assert result.exit_code == 3
+    assert "tritonclient is not installed; install it with: pip install 'fsr-deploy[triton]'" in result.stderr
