@@ -153,7 +153,11 @@ def core() -> Any:
     Its plug-in for CPUs lends the thread a stack for signals, and takes it away when its core goes. Of several cores it
     leaves the stack of one that is gone, and the next signal, a Ctrl-C, ends the process without a word (2026.4).
     """
-    return imports.load("openvino").Core()
+    openvino = imports.load("openvino")
+    # The first tensor that is read as an array sets up what all others need. Where two threads do that at the same
+    # time, each waits for the other for ever (2026.4).
+    openvino.Tensor(np.zeros(1, np.uint8)).data  # noqa: B018
+    return openvino.Core()
 
 
 def _find(core: Any, version: str, device: str) -> str:

@@ -116,6 +116,21 @@ os.kill(os.getpid(), signal.SIGUSR1)
     assert (done.returncode, done.stdout) == (0, "heeded\n"), done.stderr
 
 
+def test_the_first_batches_of_a_process_may_run_at_the_same_time(graph: Path) -> None:
+    code = f"""
+import numpy as np
+from concurrent.futures import ThreadPoolExecutor
+from fsr_deploy.runtime.open import open_session
+
+sessions = [open_session({str(graph)!r}, backend="openvino") for _ in range(2)]
+batch = np.zeros((1, 4, 4, 3), np.uint8)
+with ThreadPoolExecutor(2) as pool:
+    print(len(list(pool.map(lambda session: session.upscale(batch), sessions))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout == "2\n", done.stderr
+
+
 @pytest.mark.parametrize("options", [{"backend": "openvino"}, {"device": "openvino:CPU"}, {"device": "openvino:cpu"}])
 def test_it_is_asked_for_by_its_name_or_by_that_of_a_device(graph: Path, options: dict[str, str]) -> None:
     assert isinstance(open_session(graph, **options), OpenVinoSession)
