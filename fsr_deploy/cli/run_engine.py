@@ -20,17 +20,21 @@ def open_engine(
     """Open an engine, say what runs with the batch that ``batch_for`` gives, and prove it where that is to be done."""
     from fsr_deploy.runtime.backends.openvino import OpenVinoSession
     from fsr_deploy.runtime.folder.summary import introduce
-    from fsr_deploy.runtime.open import open_session, unproven_bundle
+    from fsr_deploy.runtime.open import open_session, parse_devices, unproven_bundle
+    from fsr_deploy.runtime.several import SeveralSessions
 
-    if directory := unproven_bundle(engine, device, backend):
+    # All of several devices run the same engine: what is proven on the first is proven for all.
+    first = parse_devices(device)[0]
+    if directory := unproven_bundle(engine, first, backend):
         from fsr_deploy.exporting.tensorrt.rebuild import prove_on_first_use
 
-        prove_on_first_use(directory, device)
+        prove_on_first_use(directory, first)
     session = open_session(engine, device, backend=backend, trust=trust, throughput=throughput)
     batch = batch_for(session.info)
     introduce(engine, session.info, batch)
-    if isinstance(session, OpenVinoSession):
+    proven = session.sessions[0] if isinstance(session, SeveralSessions) else session
+    if isinstance(proven, OpenVinoSession):
         from fsr_deploy.exporting.proof.first_use import prove_with_openvino
 
-        prove_with_openvino(session, batch)
+        prove_with_openvino(proven, batch)
     return session

@@ -35,7 +35,12 @@ class Arguments(FilmArguments):
         typer.Option(help="A frame of other proportions: crop to its middle, as in training, or stretch all of it."),
     ] = "crop"
     batch: Annotated[str, typer.Option(help="Faces per run of the engine: auto or a number.")] = "auto"
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, or openvino:NAME (CPU, GPU, NPU).")] = "auto"
+    device: Annotated[
+        str,
+        typer.Option(
+            help="auto, cpu, cuda, cuda:N, or openvino:NAME (CPU, GPU, NPU); several with commas, or cuda:all."
+        ),
+    ] = "auto"
     backend: Annotated[
         str | None,
         typer.Option(

@@ -18,7 +18,7 @@ from fsr_deploy.faces.folder import FrameTask
 from fsr_deploy.faces.restorer import RestoreSettings
 from fsr_deploy.faces.saving import SavedBoxes
 from fsr_deploy.runtime.folder.jobs import Work
-from fsr_deploy.runtime.open import parse_device
+from fsr_deploy.runtime.open import parse_devices
 from fsr_deploy.runtime.session import OPENVINO
 
 
@@ -67,10 +67,10 @@ class FrameOptions:
             raise UsageError(f"--fit {fit}: is for frames that are faces; leave it out")
 
     def detector(self, device: str, threads: int | None = None) -> Detector | None:
-        """Open the detector that was asked for, on the engine's device; see ``open_detector``."""
+        """Open the detector that was asked for, on the engine's device, the first of several; see ``open_detector``."""
         if self.find_faces is None:
             return None
-        device = parse_device(device)
+        device = parse_devices(device)[0]
         detector = open_detector(self.find_faces, "cpu" if device.startswith(OPENVINO) else device, threads=threads)
         say(f"{self.find_faces}: {detector.title} finds the faces, device {detector.device}")
         return detector

@@ -140,6 +140,7 @@ def open_systems(
     for systems that take LR faces of different sizes or of another than ``lr_size``, MissingError where nothing can be
     run.
     """
+    check_backend(backend, parse_device(device))
     names = [own_code.resolve(name) for name in names]
     models = [name for name in names if checkpoint is not None and name in registry.names()]
     if checkpoint is not None and not models:
@@ -220,7 +221,6 @@ def _engine_files(path: Path) -> list[Path]:
 def _open_engines(
     paths: Sequence[Path], device: str, backend: str | None, trust: bool
 ) -> tuple[list[System], dict[str, str]]:
-    check_backend(backend, parse_device(device))
     systems, left_out = [], {}
     for path in paths:
         try:

@@ -15,7 +15,7 @@ from fsr_deploy.profiling.collect import Request, collect
 from fsr_deploy.profiling.record import Profile
 from fsr_deploy.profiling.subjects import Subject, open_subjects
 from fsr_deploy.runtime.machine import computes_bf16
-from fsr_deploy.runtime.open import BACKENDS, open_session
+from fsr_deploy.runtime.open import BACKENDS, open_session, parse_device
 from fsr_deploy.runtime.session import OPENVINO, Session
 
 TORCH = ("eager", "channels-last", "compile", "compile-bf16", "autocast-bf16")
@@ -46,6 +46,7 @@ def profile(
 
     Raises UsageError for names and sizes that do not exist, and InputError and MissingError as engines are opened.
     """
+    parse_device(device)
     for name in against:
         refuse_unknown("--against", name, AGAINST)
     if not engines:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fsr_deploy._util.cores import physical_cores
 from fsr_deploy._util.files import is_folder, status
 from fsr_deploy._util.log import warn
 from fsr_deploy.bundle.engine_file import read_engine_file
 from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, BundleInfo, read_bundle
 from fsr_deploy.errors import InputError, MissingError, UsageError, refuse_unknown
+from fsr_deploy.runtime.cuda.driver import find_driver
 from fsr_deploy.runtime.session import OPENVINO, Session, engine_kind
+from fsr_deploy.runtime.several import SeveralSessions
 
+ALL_GPUS = "cuda:all"
 BACKENDS = ("onnxruntime", "openvino", "openvino-bf16")  # what runs a graph; the last computes its FP32 in BF16
 
 
@@ -27,19 +32,29 @@ def open_session(
     """Load an engine: a bundle, its ``engine.plan`` or ``model.onnx``, or a ``.onnx`` file from elsewhere.
 
     ``device`` is "cpu", "cuda", "cuda:1", "openvino:CPU" or another device of OpenVINO's, or "auto" for the fastest one
-    here. Of a bundle, the plan runs where TensorRT is, otherwise the graph. ``backend`` names what runs the graph, one
-    of BACKENDS, and then the plan is left aside; None is what the bundle was proven with. ``trust`` allows a plan
-    without a bundle: loading a plan can run code. ``throughput`` is for many batches: the highest total rate instead of
-    the lowest latency. Then call ``upscale`` from as many threads as the session's ``in_flight`` says.
+    here. Several, as "cuda:0,cuda:1" or "cuda:all", are a SeveralSessions. Of a bundle, the plan runs where TensorRT
+    is, otherwise the graph. ``backend`` names what runs the graph, one of BACKENDS, and then the plan is left aside;
+    None is what the bundle was proven with. ``trust`` allows a plan without a bundle: loading a plan can run code.
+    ``throughput`` is for many batches: the highest total rate instead of the lowest latency. Then call ``upscale`` from
+    as many threads as the session's ``in_flight`` says.
 
     Raises UsageError for devices and back ends that do not exist or fit together, InputError for files that are not
     what they should be and MissingError for a device or library that is not on this machine.
     """
-    device = parse_device(device)
-    backend = check_backend(backend, device)
-    path = Path(path)
-    wanted = _Wanted(device, backend, trust, throughput)
-    return _open_bundle(path, wanted) if is_folder(path) else _open_file(path, wanted)
+    devices = parse_devices(device)
+    wanted = [_Wanted(one, check_backend(backend, one), trust, throughput, None) for one in devices]
+    if len(wanted) == 1:
+        return _open(Path(path), wanted[0])
+    with ExitStack() as stack:
+        sessions = []
+        for number, one in enumerate(wanted):
+            # Sessions on the CPU share its cores; what is left over goes to the last ones.
+            cores = max((physical_cores() + number) // len(wanted), 1)
+            sessions.append(_open(Path(path), replace(one, cores=cores)))
+            stack.callback(sessions[-1].close)
+        several = SeveralSessions(sessions)
+        stack.pop_all()
+    return several
 
 
 def check_backend(backend: str | None, device: str) -> str | None:
@@ -76,8 +91,24 @@ def unproven_bundle(path: str | Path, device: str, backend: str | None = None) -
     return directory if plan is not None and not plan.proven else None
 
 
+def parse_devices(device: str) -> tuple[str, ...]:
+    """Return the devices that are named with commas between them, as ``parse_device`` does; "cuda:all" is each GPU.
+
+    A device that is named twice gets two sessions. Raises UsageError for anything else, and MissingError where all GPUs
+    are asked for and there is none.
+    """
+    devices: list[str] = []
+    for name in str(device).split(","):
+        devices += _all_gpus() if name.strip() == ALL_GPUS else [parse_device(name.strip())]
+    if len(devices) > 1 and "auto" in devices:
+        raise UsageError(f"--device {device}: auto chooses one device by itself; name each of several")
+    return tuple(devices)
+
+
 def parse_device(device: str) -> str:
-    """Return "auto", "cpu", "cuda:N" or "openvino:NAME"; raises UsageError for anything else."""
+    """Return "auto", "cpu", "cuda:N" or "openvino:NAME"; raises UsageError for anything else, and for several."""
+    if device == ALL_GPUS or "," in str(device):
+        raise UsageError(f"--device {device}: only fsr-run and fsr.load take several devices; name one")
     if device == "cuda":
         return "cuda:0"
     if isinstance(device, str) and re.fullmatch(rf"{OPENVINO}[\w.]+", device):
@@ -88,6 +119,16 @@ def parse_device(device: str) -> str:
         f"no device is called {device!r}; the devices are: auto, cpu, cuda, cuda:0, cuda:1 ..., "
         "openvino:CPU, openvino:GPU ..."
     )
+
+
+def _all_gpus() -> list[str]:
+    try:
+        gpus = find_driver().gpus
+        if not gpus:
+            raise MissingError("the NVIDIA driver finds no GPU")
+    except MissingError as error:
+        raise MissingError(f"--device {ALL_GPUS}: {error}") from error
+    return [f"cuda:{gpu.index}" for gpu in gpus]
 
 
 def proven_with(bundle: BundleInfo | None) -> str:
@@ -102,12 +143,17 @@ def proven_with(bundle: BundleInfo | None) -> str:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What ``open_session`` was asked for, checked."""
+    """What ``open_session`` was asked for, checked; ``cores`` is how many of the CPU to use, None for all."""
 
     device: str
     backend: str | None
     trust: bool
     throughput: bool
+    cores: int | None
+
+
+def _open(path: Path, wanted: _Wanted) -> Session:
+    return _open_bundle(path, wanted) if is_folder(path) else _open_file(path, wanted)
 
 
 def _open_bundle(directory: Path, wanted: _Wanted) -> Session:
@@ -140,8 +186,9 @@ def _open_file(path: Path, wanted: _Wanted) -> Session:
     if backend == "onnxruntime":
         from fsr_deploy.runtime.backends.onnxruntime import OnnxSession
 
-        return OnnxSession(file, wanted.device, throughput=wanted.throughput)
+        return OnnxSession(file, wanted.device, throughput=wanted.throughput, cores=wanted.cores)
     from fsr_deploy.runtime.backends.openvino import OpenVinoSession
 
     device = wanted.device.removeprefix(OPENVINO) if wanted.device.startswith(OPENVINO) else "CPU"
-    return OpenVinoSession(file, device, bf16=backend == "openvino-bf16", throughput=wanted.throughput)
+    bf16 = backend == "openvino-bf16"
+    return OpenVinoSession(file, device, bf16=bf16, throughput=wanted.throughput, cores=wanted.cores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +17,7 @@ Batch = NDArray[np.uint8]
 class EngineInfo:
     """What a session runs: for messages, batch sizes and the journal.
 
+    ``device`` is "cpu", "cuda:N" or "openvino:NAME", or several of these with commas between them.
     ``lr_shape`` and ``sr_shape`` are (height, width) of one LR and one SR face in pixels. ``max_batch`` is the largest
     batch the engine accepts, None where it has no limit. ``best_batch`` is the batch size at which it is fastest per
     face. ``notes`` are sentences from its bundle for the user. ``resizable`` says whether its network can be exported
@@ -47,6 +49,11 @@ def engine_kind(engine: str) -> str:
             return title
     title, _, rest = engine.partition(" ")
     return f"{title} {rest.partition(' ')[2]}"
+
+
+def device_kind(device: str) -> str:
+    """Return the kind of a session's device or devices: "cpu", "cuda" or "openvino"; devices of one kind are alike."""
+    return re.split("[:,]", device, maxsplit=1)[0]
 
 
 class OutOfMemory(Exception):

@@ -196,6 +196,12 @@ def test_a_measure_of_a_whole_set_says_when_the_faces_are_few(monkeypatch):
     assert "- note: FID of 3 faces" in evaluate("pixel.safetensors", "--data", "faces:3").stdout
 
 
+def test_several_devices_are_refused():
+    result = CliRunner().invoke(main, ["pixel.safetensors", "--data", "faces:3", "--device", "cpu,cpu"])
+    assert result.exit_code == 2
+    assert "--device cpu,cpu: only fsr-run and fsr.load take several devices; name one" in result.stderr
+
+
 @pytest.mark.parametrize("options", [("--backend", "openvino"), ("--device", "openvino:CPU")])
 def test_graphs_are_measured_with_the_back_end_that_is_asked_for(options):
     pytest.importorskip("openvino")

@@ -159,6 +159,7 @@ def test_a_regression_can_be_read_by_a_program(report: Path, slower: Path, tmp_p
         (("nowhere",), 4, "nowhere: no such file; name a bundle, an engine.plan or a model.onnx"),
         (("--compare", "old", "new"), 4, "old: no such file; name a profile.json that fsr-profile -o wrote"),
         (("other.onnx", "--against", "eager"), 4, ".: no bundle.json here; this is not a bundle that fsr-export wrote"),
+        (("tiny-fp32", "--device", "cpu,cpu"), 2, "--device cpu,cpu: only fsr-run and fsr.load take several devices"),
         (("tiny-fp32", "--device", "cuda"), 3, "--device cuda:0: this ONNX Runtime has no CUDA provider"),
     ],
 )

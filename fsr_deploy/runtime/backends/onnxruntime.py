@@ -36,14 +36,21 @@ class OnnxSession:
     a graph that is damaged or has other inputs and outputs, and MissingError where ONNX Runtime or its CUDA provider is
     missing. ``profile`` is the start of the name of a file in which ONNX Runtime records each kernel's time, until
     ``finish_profile``. ``throughput`` gives each batch one CPU core and runs as many batches at the same time as there
-    are cores: higher latency, higher throughput.
+    are cores: higher latency, higher throughput. ``cores`` is how many physical cores to use, None for all.
     """
 
     def __init__(
-        self, file: EngineFile, device: str = "auto", profile: Path | None = None, *, throughput: bool = False
+        self,
+        file: EngineFile,
+        device: str = "auto",
+        profile: Path | None = None,
+        *,
+        throughput: bool = False,
+        cores: int | None = None,
     ) -> None:
         ort = imports.load("onnxruntime")
-        options = partial(session_options, ort, 1 if throughput else physical_cores(), profile)
+        cores = cores or physical_cores()
+        options = partial(session_options, ort, 1 if throughput else cores, profile)
         session, provider, device = create_session(ort, file, device, options)
         lr_shape, sr_shape = _face_shapes(session, file.path)
         facts = facts_of(file, session.get_modelmeta().custom_metadata_map, on_cpu=device == "cpu")
@@ -54,7 +61,7 @@ class OnnxSession:
             )
         self._session = session
         self._input = session.get_inputs()[0].name
-        self.in_flight = physical_cores() if throughput and device == "cpu" else 1
+        self.in_flight = cores if throughput and device == "cpu" else 1
         self.info = EngineInfo(
             engine=f"ONNX Runtime {ort.__version__} ({provider})",
             device=device,

@@ -29,14 +29,23 @@ class OpenVinoSession:
 
     ``device`` is "CPU", or the name of another device that OpenVINO finds here: "GPU", "GPU.1", "NPU". What is FP32 is
     computed in FP32, or with ``bf16`` in BF16. ``throughput`` runs as many batches at the same time as there are
-    physical cores, each on its own, instead of one on all. A batch of a new size compiles the graph for it. ``file`` is
-    the graph's, ``hardware`` the device's full name and what it can compute.
+    physical cores, each on its own, instead of one on all; ``cores`` is how many to use, None for all. A batch of a new
+    size compiles the graph for it. ``file`` is the graph's, ``hardware`` the device's full name and what it can
+    compute.
 
     Raises MissingError where OpenVINO, the device, or what the device needs for this graph is missing, and InputError
     for a graph that is damaged or has other inputs and outputs.
     """
 
-    def __init__(self, file: EngineFile, device: str = "CPU", *, bf16: bool = False, throughput: bool = False) -> None:
+    def __init__(
+        self,
+        file: EngineFile,
+        device: str = "CPU",
+        *,
+        bf16: bool = False,
+        throughput: bool = False,
+        cores: int | None = None,
+    ) -> None:
         openvino = imports.load("openvino")
         version = "-".join(openvino.__version__.split("-")[:2])  # what follows names its sources
         self.file = file
@@ -53,7 +62,9 @@ class OpenVinoSession:
         capabilities = self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")
         self._check(bf16, capabilities, graph)
         self.hardware = f"{self._core.get_property(self._device, 'FULL_DEVICE_NAME')}: {', '.join(capabilities)}"
-        self._settings = _settings(in_place_of_fp32, throughput, on_cpu=self._device == "CPU")
+        self._settings = _settings(
+            in_place_of_fp32, throughput, cores or physical_cores(), on_cpu=self._device == "CPU"
+        )
         self._made_of = fingerprint(openvino.__version__, self._device, self.hardware, self._settings, file.sha256)
         self._requests: dict[int, SimpleQueue[Any]] = {}
         self._compiling = threading.Lock()
@@ -153,7 +164,11 @@ def core() -> Any:
     Its plug-in for CPUs lends the thread a stack for signals, and takes it away when its core goes. Of several cores it
     leaves the stack of one that is gone, and the next signal, a Ctrl-C, ends the process without a word (2026.4).
     """
-    return imports.load("openvino").Core()
+    openvino = imports.load("openvino")
+    # The first tensor that is read as an array sets up what all others need. Where two threads do that at the same
+    # time, each waits for the other for ever (2026.4).
+    openvino.Tensor(np.zeros(1, np.uint8)).data  # noqa: B018
+    return openvino.Core()
 
 
 def _find(core: Any, version: str, device: str) -> str:
@@ -167,7 +182,7 @@ def _find(core: Any, version: str, device: str) -> str:
     )
 
 
-def _settings(bf16: bool, throughput: bool, *, on_cpu: bool) -> dict[str, Any]:
+def _settings(bf16: bool, throughput: bool, cores: int, *, on_cpu: bool) -> dict[str, Any]:
     """Return the settings of a session.
 
     The precision is always named: on its own, OpenVINO computes FP32 graphs in BF16 where the CPU can, several levels
@@ -180,7 +195,6 @@ def _settings(bf16: bool, throughput: bool, *, on_cpu: bool) -> dict[str, Any]:
         "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
     }
     if on_cpu:  # it knows this process's affinity, but no quota of a container
-        cores = physical_cores()
         settings["INFERENCE_NUM_THREADS"] = cores
         settings["NUM_STREAMS"] = cores if throughput else 1
     return settings

@@ -23,7 +23,7 @@ from fsr_deploy._util.locks import locked
 from fsr_deploy.bundle.info import LR_RECIPE
 from fsr_deploy.errors import InputError
 from fsr_deploy.images.opencv import cv2
-from fsr_deploy.runtime.session import EngineInfo
+from fsr_deploy.runtime.session import EngineInfo, device_kind
 
 NAME = ".fsr-run.jsonl"
 LOCK_NAME = ".fsr-run.lock"
@@ -35,9 +35,8 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 def made_with(engine: EngineInfo, fit: str) -> str:
     """Return the hash of what all faces of a run depend on: engine, libraries, kind of device, our own recipe."""
-    kind = engine.device.partition(":")[0]
     libraries = f"OpenCV {cv2.__version__}, Pillow {PIL.__version__}"
-    return _hash(engine.sha256, engine.engine, kind, libraries, fit, LR_RECIPE, RECIPE)
+    return _hash(engine.sha256, engine.engine, device_kind(engine.device), libraries, fit, LR_RECIPE, RECIPE)
 
 
 def face_key(frame_sha256: str, suffix: str, made_with: str, batch: int) -> str:

@@ -13,7 +13,7 @@ from fsr_deploy.runtime.folder.jobs import Work
 from fsr_deploy.runtime.folder.rates import StageReport
 from fsr_deploy.runtime.folder.sizes import SizeCount
 from fsr_deploy.runtime.folder.steps import Failed
-from fsr_deploy.runtime.session import EngineInfo
+from fsr_deploy.runtime.session import EngineInfo, device_kind
 
 
 @dataclass
@@ -72,7 +72,11 @@ def introduce(engine: str, info: EngineInfo, batch: int) -> None:
     """Say what will run, with the notes of its bundle."""
     sizes = " -> ".join(f"{width}x{height}" for height, width in (info.lr_shape, info.sr_shape))
     say(f"{engine}: {info.engine}, device {info.device}, precision {info.precision}, {sizes}, batch {batch}")
-    if info.engine.startswith("ONNX Runtime") and info.device == "cpu" and info.precision in ("fp16", "bf16", *MIXES):
+    if (
+        info.engine.startswith("ONNX Runtime")
+        and device_kind(info.device) == "cpu"
+        and info.precision in ("fp16", "bf16", *MIXES)
+    ):
         say(f"a CPU computes {info.precision} in fp32 and converts in between; an fp32 engine is faster here")
     for note in info.notes:
         warn(note)

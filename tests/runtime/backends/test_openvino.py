@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -98,22 +97,6 @@ def test_a_network_is_within_one_level_of_onnx_runtime(network: Path, cache: Pat
         ours, theirs = session.upscale(lr_faces(count)), reference.upscale(lr_faces(count))
         assert ours.shape == (count, 32, 32, 3) and ours.std() > 10
         assert np.abs(ours.astype(int) - theirs).max() <= 1
-
-
-def test_a_signal_is_heeded_after_sessions_came_and_went(graph: Path) -> None:
-    """OpenVINO leaves its thread a stack for signals that is no longer there, unless its core stays."""
-    code = """
-import os, signal, sys
-from fsr_deploy.runtime.open import open_session
-one, other = (open_session(sys.argv[1], backend="openvino") for _ in range(2))
-one.close(); del one
-other.close(); del other
-signal.signal(signal.SIGUSR1, lambda *_: print("heeded"))
-os.kill(os.getpid(), signal.SIGUSR1)
-"""
-    command = [sys.executable, "-X", "faulthandler", "-c", code, str(graph)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "heeded\n"), done.stderr
 
 
 @pytest.mark.parametrize("options", [{"backend": "openvino"}, {"device": "openvino:CPU"}, {"device": "openvino:cpu"}])
