@@ -23,6 +23,7 @@ from benchmarks.rows import append_row, read_rows
 from fsr_deploy._util.console import command
 from fsr_deploy.bundle.info import MIXED_FP8, MIXES, ONNX_NAME, PRECISIONS, QUANTISED
 from fsr_deploy.errors import FsrError
+from fsr_deploy.exporting.build import run_eager
 from fsr_deploy.exporting.graph.turing import write_for_turing
 from fsr_deploy.exporting.graph.write import write_graph
 from fsr_deploy.exporting.int8.formats import format_of
@@ -30,7 +31,6 @@ from fsr_deploy.exporting.int8.mixed import typed_scheme
 from fsr_deploy.exporting.int8.quantise import name_precision, prepare
 from fsr_deploy.exporting.int8.scheme import Scheme
 from fsr_deploy.exporting.options import ExportOptions, Int8Options, fp16_part, in_precision
-from fsr_deploy.exporting.pipeline import run_eager
 from fsr_deploy.exporting.precision.cast import PrecisionMap
 from fsr_deploy.exporting.proof.reference import lr_faces
 from fsr_deploy.exporting.tensorrt import child
