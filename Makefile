@@ -20,7 +20,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 --dist loadfile
 
-# The heavy real parts: the compiler of TensorRT for RTX over all networks.
+# The heavy real parts: the compiler of TensorRT for RTX over all networks, a face detector, Triton.
 integration: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 -m integration
 
