@@ -22,11 +22,16 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 --dist loadfile
 
-# The heavy real parts: the compiler of TensorRT for RTX over all networks, other people's networks. The last have an
-# environment of their own, because spandrel needs torchvision, of which the index has no build beside this PyTorch.
+# The heavy real parts: the compiler of TensorRT for RTX over all networks, a face detector, Triton, other people's
+# networks. The last have an environment of their own, because spandrel needs torchvision, of which the index has no
+# build beside this PyTorch.
 integration: $(VENV)/.dev $(MODELS)/.models
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 -m integration
 	OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest -m models tests/integration/test_foreign.py
+
+# Damaged and hostile files against every reader, FUZZ_SECONDS each.
+fuzz: $(VENV)/.dev
+	OMP_NUM_THREADS=1 FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(BIN)/pytest --numprocesses auto --timeout 0 tests/attacks/fuzz_*.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from fsr_deploy._util.console import command, options_from, print_json, show
 from fsr_deploy._util.imports import load, one_onnxruntime
-from fsr_deploy.bundle.info import INT8_BF16, MIXED, MIXED_FP8
+from fsr_deploy.bundle.info import INT8_BF16, MIXED, MIXED_FP8, Bundle, Io
 from fsr_deploy.cli.export_options import Arguments
 from fsr_deploy.cli.fastest import export_fastest
 from fsr_deploy.cli.plan_options import refuse_others
@@ -15,7 +15,6 @@ from fsr_deploy.errors import UsageError
 from fsr_deploy.exporting.report.next_steps import say_next
 
 if TYPE_CHECKING:
-    from fsr_deploy.bundle.info import Bundle, Io
     from fsr_deploy.exporting.tensorrt.config import PlanOptions
 
 
@@ -34,8 +33,10 @@ def main(given: Arguments) -> None:
         _list(given.json)
         return
     plan = given.options("rtx" if given.target == "rtx" else "tensorrt")
+    given.check_triton()
     wants_fastest = given.fastest or given.goal is not None
     bundle = (_change if given.rebuild or given.prove else export_fastest if wants_fastest else _export)(given, plan)
+    given.write_triton(bundle)
     if given.json:
         print_json({"bundle": str(bundle.path), **asdict(bundle.info)})
 
@@ -58,7 +59,7 @@ def _export(given: Arguments, plan: PlanOptions) -> Bundle:
         batches=batch_range("--batch", given.batch),
         target=given.target,
         with_plan=given.with_plan,
-        io=cast("Io", given.io),
+        io=cast(Io, given.io),
         opset=given.opset,
         faces=given.faces,
         budget=budget_for(precision, given.budget_db, given.budget_levels, given.budget_loss),
@@ -94,8 +95,7 @@ def _change(given: Arguments, plan: PlanOptions) -> Bundle:
     option = "--rebuild" if given.rebuild else "--prove"
     if given.rebuild and given.prove:
         raise UsageError("--rebuild proves what it builds; leave --prove out")
-    refuse_others(option, given, ("force", "json", *(["target"] if given.target == "rtx" else [])))
-    from fsr_deploy.bundle.info import Bundle
+    refuse_others(option, given, ("force", "json", "triton", *(["target"] if given.target == "rtx" else [])))
     from fsr_deploy.exporting.tensorrt.rebuild import prove_bundle, rebuild_plan
 
     path = given.rebuild or given.prove

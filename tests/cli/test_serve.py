@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from fsr_deploy.bundle.info import Bundle, read_bundle
+from fsr_deploy.cli.export import main as export
 from fsr_deploy.cli.serve import main
+from fsr_deploy.exporting import pipeline
 from tests.fakes.plans import write_bundle
 
 
@@ -58,3 +61,38 @@ def test_without_tritons_protobuf_the_extra_is_named(monkeypatch: pytest.MonkeyP
     result = fsr_serve("triton", "tiny", "models")
     assert result.exit_code == 3
     assert "tritonclient is not installed; install it with: pip install 'fsr-deploy[triton]'" in result.stderr
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Exports give the bundle that is there; returns the list of them."""
+    done = []
+
+    def run_export(options: object) -> Bundle:
+        done.append(Path("tiny"))
+        return read_bundle(Path("tiny"))
+
+    monkeypatch.setattr(pipeline, "run_export", run_export)
+    return done
+
+
+def test_an_export_is_written_for_triton_too(exported: list[Path]) -> None:
+    result = CliRunner().invoke(export, ("aminet", "--triton", "models"))
+    assert result.exit_code == 0, result.output
+    assert "wrote models/tiny, version 1; serve it: tritonserver --model-repository models" in result.stderr
+    assert read_bundle(Path("models/tiny/1/bundle")).info == read_bundle(Path("tiny")).info
+    again = CliRunner().invoke(export, ("aminet", "--triton", "models"))
+    assert again.exit_code == 4
+    assert again.stderr.rstrip().endswith(
+        "already holds version 1; add --version 2, or --overwrite; "
+        "tiny is written: go on with fsr-serve triton tiny models"
+    )
+
+
+def test_an_export_for_triton_does_not_begin_without_the_extra(
+    exported: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tritonclient.grpc", None)
+    monkeypatch.delitem(sys.modules, "tritonclient.grpc.model_config_pb2", raising=False)
+    result = CliRunner().invoke(export, ("aminet", "--triton", "models"))
+    assert (result.exit_code, exported) == (3, [])

@@ -26,8 +26,8 @@ def model(tmp_path: Path) -> Path:
 def start(model: Path, monkeypatch: pytest.MonkeyPatch, kind: str = "CPU") -> Any:
     """Start the model.py of a repository as Triton does."""
     utils: Any = ModuleType("triton_python_backend_utils")
-    utils.get_input_tensor_by_name = lambda request, name: SimpleNamespace(as_numpy=lambda: request[name])
-    utils.Tensor = lambda name, array: (name, array)
+    utils.get_input_tensor_by_name = lambda request, name: request[name]
+    utils.Tensor = SimpleNamespace(from_dlpack=lambda name, array: (name, array))
     utils.InferenceResponse = lambda tensors: dict(tensors)
     monkeypatch.setitem(sys.modules, utils.__name__, utils)
     names: dict[str, Any] = {"__name__": "model"}
