@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,6 +54,7 @@ def open_session(
             sessions.append(_open(Path(path), replace(one, cores=cores)))
             stack.callback(sessions[-1].close)
         several = SeveralSessions(sessions)
+        _refuse_other_gpus(device, devices)
         stack.pop_all()
     return several
 
@@ -119,6 +121,17 @@ def parse_device(device: str) -> str:
         f"no device is called {device!r}; the devices are: auto, cpu, cuda, cuda:0, cuda:1 ..., "
         "openvino:CPU, openvino:GPU ..."
     )
+
+
+def _refuse_other_gpus(device: str, devices: Sequence[str]) -> None:
+    """Raise UsageError for GPUs of different models, on which one library may compute different faces."""
+    if any(name.startswith("cuda") for name in devices):
+        models = {gpu.name for gpu in find_driver().gpus if f"cuda:{gpu.index}" in devices}
+        if len(models) > 1:
+            raise UsageError(
+                f"--device {device}: {' and '.join(sorted(models))} would not give the same faces; name GPUs of one"
+                " model, and run the others on frames of their own"
+            )
 
 
 def _all_gpus() -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ from fsr_deploy.runtime.open import open_session, parse_device, parse_devices
 from fsr_deploy.runtime.session import Batch, OutOfMemory
 from fsr_deploy.runtime.several import SeveralSessions
 from tests.engines import repeat_pixels, write_onnx
-from tests.fakes.machine import FakeDriver
+from tests.fakes.machine import FakeDriver, MachineFactory
+from tests.fakes.plans import lr_faces, write_plan
 from tests.runtime.folder.test_run import INFO, FakeSession, assert_all_right
 from tests.runtime.folder.test_run import work as work
 
@@ -252,6 +254,36 @@ def test_a_device_that_cannot_be_opened_is_named_and_the_others_are_closed(
     with pytest.raises(MissingError, match="--device cuda:2: is not here"):
         open_session(tmp_path, "cuda:0,cuda:1,cuda:2")
     assert [device.closed for device in opened] == [True, True]
+
+
+def test_gpus_of_different_models_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mixed(FakeDriver):
+        def cuDeviceGetName(self, name: Any, length: int, device: int) -> int:
+            name.value = b"NVIDIA L4" if device == 2 else b"NVIDIA H100"
+            return 0
+
+    monkeypatch.setattr(driver, "_load_library", lambda: Mixed(count=3))
+    monkeypatch.setattr(opening, "_open", lambda path, wanted: Device(int(wanted.device[-1])))
+    assert open_session(tmp_path, "cuda:0,cuda:1").info.device == "cuda:0,cuda:1"
+    with pytest.raises(UsageError, match="--device cuda:all: NVIDIA H100 and NVIDIA L4 would not give the same faces"):
+        open_session(tmp_path, "cuda:all")
+
+
+def test_a_plan_on_two_gpus_and_one_is_lost(
+    machine: MachineFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake = machine("10.16")
+    monkeypatch.setattr(driver, "_load_library", lambda: FakeDriver(count=2))
+    write_plan(fake, tmp_path / "bundle", "10.16")
+    several = open_session(tmp_path / "bundle", "cuda:all")
+    assert (several.info.device, several.in_flight) == ("cuda:0,cuda:1", 4)
+    assert isinstance(several, SeveralSessions)
+    faces = lr_faces(4)
+    monkeypatch.setattr(several.sessions[1], "submit", after(0, LOST))
+    for _ in range(4):
+        np.testing.assert_array_equal(several.upscale(faces), repeat_pixels(faces))
+    assert capsys.readouterr().err.count("cuda:1 (device 2 of 2) failed and is left out") == 1
+    several.close()
 
 
 def test_memory_that_one_face_does_not_fit_into_is_told_of_the_last_device() -> None:
