@@ -185,6 +185,16 @@ def test_a_server_never_sees_a_model_that_is_not_complete(
     assert [path.name for path in repository.parent.iterdir()] == ["models"]
 
 
+def test_what_a_killed_run_left_is_cleared_and_what_it_had_put_aside_is_back(bundle: Path, repository: Path) -> None:
+    model = write_triton(bundle, repository, TritonOptions())
+    left = repository.with_name(".models.tiny.fsr-serve")
+    (left / "new" / "2").mkdir(parents=True)
+    model.rename(left / "old")  # as where directories cannot be exchanged in one step
+    write_triton(bundle, repository, TritonOptions(version=2))
+    assert sorted(path.name for path in model.iterdir()) == ["1", "2", "config.pbtxt", "warmup"]
+    assert [path.name for path in repository.parent.iterdir()] == ["models"]
+
+
 REFUSED: dict[str, tuple[dict[str, Any], TritonOptions, type[FsrError], str]] = {
     "a graph only": ({}, TritonOptions("tensorrt"), InputError, "has no engine.plan for Triton's tensorrt back end"),
     "an unknown back end": ({}, TritonOptions("tensorflow"), UsageError, "--backend tensorflow: not one of python"),
