@@ -19,7 +19,8 @@ from fsr_deploy.bundle.info import PlanInfo, read_bundle, write_info
 from fsr_deploy.synthetic import write_faces
 from tests.integration.triton_server import Server, make_python, triton, unpack
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+# One process for all, so that the network is exported once.
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("triton")]
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "weights" / "aminet-tiny-faces.safetensors"

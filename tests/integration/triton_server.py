@@ -45,7 +45,12 @@ def unpack() -> Path | str:
     shutil.copy(home / stub, home / "backends" / "python")
     for program in (home / "bin" / "tritonserver", home / "backends" / "python" / stub.name):
         program.chmod(0o755)
-    new.rename(folder)
+    try:
+        new.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+        shutil.rmtree(new)  # another process was faster
     return folder
 
 

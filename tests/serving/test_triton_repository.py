@@ -14,11 +14,12 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 from tritonclient.utils import triton_to_np_dtype
 
-from fsr_deploy.bundle.info import PlanInfo, read_bundle, sha256, write_info
+from fsr_deploy.bundle.info import BundleInfo, PlanInfo, TensorInfo, read_bundle, sha256, write_info
 from fsr_deploy.bundle.reference import read_reference
 from fsr_deploy.errors import FsrError, InputError, UsageError
 from fsr_deploy.serving import triton_repository
 from fsr_deploy.serving.triton_repository import BACKENDS, TritonOptions, write_triton
+from tests.engines import write_onnx
 from tests.fakes.plans import plan_info, write_bundle
 
 PARITY = [{"engine": "ONNX Runtime 1.32.0", "psnr_db": 61.25, "max_error": 1.0}]
@@ -66,6 +67,23 @@ def test_the_configuration_has_the_inputs_and_outputs_of_the_graph(
         assert [(tensor.name, ["N", *tensor.dims]) for tensor in tensors] == [(one.name, one.shape) for one in values]
         assert [triton_to_np_dtype(pb.DataType.Name(one.data_type)[5:]) for one in tensors] == [np.uint8]
     assert (config.name, config.backend) == ("tiny", backend)
+
+
+def test_a_bare_network_takes_and_gives_floats(tmp_path: Path, repository: Path) -> None:
+    """Triton starts it with the bytes of its input as it is: (3, H, W) float32."""
+    tensors = [(TensorInfo(name, "float32", ("N", 3, 8, 8)),) for name in ("lr", "sr")]
+    values = np.random.default_rng(0).uniform(-1, 1, (2, 3, 8, 8)).astype(np.float32)
+    info = BundleInfo("bare", "fp32", 2, 4, (1, 1, 1), *tensors, trained=True, io="float")
+    write_onnx(tmp_path / "bare" / "model.onnx")
+    np.savez_compressed(tmp_path / "bare" / "reference.npz", lr=values, sr=values)
+    write_info(tmp_path / "bare", info)
+    model = write_triton(tmp_path / "bare", repository, TritonOptions("onnxruntime"))
+    config = config_of(model)
+    assert [(tensor.data_type, list(tensor.dims)) for tensor in (*config.input, *config.output)] == [
+        (pb.TYPE_FP32, [3, 8, 8])
+    ] * 2
+    assert (model / "warmup" / "faces-1").read_bytes() == values[0].tobytes()
+    assert list(config.dynamic_batching.preferred_batch_size) == []
 
 
 def test_a_plan_is_served_with_all_its_profiles(bundle: Path, repository: Path) -> None:
@@ -164,6 +182,16 @@ def test_a_server_never_sees_a_model_that_is_not_complete(
     with pytest.raises(InputError, match="second: cannot be written: No space left on device"):
         write_triton(bundle, repository, TritonOptions(name="second"))
     assert [path.name for path in repository.iterdir()] == ["first"]
+    assert [path.name for path in repository.parent.iterdir()] == ["models"]
+
+
+def test_what_a_killed_run_left_is_cleared_and_what_it_had_put_aside_is_back(bundle: Path, repository: Path) -> None:
+    model = write_triton(bundle, repository, TritonOptions())
+    left = repository.with_name(".models.tiny.fsr-serve")
+    (left / "new" / "2").mkdir(parents=True)
+    model.rename(left / "old")  # as where directories cannot be exchanged in one step
+    write_triton(bundle, repository, TritonOptions(version=2))
+    assert sorted(path.name for path in model.iterdir()) == ["1", "2", "config.pbtxt", "warmup"]
     assert [path.name for path in repository.parent.iterdir()] == ["models"]
 
 

@@ -52,6 +52,7 @@ def libraries(machine: MachineFactory, monkeypatch: pytest.MonkeyPatch) -> list[
     openvino = ModuleType("openvino")
     openvino.Core, openvino.__version__ = Core, "2026.1"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "openvino", openvino)
+    monkeypatch.setattr("fsr_deploy.runtime.backends.openvino.core", Core)
     monkeypatch.setattr(gpu.tensorrt.OnnxParser, "parse", lambda self, model: given.append("TensorRT"))
     monkeypatch.setattr("onnxruntime.InferenceSession", lambda *args, **options: given.append("ONNX Runtime"))
     return given
