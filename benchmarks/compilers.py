@@ -21,7 +21,7 @@ import typer
 
 from benchmarks.rows import append_row, read_rows
 from fsr_deploy._util.console import command
-from fsr_deploy.bundle.info import MIXED_FP8, MIXES, ONNX_NAME, PRECISIONS, QUANTISED
+from fsr_deploy.bundle.info import MIXED_FP8, MIXES, ONNX_NAME, QUANTISED
 from fsr_deploy.errors import FsrError
 from fsr_deploy.exporting.build import run_eager
 from fsr_deploy.exporting.graph.turing import write_for_turing
@@ -42,6 +42,7 @@ from fsr_deploy.models.source import load_source
 
 BATCHES = (1, 4, 8)
 FACES = 2  # that INT8 and FP8 are calibrated on
+OF_TENSORRT = ("fp32", "fp16", "bf16", "int8", *MIXES)
 TURING_HAS_NOT = ("bf16", MIXED_FP8)
 
 
@@ -145,12 +146,12 @@ def as_table(rows: Collection[dict[str, Any]]) -> str:
         (row["network"], row["gpus"] == [TURING], row["precision"]): f"{row['mib']}" if row["compiled"] else "refused"
         for row in rows
     }
-    lines = [f"| network | {' | '.join(precision.upper() for precision in PRECISIONS)} |", "| --- " * 7 + "|"]
+    lines = [f"| network | {' | '.join(precision.upper() for precision in OF_TENSORRT)} |", "| --- " * 7 + "|"]
     for network in registry.names():
         for turing in (False, True):
             sizes = [
                 "-" if turing and precision in TURING_HAS_NOT else cells.get((network, turing, precision), "")
-                for precision in PRECISIONS
+                for precision in OF_TENSORRT
             ]
             if any(size not in ("", "-") for size in sizes):
                 lines.append(f"| {network}{', Turing' if turing else ''} | {' | '.join(sizes)} |")
@@ -160,7 +161,7 @@ def as_table(rows: Collection[dict[str, Any]]) -> str:
 @command
 def main(
     networks: Annotated[list[str] | None, typer.Argument(help="Registered networks.", show_default="all")] = None,
-    precisions: Annotated[str, typer.Option(help="Precisions, with commas.")] = ",".join(PRECISIONS),
+    precisions: Annotated[str, typer.Option(help="Precisions, with commas.")] = ",".join(OF_TENSORRT),
     output: Annotated[Path, typer.Option("-o", help="File of rows, a line of JSON each.")] = Path("compilers.jsonl"),
     table: Annotated[bool, typer.Option("--table", help="Print the file's rows as a table, compile nothing.")] = False,
 ) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.compilers import TURING_HAS_NOT, compile_all
-from fsr_deploy.bundle.info import PRECISIONS
+from benchmarks.compilers import OF_TENSORRT, TURING_HAS_NOT, compile_all
 from fsr_deploy.exporting.tensorrt.gpus import TURING, gpus_for
 from fsr_deploy.models import registry
 
@@ -23,7 +22,7 @@ IN_ALL_PRECISIONS = ("aminet", "aminet-tiny", "sparnet", "mfspnet")
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_its_graphs_are_compiled_for_every_gpu_and_for_turing(tmp_path: Path, network: str) -> None:
-    precisions = PRECISIONS if network in IN_ALL_PRECISIONS else ("fp16",)
+    precisions = OF_TENSORRT if network in IN_ALL_PRECISIONS else ("fp16",)
     compiled = [
         (row.precision, row.gpus, row.reason) for rows in compile_all(network, precisions, tmp_path) for row in rows
     ]
