@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from fsr_deploy._util.files import read_file, status
 from fsr_deploy.bundle.info import INFO_NAME, BundleInfo, read_bundle
 from fsr_deploy.bundle.onnx_wire import has_external_data
 from fsr_deploy.errors import InputError
@@ -26,12 +27,9 @@ def read_engine_file(path: Path) -> EngineFile:
     its hash is checked against ``bundle.json``. Raises InputError for a file that cannot be read, is empty, or is not
     the one that was exported, and for a graph that is damaged or refers to other files.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; name a bundle, an engine.plan or a model.onnx") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if not status(path):
+        raise InputError(f"{path}: no such file; name a bundle, an engine.plan or a model.onnx")
+    content = read_file(path)
     if not content:
         raise InputError(f"{path}: the file is empty; export it again")
     digest = hashlib.sha256(content).hexdigest()

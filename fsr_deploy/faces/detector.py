@@ -147,17 +147,25 @@ def open_detector(path: str | Path, device: str = "auto", *, threads: int | None
     kind = _kind_of(session)
     if kind is None:
         raise InputError(f"{path}: not a face detector that is known here; take {KNOWN}")
+    shown = np.zeros((2 * STRIDE, 3 * STRIDE, 3), np.uint8)
     # Both files may fix the size of what they are shown; most graphs take any.
     try:
         free, _, _ = create_session(ort, replace(file, content=free_sizes(content)), device, options)
         detector = Detector(kind, free, device, file.sha256, None)
-        detector.find(np.zeros((2 * STRIDE, 3 * STRIDE, 3), np.uint8))
+        detector.find(shown)
+        return detector
     except Exception as error:
-        size = session.get_inputs()[0].shape[2:]
-        if not all(isinstance(side, int) and side >= STRIDE for side in size):
-            raise InputError(f"{path}: a damaged {kind.title} file: {str(error).splitlines()[0]}") from error
-        detector = Detector(kind, session, device, file.sha256, (size[0], size[1]))
-    return detector
+        fault: Exception = error
+    size = session.get_inputs()[0].shape[2:]
+    if all(isinstance(side, int) and side >= STRIDE for side in size):
+        try:
+            detector = Detector(kind, session, device, file.sha256, (size[0], size[1]))
+            detector.find(shown)
+            return detector
+        except Exception as error:
+            fault = error
+    told = (str(fault).splitlines() or [type(fault).__name__])[0]
+    raise InputError(f"{path}: a damaged {kind.title} file: {told}") from fault
 
 
 def _kind_of(session: Any) -> Kind | None:
