@@ -22,7 +22,7 @@ test: $(VENV)/.dev lint
 
 # The heavy real parts: the compiler of TensorRT for RTX over all networks, a face detector, Triton.
 integration: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 --dist loadgroup -m integration
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 -m integration
 
 # Damaged and hostile files against every reader, FUZZ_SECONDS each.
 fuzz: $(VENV)/.dev
