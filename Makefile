@@ -26,7 +26,7 @@ test: $(VENV)/.dev lint
 # networks. The last have an environment of their own, because spandrel needs torchvision, of which the index has no
 # build beside this PyTorch.
 integration: $(VENV)/.dev $(MODELS)/.models
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 --dist loadgroup -m integration
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 -m integration
 	OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest -m models tests/integration/test_foreign.py
 
 # Damaged and hostile files against every reader, FUZZ_SECONDS each.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import tritonclient.http
+from filelock import FileLock
 from google.protobuf import text_format
 from tritonclient.grpc import InferenceServerClient, model_config_pb2
 
@@ -19,8 +21,7 @@ from fsr_deploy.bundle.info import PlanInfo, read_bundle, write_info
 from fsr_deploy.synthetic import write_faces
 from tests.integration.triton_server import Server, make_python, triton, unpack
 
-# One process for all, so that the network is exported once.
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("triton")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "weights" / "aminet-tiny-faces.safetensors"
@@ -50,9 +51,13 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("bundles") / "tiny"
-    command("export", WEIGHTS, "--batch", "1,2,4", "-o", path)
-    return path
+    """The trained tiny network, exported once for all processes of a run."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with FileLock(folder / "tiny.lock"):
+        if not (folder / "tiny").exists():
+            command("export", WEIGHTS, "--batch", "1,2,4", "-o", folder / "tiny")
+    return folder / "tiny"
 
 
 @pytest.fixture(scope="module")
