@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,17 @@ def save_safetensors(weights: Mapping[str, Tensor], path: Path, metadata: Metada
 
 def fitting(tensors: Mapping[str, Tensor]) -> list[str]:
     """Return the names of the registered models whose weights, as registered, are somewhere in a checkpoint."""
-    with torch.device("meta"):
-        models = [Wanted.by(registry.build(name), name) for name in registry.names()]
+    models = [_wanted(name, registry.find(name).build) for name in registry.names()]
     return [
         wanted.name for wanted in models if any(not place.differences(wanted) for place in places_of(tensors, wanted))
     ]
+
+
+@cache
+def _wanted(name: str, build: Callable[..., nn.Module]) -> Wanted:
+    """Return what a registered model wants, built once without memory; another ``build`` is another model."""
+    with torch.device("meta"):
+        return Wanted.by(build(**registry.find(name).options), name)
 
 
 def _misfit(tensors: Mapping[str, Tensor], wanted: Wanted) -> str:
