@@ -39,7 +39,7 @@ CALLS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "GFPGAN": lambda network, x: network(x, randomize_noise=False)[0],  # the noise that the checkpoint holds
     "RestoreFormer": lambda network, x: network(x * 2 - 1)[0] * 0.5 + 0.5,
 }
-LR_SIZE = 64  # of networks that take any
+LR_SIZE, FACE_SIZE = 64, 512  # of networks that take any; what face restorers are made for
 RGB = 3
 
 
@@ -48,7 +48,8 @@ class Foreign:
     """A network that was recognised, in eval mode: it takes and gives (N, 3, h, w) float RGB in [-1, 1].
 
     ``name`` is its architecture's, ``place`` where in the file its weights lay, "" for the file itself. It enlarges
-    ``scale`` times and takes pictures whose sides are multiples of ``size_multiple`` and at least ``minimum``.
+    ``scale`` times and takes pictures whose sides are multiples of ``size_multiple`` and at least ``minimum``; ``usual``
+    is what they are unless asked for.
     """
 
     network: nn.Module
@@ -57,11 +58,12 @@ class Foreign:
     scale: int
     size_multiple: int
     minimum: int
+    usual: int
 
     def lr_size(self, asked: int | None) -> int:
         """Return the side of the pictures it is exported for; raises UsageError for one that it does not take."""
         step = self.size_multiple
-        size = asked or max(self.minimum, -(-LR_SIZE // step) * step)
+        size = asked or max(self.minimum, -(-self.usual // step) * step)
         if size < self.minimum or size % step:
             least = f" of at least {self.minimum}" if self.minimum > step else ""
             raise UsageError(f"--lr-size {size}: {self.name} takes multiples of {step}{least}")
@@ -161,7 +163,7 @@ def _described(descriptor: Any, place: str, path: Path) -> Foreign:
         warn(f"{name} comes from spandrel_extra_arches: its licence may exclude commercial use, see that package")
     if not descriptor.supports_half:
         say(f"    spandrel advises against FP16 for {name}; in FP16 here, what breaks is returned to FP32")
-    size = descriptor.size_requirements
+    size, usual = descriptor.size_requirements, FACE_SIZE if descriptor.purpose == "FaceSR" else LR_SIZE
     call = CALLS.get(architecture.id, descriptor._call_fn)
     network = UnitRange(descriptor.model, call, grey=channels[0] == 1).eval()
-    return Foreign(network, name, place, descriptor.scale, size.multiple_of, size.minimum)
+    return Foreign(network, name, place, descriptor.scale, size.multiple_of, size.minimum, usual)

@@ -128,6 +128,13 @@ def test_the_size_is_the_networks_or_one_that_it_takes(spandrel: Install, tmp_pa
             load_source(str(path), lr_size=size)
 
 
+def test_a_face_restorer_gets_the_size_that_it_is_made_for(spandrel: Install, tmp_path: Path) -> None:
+    spandrel(Architecture(purpose="FaceSR"))
+    torch.save(weights(), tmp_path / "net.pth")
+    assert load_source(str(tmp_path / "net.pth")).lr_size == 512
+    assert load_source(str(tmp_path / "net.pth"), lr_size=256).lr_size == 256
+
+
 @pytest.mark.parametrize(
     ("architectures", "channels", "sentence"),
     [
