@@ -48,8 +48,8 @@ class Foreign:
     """A network that was recognised, in eval mode: it takes and gives (N, 3, h, w) float RGB in [-1, 1].
 
     ``name`` is its architecture's, ``place`` where in the file its weights lay, "" for the file itself. It enlarges
-    ``scale`` times and takes pictures whose sides are multiples of ``size_multiple`` and at least ``minimum``; ``usual``
-    is what they are unless asked for.
+    ``scale`` times and takes pictures whose sides are multiples of ``size_multiple`` and at least ``minimum``, and
+    ``usual`` unless asked otherwise.
     """
 
     network: nn.Module
