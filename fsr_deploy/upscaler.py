@@ -126,9 +126,10 @@ class Upscaler:
             if isinstance(chosen, FilmOptions):
                 return upscale_film(self._session, *find_film(*names), chosen, frames=frames)
             work = chosen.find(*names)
-            task: Task | None = TileTask(**tiling) if tiling else None
+            fit = str(options.get("fit", "crop"))
+            task: Task | None = frames.tiles_instead(tiling.get("tile"), tiling.get("overlap"), fit)
             if frames.wanted:
-                frames.refuse_fit(str(options.get("fit", "crop")))
+                frames.refuse_fit(fit)
                 work, task = frames.task(work, str(source), self.info.device, chosen.overwrite)
             return upscale_files(self._session, work, chosen, task=task)
 

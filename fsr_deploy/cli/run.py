@@ -12,9 +12,7 @@ from fsr_deploy.cli.run_options import Arguments
 from fsr_deploy.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from fsr_deploy.faces.options import FrameOptions
     from fsr_deploy.runtime.folder.task import Task
-    from fsr_deploy.runtime.folder.tile_task import TileTask
 
 
 @command
@@ -49,9 +47,7 @@ def main(given: Arguments) -> ExitCode:
         return run_film(given.source, given.output, given.film_options(options), frames, opened, given.json)
     given.refuse_film_options(given.source)
     work = options.find(given.source, given.output, read_list(read_stdin()) if given.source == "-" else ())
-    task: Task | None = None
-    if given.tile is not None or given.overlap is not None:
-        task = tiles(given.tile, given.overlap, options.fit, frames)
+    task: Task | None = frames.tiles_instead(given.tile, given.overlap, options.fit)
     if frames.wanted:
         frames.refuse_fit(options.fit)
         work, task = frames.task(work, given.source, given.device, given.overwrite)
@@ -65,18 +61,6 @@ def main(given: Arguments) -> ExitCode:
     if stop.is_set():
         return ExitCode.INTERRUPTED
     return ExitCode.PARTIAL if summary.failed else ExitCode.DONE
-
-
-def tiles(tile: int | None, overlap: int | None, fit: str, frames: FrameOptions) -> TileTask:
-    """Return the task of --tile; raises UsageError for options that do not go with it."""
-    from fsr_deploy.runtime.folder.tile_task import TileTask
-
-    if tile is None:
-        raise UsageError(f"--overlap {overlap}: is for tiles; add --tile")
-    if frames.wanted:
-        raise UsageError(f"--tile {tile}: enlarges whole pictures; leave out --boxes and --find-faces")
-    frames.refuse_fit(fit)
-    return TileTask(tile, overlap)
 
 
 if __name__ == "__main__":

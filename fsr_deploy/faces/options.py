@@ -18,6 +18,7 @@ from fsr_deploy.faces.folder import FrameTask
 from fsr_deploy.faces.restorer import RestoreSettings
 from fsr_deploy.faces.saving import SavedBoxes
 from fsr_deploy.runtime.folder.jobs import Work
+from fsr_deploy.runtime.folder.tile_task import TileTask
 from fsr_deploy.runtime.open import parse_devices
 from fsr_deploy.runtime.session import OPENVINO
 
@@ -65,6 +66,20 @@ class FrameOptions:
         """Raise UsageError where --fit was given, which says how a whole frame is made a face."""
         if fit != "crop":
             raise UsageError(f"--fit {fit}: is for frames that are faces; leave it out")
+
+    def tiles_instead(self, tile: int | None, overlap: int | None, fit: str) -> TileTask | None:
+        """Return the task of --tile and --overlap, None where neither is given.
+
+        Raises UsageError where they do not go with each other or with what is chosen here.
+        """
+        if tile is None:
+            if overlap is not None:
+                raise UsageError(f"--overlap {overlap}: is for tiles; add --tile")
+            return None
+        if self.wanted:
+            raise UsageError(f"--tile {tile}: enlarges whole pictures; leave out --boxes and --find-faces")
+        self.refuse_fit(fit)
+        return TileTask(tile, overlap)
 
     def detector(self, device: str, threads: int | None = None) -> Detector | None:
         """Open the detector that was asked for, on the engine's device, the first of several; see ``open_detector``."""

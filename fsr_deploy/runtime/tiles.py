@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,22 +43,24 @@ class Grid:
         missing = [(0, max(0, tile - side)) for tile, side in zip(self.tile, self.size, strict=True)]
         whole = np.pad(picture, (*missing, (0, 0)), "symmetric") if any(after for _, after in missing) else picture
         height, width = self.tile
+        columns = self.columns
         return [
             np.ascontiguousarray(whole[row : row + height, column : column + width])
             for row in self.rows
-            for column in self.columns
+            for column in columns
         ]
 
     def join(self, tiles: Iterable[Face], scale: int) -> Face:
         """Return the picture of tiles that were enlarged ``scale`` times, (scale h, scale w, 3) uint8."""
         height, width = (max(side, tile) * scale for side, tile in zip(self.size, self.tile, strict=True))
-        down = _weights(self.rows, self.tile[0], self.overlap, scale)
-        across = _weights(self.columns, self.tile[1], self.overlap, scale)
+        rows, columns = self.rows, self.columns
+        down = _weights(rows, self.tile[0], self.overlap, scale)
+        across = _weights(columns, self.tile[1], self.overlap, scale)
         canvas = np.zeros((height, width, 3), np.float32)
-        places = ((row, column) for row in range(len(down)) for column in range(len(across)))
-        for (row, column), tile in zip(places, tiles, strict=True):
-            y, x = self.rows[row] * scale, self.columns[column] * scale
-            weight = down[row][:, None] * across[column][None]
+        places = product(zip(rows, down, strict=True), zip(columns, across, strict=True))
+        for ((row, of_row), (column, of_column)), tile in zip(places, tiles, strict=True):
+            y, x = row * scale, column * scale
+            weight = of_row[:, None] * of_column[None]
             canvas[y : y + len(tile), x : x + len(tile[0])] += tile * weight[..., None]
         return np.rint(canvas[: self.size[0] * scale, : self.size[1] * scale]).astype(np.uint8)
 

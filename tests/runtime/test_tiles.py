@@ -96,6 +96,10 @@ def test_a_folder_goes_on_and_another_overlap_begins_anew(tmp_path: Path, monkey
     assert "3 done of 3" in succeed("tile.onnx", "in", "-o", "out", "--tile", TILE, "--overlap", 4).stderr
     with fsr.load("tile.onnx", "cpu") as upscaler:
         assert upscaler.run("in", "api", tile=TILE, overlap=4).done == 3
+        with pytest.raises(fsr.UsageError, match="--overlap 4: is for tiles; add --tile"):
+            upscaler.run("in", "other", overlap=4)
+        with pytest.raises(fsr.UsageError, match="--tile 32: enlarges whole pictures"):
+            upscaler.run("in", "other", tile=TILE, boxes="b.csv")
     names = [f"{index}.png" for index in range(3)]
     assert all(Path("api", name).read_bytes() == Path("out", name).read_bytes() for name in names)
 
