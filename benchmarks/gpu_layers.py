@@ -8,7 +8,6 @@ to look at. A second row holds TensorRT's own description of every layer (tactic
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -42,7 +41,7 @@ def main(
         session = TensorRTSession(read_engine_file(bundle / PLAN_NAME), f"cuda:{device}")
         try:
             rows.measure({**key, "what": "times"}, lambda: times(session, batch, depth))
-            rows.measure({**key, "what": "description"}, lambda: {"layers": json.loads(session.inspect())["Layers"]})
+            rows.measure({**key, "what": "description"}, lambda: {"layers": session.inspect()})
         finally:
             session.close()
     end(rows)

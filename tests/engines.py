@@ -53,7 +53,7 @@ def write_onnx(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     helper.set_model_props(model, dict(facts))
     path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, path)
+    onnx.save(onnx.shape_inference.infer_shapes(model), path)
     return path
 
 

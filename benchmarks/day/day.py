@@ -112,7 +112,7 @@ class Day:
 
     def bring(self, name: str) -> bool:
         """Copy a bundle to where its plan is built, whole or not at all; tell whether it is there."""
-        source = self.bundles / name
+        source = self.bundles / name.partition("@")[0]
         for folder in ("bundles", *(["test-bundles"] if name == TEST_BUNDLE else [])):
             target = self.work / folder / name
             if not target.is_dir() and (source / "bundle.json").is_file():

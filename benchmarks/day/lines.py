@@ -13,19 +13,21 @@ MAIN, MAIN_INT8 = "aminet-fp16", "aminet-int8-fp16"
 NAMES = {
     "aminet-fp16": "AMINet FP16",
     "tiny-fp16": "tiny FP16",
+    "aminet-fp16@3": "AMINet FP16 at level 3",
     "aminet-int8-fp16": "AMINet INT8+FP16",
     "tiny-int8-fp16": "tiny INT8+FP16",
     "sparnet-fp16": "SPARNet FP16",
     "mfspnet-fp16": "MFSPNet FP16",
 }
 BUDGET_DB = {"aminet-fp16": 50, "tiny-fp16": 50, "aminet-int8-fp16": 40, "tiny-int8-fp16": 40}
-LATENCIES = ("aminet-fp16", "tiny-fp16")
+LATENCIES = ("aminet-fp16", "tiny-fp16", "aminet-fp16@3")
 RATES = {
-    "aminet-fp16": (8, 32, 64, 128),
-    "tiny-fp16": (8, 32, 64, 128),
-    "aminet-int8-fp16": (64, 128),
-    "sparnet-fp16": (64, 128),
-    "mfspnet-fp16": (64, 128),
+    "aminet-fp16": (8, 32, 64),
+    "tiny-fp16": (8, 32, 64),
+    "aminet-fp16@3": (8, 32, 64),
+    "aminet-int8-fp16": (64,),
+    "sparnet-fp16": (64,),
+    "mfspnet-fp16": (64,),
 }
 IN_FLIGHT = "TensorRT, batches in flight"
 SHOWN_MODULES = 5
@@ -72,8 +74,7 @@ def build_line(figures: Figures, bundle: str) -> Line:
     if row := figures.one("build", bundle=bundle):
         figure = f"{row['build_s']:.0f} s at level {row['level']}, {row['plan_mib']:.1f} MiB"
         return Line(what, "within its parity budget", figure, row["within_budget"])
-    steps = [f"build-{bundle}-level1", f"build-{bundle}"]
-    return Line(what, "within its parity budget", absent(figures, steps, "build", bundle=bundle))
+    return Line(what, "within its parity budget", absent(figures, [f"build-{bundle}"], "build", bundle=bundle))
 
 
 def parity_lines(figures: Figures, bundle: str) -> Iterator[Line]:
@@ -129,11 +130,11 @@ def eager_lines(figures: Figures) -> Iterator[Line]:
 def compile_line(figures: Figures) -> Line:
     """Return how many times faster than the best of torch.compile the plan is at the same batch size."""
     what, goal = f"AMINet FP16 against torch.compile: batch {LARGE}", f"{AGAINST_COMPILE} times"
-    plan = figures.one("speed", bundle=MAIN, engine=IN_FLIGHT, batch=LARGE)
+    plan = rate_of(figures, MAIN)
     rows = figures.all("eager", model="aminet", batch=LARGE)
     compiled = [row["faces_per_s"] for row in rows if row["engine"].startswith("torch.compile")]
     if plan and compiled:
-        ratio = plan["faces_per_s"] / max(compiled)
+        ratio = plan / max(compiled)
         return Line(what, goal, f"{ratio:.2f} times", ratio >= AGAINST_COMPILE)
     if plan:
         return Line(what, goal, absent(figures, ["eager"], "eager", batch=LARGE))
@@ -143,13 +144,19 @@ def compile_line(figures: Figures) -> Line:
 def int8_line(figures: Figures) -> Line:
     """Return whether INT8 with FP16 around it is faster than FP16 alone."""
     what, goal = f"AMINet INT8+FP16 against FP16: batch {LARGE}", "faster"
-    rates = {}
-    for bundle in (MAIN, MAIN_INT8):
-        if not (row := figures.one("speed", bundle=bundle, engine=IN_FLIGHT, batch=LARGE)):
+    rates = {bundle: rate_of(figures, bundle) for bundle in (MAIN, MAIN_INT8)}
+    for bundle, rate in rates.items():
+        if not rate:
             return Line(what, goal, absent(figures, [f"speed-{bundle}"], "speed", bundle=bundle, batch=LARGE))
-        rates[bundle] = row["faces_per_s"]
     ratio = rates[MAIN_INT8] / rates[MAIN]
     return Line(what, goal, f"{ratio:.2f} times", ratio > 1)
+
+
+def rate_of(figures: Figures, bundle: str) -> float:
+    """Return the faces per second at LARGE of a bundle's fastest plan, of whatever effort; 0 for none."""
+    names = [name for name in RATES if name.partition("@")[0] == bundle]
+    rows = [figures.one("speed", bundle=name, engine=IN_FLIGHT, batch=LARGE) for name in names]
+    return max((float(row["faces_per_s"]) for row in rows if row), default=0.0)
 
 
 def run_lines(figures: Figures) -> Iterator[Line]:

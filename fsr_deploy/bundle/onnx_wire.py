@@ -100,15 +100,20 @@ _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _GRAPH_NODES, _GRAPH_WEIGHTS, _GRAPH_INPUTS, _GRAPH_OUTPUTS, _GRAPH_VALUES = 1, 5, 11, 12, 13
 _TENSOR_NAME, _VALUE_NAME = 8, 1
 _VALUE_TYPE, _TYPE_TENSOR, _TENSOR_SHAPE, _SHAPE_SIZE = 2, 1, 2, 1
-_NODE_NAME, _NODE_OPERATOR = 3, 4
+_TYPE_ELEMENT = 1
+_NODE_OUTPUTS, _NODE_NAME, _NODE_OPERATOR = 2, 3, 4
+FLOAT = 1  # onnx.TensorProto.FLOAT
 
 
 @dataclass(frozen=True)
 class Node:
-    """One node: fsr-export names them "module.path/Operator_index"."""
+    """One node: fsr-export names them "module.path/Operator_index". ``type`` is what the graph says of its first
+    output, a number of onnx.TensorProto such as FLOAT, 0 where it says nothing.
+    """
 
     name: str
     operator: str
+    type: int = 0
 
     @property
     def module(self) -> str:
@@ -131,7 +136,7 @@ def read_outline(model: bytes) -> Outline:
         if field == _MODEL_OPSETS and isinstance(value, memoryview):
             opset = max(opset, _opset_version(value))
         elif field == _MODEL_GRAPH and isinstance(value, memoryview):
-            nodes = [_node(part) for number, part in read_fields(value) if number == _GRAPH_NODES]
+            nodes = _nodes(value)
     return Outline(opset, tuple(nodes))
 
 
@@ -153,14 +158,32 @@ def _opset_version(message: memoryview) -> int:
     return version if not fields.get(_OPSET_DOMAIN) and isinstance(version, int) else 0
 
 
-def _node(message: memoryview | int) -> Node:
+def _nodes(graph: memoryview) -> list[Node]:
+    parts: dict[int, list[memoryview | int]] = {_GRAPH_NODES: [], _GRAPH_VALUES: [], _GRAPH_OUTPUTS: []}
+    for number, part in read_fields(graph):
+        if number in parts:
+            parts[number].append(part)
+    types = dict(map(_typed_value, (*parts[_GRAPH_VALUES], *parts[_GRAPH_OUTPUTS])))
+    return [_node(part, types) for part in parts[_GRAPH_NODES]]
+
+
+def _node(message: memoryview | int, types: Mapping[str, int]) -> Node:
     if not isinstance(message, memoryview):
         raise ValueError("a node that is none")
-    texts = {_NODE_NAME: "", _NODE_OPERATOR: ""}
+    texts: dict[int, str] = {}
     for number, value in read_fields(message):
-        if number in texts and isinstance(value, memoryview):
-            texts[number] = bytes(value).decode()
-    return Node(texts[_NODE_NAME], texts[_NODE_OPERATOR])
+        if number in (_NODE_OUTPUTS, _NODE_NAME, _NODE_OPERATOR):
+            texts.setdefault(number, _text(value))  # of several outputs, the first
+    name, operator, output = (texts.get(number, "") for number in (_NODE_NAME, _NODE_OPERATOR, _NODE_OUTPUTS))
+    return Node(name, operator, types.get(output, 0))
+
+
+def _typed_value(message: memoryview | int) -> tuple[str, int]:
+    """Return a value's name and the type of its elements, 0 for none."""
+    kind: memoryview | int | None = message
+    for number in (_VALUE_TYPE, _TYPE_TENSOR, _TYPE_ELEMENT):
+        kind = dict(read_fields(kind)).get(number) if isinstance(kind, memoryview) else None
+    return _name_of(message, _VALUE_NAME), kind if isinstance(kind, int) else 0
 
 
 def free_sizes(model: bytes) -> bytes:

@@ -191,7 +191,7 @@ def test_layer_times_are_there_where_the_description_cannot_be_read(
     gpu: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_plan(gpu, Path("tiny-fp32"))
-    monkeypatch.setattr(TensorRTSession, "inspect", lambda self: "not JSON")
+    monkeypatch.setattr(TensorRTSession, "inspect", lambda self: json.loads("not JSON"))
     times, description = invoke(gpu_layers.main, "tiny-fp32", "--batch", "4", code=1)
     assert times["modules"] and "JSONDecodeError" in description["failed"]
 

@@ -76,7 +76,7 @@ def build_plan(
     profiles = options.profiles or default_profiles(batches, options.flavour)
     with operation():
         config = make_config(trt, builder, network, profiles, options)
-    write_precision(trt, network, config, precision, in_fp32)
+    write_precision(trt, network, config, precision, outline, in_fp32)
     cache = (options.timing_cache or default_path(trt.__version__, gpu)) if gpu else None
     if gpu is not None:
         attach(config, cache)

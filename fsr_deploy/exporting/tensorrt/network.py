@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from fsr_deploy.bundle.info import MIXED
-from fsr_deploy.bundle.onnx_wire import Node, Outline, read_outline
+from fsr_deploy.bundle.onnx_wire import FLOAT, Node, Outline, read_outline
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.runtime.tensorrt.flavour import flavour_of, named
 from fsr_deploy.runtime.tensorrt.library import log, operation, said, version
@@ -23,6 +24,7 @@ WEAKLY_TYPED_FLAGS = {
     "int8": ("INT8",),
     MIXED: ("INT8", "FP16", "OBEY_PRECISION_CONSTRAINTS"),
 }
+_COPY = re.compile(r"(/[^/]*_[0-9]+)_[0-9]+$")
 UNPINNED_LAYERS = ("CONSTANT", "SHAPE", "CAST", "QUANTIZE", "DEQUANTIZE")
 SHOWN_ERRORS = 3
 
@@ -58,6 +60,11 @@ def check_supported(trt: ModuleType, precision: str, outline: Outline, name: str
         return
     if precision not in WEAKLY_TYPED_FLAGS:
         raise MissingError(f"TensorRT {trt.__version__} has no {precision}; export with --fp16, or install TensorRT 10")
+    if precision == "fp16" and not all(node.type for node in outline.nodes):
+        raise InputError(
+            f"{name}: does not say of every node which type it computes in, so that TensorRT {trt.__version__} cannot "
+            "be told which ones stay in FP32; export it again with fsr-export, or install TensorRT 10"
+        )
     if outline.opset > WEAKLY_TYPED_OPSET:
         raise InputError(
             f"{name}: has ONNX opset {outline.opset}, TensorRT {trt.__version__} reads up to {WEAKLY_TYPED_OPSET}; "
@@ -114,14 +121,15 @@ def write_precision(
     network: tensorrt.INetworkDefinition,
     config: tensorrt.IBuilderConfig,
     precision: str,
+    outline: Outline,
     in_fp32: Callable[[str], bool],
 ) -> None:
     """Make the builder compute in the graph's precision.
 
     FP32 means FP32: TF32 would round the sums that the graph keeps in FP32 to 10 bits. The rest is in the graph where
-    networks are strongly typed; TensorRT 8.6 takes types as hints, so that its flags allow the precision and every
-    FP32 layer of an FP16 graph is pinned. A graph of INT8 and FP16 is all FP32 there: ``in_fp32`` tells of a module,
-    by its path in the graph, that it has to stay so.
+    networks are strongly typed. TensorRT 8.6 drops a graph's types as it parses (every float tensor is FP32 then), so
+    that its flags allow the precision and the layers of the nodes whose result is FP32 in the file are pinned. A graph
+    of INT8 and FP16 is all FP32 there: ``in_fp32`` tells of a module, by its path in the graph, that it stays so.
     """
     config.clear_flag(trt.BuilderFlag.TF32)
     if strongly_typed(trt):
@@ -129,19 +137,20 @@ def write_precision(
     for name in WEAKLY_TYPED_FLAGS[precision]:
         config.set_flag(trt.BuilderFlag.__members__[name])
     if precision == "fp16":
-        pin_fp32_layers(trt, network, range(network.num_layers))
+        types = {node.name: node.type for node in outline.nodes}
+        pin_fp32_layers(trt, network, layers_of(network, lambda node: types[node] == FLOAT if node in types else None))
     elif precision == MIXED:
-        pin_fp32_layers(trt, network, layers_of(network, in_fp32))
+        pin_fp32_layers(trt, network, layers_of(network, lambda node: in_fp32(node.rpartition("/")[0])))
 
 
-def layers_of(network: tensorrt.INetworkDefinition, chosen: Callable[[str], bool]) -> list[int]:
-    """Return the layers that came from the modules that ``chosen`` accepts.
+def layers_of(network: tensorrt.INetworkDefinition, chosen: Callable[[str], bool | None]) -> list[int]:
+    """Return the layers that came from the nodes that ``chosen`` accepts; None is for a node of which nothing is known.
 
     TensorRT names a layer after its node, "module.path/Operator_index", with a number behind it where a node becomes
-    several. Helpers that its parser adds around them have other names: they count for the modules on both their sides.
+    several. Helpers that its parser adds around them have other names: they count for the nodes on both their sides.
     """
     names = [network.get_layer(index).name for index in range(network.num_layers)]
-    known = [chosen(name.rpartition("/")[0]) if "/" in name else None for name in names]
+    known = [chosen(_COPY.sub(r"\1", name)) if "/" in name else None for name in names]
     before = _last_known(known)
     after = _last_known(known[::-1])[::-1]
     return [index for index, sides in enumerate(zip(before, after, strict=True)) if any(sides)]
@@ -156,7 +165,7 @@ def _last_known(values: Sequence[bool | None]) -> list[bool]:
 
 
 def pin_fp32_layers(trt: ModuleType, network: tensorrt.INetworkDefinition, layers: Iterable[int]) -> None:
-    """Hold those of these layers of a weakly typed network whose results are FP32 to FP32 (TensorRT 8 only)."""
+    """Hold those of these layers whose results are floating-point numbers to FP32 (TensorRT 8 only)."""
     unpinned = {trt.LayerType.__members__[name] for name in UNPINNED_LAYERS}
     for index in layers:
         layer = network.get_layer(index)

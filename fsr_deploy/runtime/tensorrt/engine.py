@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -109,10 +110,12 @@ class Engine:
             wanted = f"{expected.dtype} (N, {', '.join(map(str, expected.shape))})"
             raise InputError(f"a batch of {dtype} {shape}; this engine takes {wanted}")
 
-    def inspect(self) -> str:
-        """Return TensorRT's description of the engine's layers as JSON; layer names are the ONNX nodes'."""
+    def inspect(self) -> list[Any]:
+        """Return TensorRT's description of each of the engine's layers; their names are the ONNX nodes'."""
         trt = load(self.flavour)
-        return self._engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+        text = self._engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+        layers: list[Any] = json.loads(text, strict=False)["Layers"]  # it separates names by raw control characters
+        return layers
 
     def close(self) -> None:
         """Free the engine; contexts made from it must be gone."""

@@ -148,8 +148,8 @@ class TensorRTSession:
         with self._submitting, self._current_device():
             return layer_times(self._engine, batch)
 
-    def inspect(self) -> str:
-        """Return TensorRT's description of the plan's layers as JSON."""
+    def inspect(self) -> list[Any]:
+        """Return TensorRT's description of each of the plan's layers."""
         return self._engine.inspect()
 
     def close(self) -> None:

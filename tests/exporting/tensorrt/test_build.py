@@ -11,13 +11,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fsr_deploy.bundle.onnx_wire import Node, read_outline
+from fsr_deploy.bundle.onnx_wire import FLOAT, Node, read_outline
 from fsr_deploy.errors import InputError, MissingError, UsageError
 from fsr_deploy.exporting.tensorrt import progress as tensorrt_progress
 from fsr_deploy.exporting.tensorrt.build import build_plan
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
+from fsr_deploy.exporting.tensorrt.network import layers_of, network_flags
 from fsr_deploy.exporting.tensorrt.timing_cache import default_path
 from fsr_deploy.runtime.cuda.driver import find_gpu
+from fsr_deploy.runtime.tensorrt.library import log
 from fsr_deploy.runtime.tensorrt.preflight import this_platform
 from tests.contract.table import RELEASES
 from tests.engines import write_onnx
@@ -32,7 +34,7 @@ def graph(tmp_path: Path) -> Path:
     return write_onnx(tmp_path / "model.onnx", lr_size=4)
 
 
-def typed_graph(path: Path, operator: str = "Sqrt", opset: int = 17) -> Path:
+def typed_graph(path: Path, operator: str = "Sqrt", opset: int = 17, *, with_types: bool = True) -> Path:
     """Write an FP16 graph with one FP32 node between casts, its nodes named after modules as fsr-export does."""
     nodes = [
         helper.make_node("Cast", ["lr"], ["x"], name="/Cast_0", to=TensorProto.FLOAT16),
@@ -43,8 +45,9 @@ def typed_graph(path: Path, operator: str = "Sqrt", opset: int = 17) -> Path:
     ]
     values = [helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", 4, 4, 3]) for name in ("lr", "sr")]
     weight = numpy_helper.from_array(np.ones(3, np.float32), "unused")
-    model = helper.make_graph(nodes, "typed", values[:1], values[1:], [weight])
-    onnx.save(helper.make_model(model, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
+    graph = helper.make_graph(nodes, "typed", values[:1], values[1:], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.save(onnx.shape_inference.infer_shapes(model) if with_types else model, path)
     return path
 
 
@@ -98,6 +101,22 @@ def test_on_8_6_the_fp32_layers_of_an_fp16_graph_are_pinned_and_no_others(
     float32 = gpu.tensorrt.DataType.FLOAT
     pinned = {layer.name: (layer.precision, layer._output_types) for layer in network._layers if layer.precision}
     assert pinned == {"enc1.sa/Sqrt_3": (float32, {0: float32})}
+
+
+def test_on_8_6_an_fp16_graph_that_says_no_types_is_refused(machine: MachineFactory, tmp_path: Path) -> None:
+    machine("8.6")
+    with pytest.raises(InputError, match=r"typed.onnx: does not say of every node .* export it again"):
+        build_plan(typed_graph(tmp_path / "typed.onnx", with_types=False), "fp16", BATCHES, PlanOptions())
+
+
+def test_every_layer_that_a_node_became_is_known_by_the_nodes_name(machine: MachineFactory) -> None:
+    trt = machine("8.6").tensorrt
+    network = trt.Builder(log()).create_network(network_flags(trt))
+    for name in ("a/Conv_1", "(Unnamed Layer* 1) [Shape]", "b/Split_19", "b/Split_19_10", "b/Split_19_11", "b/Add_2"):
+        network._add(name, trt.LayerType.ELEMENTWISE, [])
+    assert layers_of(network, {"b/Split_19": True, "b/Split": False, "a/Conv_1": False, "b/Add_2": False}.get) == [
+        *(1, 2, 3, 4)
+    ]
 
 
 def pairs_graph(path: Path) -> Path:
@@ -205,7 +224,8 @@ def test_a_file_that_is_no_onnx_model_is_named(machine: MachineFactory, tmp_path
 def test_the_outline_of_a_graph_is_read_without_onnx(tmp_path: Path) -> None:
     outline = read_outline(typed_graph(tmp_path / "typed.onnx").read_bytes())
     assert outline.opset == 17
-    assert outline.nodes[3] == Node("enc1.sa/Sqrt_3", "Sqrt")
+    assert outline.nodes[3] == Node("enc1.sa/Sqrt_3", "Sqrt", TensorProto.FLOAT)
+    assert [node.type for node in outline.nodes] == [TensorProto.FLOAT16] * 2 + [FLOAT] * 2 + [TensorProto.UINT8]
     assert [node.module for node in outline.nodes] == ["", "enc1.conv", "enc1.sa", "enc1.sa", ""]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import onnx
+from onnx import TensorProto
 
 from tests.fakes.tensorrt.base import Setting, Strict, dtype_of
 
@@ -61,12 +62,15 @@ class INetworkDefinition(Strict):
         )
         kinds = self._trt.LayerType.__members__
         for node in graph.node:
-            outputs = [
-                self._trt.ITensor(name, dtype_of(self._trt, types_by_name.get(name, 0)), ()) for name in node.output
-            ]
+            outputs = [self._trt.ITensor(name, self._dtype(types_by_name.get(name, 0)), ()) for name in node.output]
             if node.op_type == "Softmax":  # the parser flattens its input, in a layer that it gives no name
                 self._add(f"(Unnamed Layer* {len(self._layers)}) [Shuffle]", kinds["SHUFFLE"], outputs)
             self._add(node.name, kinds[KINDS.get(node.op_type, "ELEMENTWISE")], outputs)
+
+    def _dtype(self, number: int) -> Any:
+        """Return the type of an ONNX type; 8.6 on an H100 said of every tensor of an FP16 graph that it is FP32."""
+        weakly_typed = int(self._trt.__version__.split(".")[0]) == 8
+        return dtype_of(self._trt, TensorProto.FLOAT if weakly_typed and number == TensorProto.FLOAT16 else number)
 
     def _add(self, name: str, kind: Any, outputs: list[Any]) -> None:
         self._layers.append(self._trt.ILayer(name, kind, outputs))

@@ -53,7 +53,8 @@ class EngineInspector(Strict):
 
     def get_engine_information(self, format: Any) -> str:
         assert format == self._trt.LayerInformationFormat.__members__["JSON"]
-        return json.dumps({"Layers": [{"Name": name} for name in self._names]})
+        text = json.dumps({"Layers": [{"Name": name, "Metadata": f"[ONNX Layer: {name}]"} for name in self._names]})
+        return text.replace("[ONNX Layer: ", "[ONNX Layer: \x1e")  # characters between layers' names, not escaped
 
 
 class ICudaEngine(Strict):
