@@ -62,8 +62,7 @@ def replaced_file(path: Path, *, flush: bool = True) -> Iterator[Path]:
     With ``flush`` its content is on the disk before that, so that a power cut leaves the old file or the new one.
     Raises CannotWrite where that is impossible, a full disk included; then nothing is left behind.
     """
-    # The same name at every attempt, so that the file of a killed process is replaced.
-    temporary = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
+    temporary = part_of(path)
     try:
         _create(temporary)
         try:
@@ -76,6 +75,38 @@ def replaced_file(path: Path, *, flush: bool = True) -> Iterator[Path]:
                 temporary.unlink()
             raise
     except OSError as error:
+        raise CannotWrite(f"{path}: cannot be written: {error.strerror or error}", error.errno) from error
+
+
+def part_of(path: Path) -> Path:
+    """Return the name of a file that is being written. It is the same at every attempt, so that the file of a killed
+    process is replaced."""
+    return path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
+
+
+def write_part(path: Path, content: bytes) -> None:
+    """Write all of ``path`` beside it, as ``part_of`` names it, for ``place_part``; raises CannotWrite."""
+    part = part_of(path)
+    try:
+        _create(part)
+        try:
+            part.write_bytes(content)
+        except BaseException:
+            with suppress(OSError):
+                part.unlink()
+            raise
+    except OSError as error:
+        raise CannotWrite(f"{path}: cannot be written: {error.strerror or error}", error.errno) from error
+
+
+def place_part(path: Path) -> None:
+    """Move what ``write_part`` wrote into its place; raises CannotWrite, and then nothing is left behind."""
+    part = part_of(path)
+    try:
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
         raise CannotWrite(f"{path}: cannot be written: {error.strerror or error}", error.errno) from error
 
 

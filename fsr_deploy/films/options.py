@@ -19,7 +19,7 @@ from fsr_deploy.films.run import FilmSettings, restore_film
 from fsr_deploy.films.summary import FilmSummary
 from fsr_deploy.films.survey import Film, survey
 from fsr_deploy.films.whole_frames import known_faces
-from fsr_deploy.runtime.folder.run import choose_batch
+from fsr_deploy.runtime.folder.batch_sizes import choose_batch
 from fsr_deploy.runtime.folder.sizes import SizeCount
 from fsr_deploy.runtime.folder.upscale import RunOptions
 from fsr_deploy.runtime.session import EngineInfo, Session

@@ -29,6 +29,7 @@ def open_session(
     backend: str | None = None,
     trust: bool = False,
     throughput: bool = False,
+    cores: int | None = None,
 ) -> Session:
     """Load an engine: a bundle, its ``engine.plan`` or ``model.onnx``, or a ``.onnx`` file from elsewhere.
 
@@ -37,21 +38,21 @@ def open_session(
     is, otherwise the graph. ``backend`` names what runs the graph, one of BACKENDS, and then the plan is left aside;
     None is what the bundle was proven with. ``trust`` allows a plan without a bundle: loading a plan can run code.
     ``throughput`` is for many batches: the highest total rate instead of the lowest latency. Then call ``upscale`` from
-    as many threads as the session's ``in_flight`` says.
+    as many threads as the session's ``in_flight`` says. ``cores`` is how many of the CPU to use, None for all.
 
     Raises UsageError for devices and back ends that do not exist or fit together, InputError for files that are not
     what they should be and MissingError for a device or library that is not on this machine.
     """
     devices = parse_devices(device)
-    wanted = [_Wanted(one, check_backend(backend, one), trust, throughput, None) for one in devices]
+    wanted = [_Wanted(one, check_backend(backend, one), trust, throughput, cores) for one in devices]
     if len(wanted) == 1:
         return _open(Path(path), wanted[0])
     with ExitStack() as stack:
         sessions = []
         for number, one in enumerate(wanted):
             # Sessions on the CPU share its cores; what is left over goes to the last ones.
-            cores = max((physical_cores() + number) // len(wanted), 1)
-            sessions.append(_open(Path(path), replace(one, cores=cores)))
+            share = max(((cores or physical_cores()) + number) // len(wanted), 1)
+            sessions.append(_open(Path(path), replace(one, cores=share)))
             stack.callback(sessions[-1].close)
         several = SeveralSessions(sessions)
         _refuse_other_gpus(device, devices)

@@ -87,8 +87,11 @@ class Load:
 
     def is_done(self, job: Job, sha256: str) -> bool:
         """Tell whether an earlier run has made what becomes of a job's file."""
-        keys = [face_key(sha256, job.target.suffix, self.made_with, batch) for batch in self.batches]
-        return self.journal is not None and self.journal.has(job.target, keys)
+        return self.journal is not None and self.journal.has(job.target, self.keys(job, sha256))
+
+    def keys(self, job: Job, sha256: str) -> list[str]:
+        """Return what the journal says of a job's face where it is done, one for each of the batches."""
+        return [face_key(sha256, job.target.suffix, self.made_with, batch) for batch in self.batches]
 
     def prepare(self, job: Job, sha256: str, frame: Frame) -> Loaded:
         """Make the LR faces of a decoded frame."""

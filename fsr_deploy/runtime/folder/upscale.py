@@ -10,8 +10,9 @@ from fsr_deploy._util.log import progress, say
 from fsr_deploy.errors import UsageError, refuse_type, refuse_unknown
 from fsr_deploy.images.opencv import cv2
 from fsr_deploy.images.resize import FITS, Fit
+from fsr_deploy.runtime.folder.batch_sizes import choose_batch
 from fsr_deploy.runtime.folder.jobs import Work, find_work
-from fsr_deploy.runtime.folder.run import RunSettings, choose_batch, run
+from fsr_deploy.runtime.folder.run import RunSettings, run
 from fsr_deploy.runtime.folder.summary import RunSummary
 from fsr_deploy.runtime.folder.task import FaceTask, Task
 from fsr_deploy.runtime.session import EngineInfo, Session

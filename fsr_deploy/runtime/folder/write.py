@@ -45,21 +45,26 @@ class Write:
             for target, content in contents.items():
                 self._put(target, content, key)
         except CannotWrite as error:
-            if self.folder and _is_about_one(error, self.folder):
+            if self.folder and is_about_one(error, self.folder):
                 return Failed(frame.job.source, str(error))
             raise
         return frame
 
     def _put(self, target: Path, content: bytes, key: str) -> None:
-        if self.taken is not None and target not in self.taken and status(target, follow=False):
-            raise CannotWrite(f"{target}: was made by something else during this run and is not replaced", errno.EEXIST)
+        refuse_new(target, self.taken)
         with replaced_file(target, flush=False) as temporary:
             temporary.write_bytes(content)
             if self.journal:
                 self.journal.add(target, key, content)
 
 
-def _is_about_one(error: CannotWrite, folder: Path) -> bool:
+def refuse_new(target: Path, taken: Collection[Path] | None) -> None:
+    """Raise CannotWrite where a file has appeared at an output's place since the run began; see ``Write``."""
+    if taken is not None and target not in taken and status(target, follow=False):
+        raise CannotWrite(f"{target}: was made by something else during this run and is not replaced", errno.EEXIST)
+
+
+def is_about_one(error: CannotWrite, folder: Path) -> bool:
     """Tell whether only this output cannot be written, and not the whole folder."""
     effective = os.access in os.supports_effective_ids
     return error.number in _ONE_OUTPUT or (

@@ -12,8 +12,9 @@ import pytest
 
 from fsr_deploy.errors import MissingError, UsageError
 from fsr_deploy.images.codec import read_frame, write_frame
+from fsr_deploy.runtime.folder.batch_sizes import choose_batch
 from fsr_deploy.runtime.folder.jobs import Work, find_work
-from fsr_deploy.runtime.folder.run import RunSettings, choose_batch, run
+from fsr_deploy.runtime.folder.run import RunSettings, run
 from fsr_deploy.runtime.folder.summary import RunSummary
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
 from tests.engines import repeat_pixels
