@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from fsr_deploy._util.console import command, finish_on_interrupt, options_from, print_json, read_stdin
+from fsr_deploy.cli.cluster_options import run_on_cluster
 from fsr_deploy.cli.film_options import run_film
-from fsr_deploy.cli.run_engine import open_engine
 from fsr_deploy.cli.run_options import Arguments
 from fsr_deploy.errors import ExitCode, UsageError
 
@@ -27,6 +27,8 @@ def main(given: Arguments) -> ExitCode:
     fsr-run bundles/aminet photos/ --find-faces centerface.onnx -o photos_x4/
     fsr-run bundles/aminet face.mp4 -o face_128.mp4 --crf 14
     """
+    from fsr_deploy.cluster.options import ClusterOptions
+    from fsr_deploy.exporting.proof.open_proven import open_proven
     from fsr_deploy.faces.options import FrameOptions
     from fsr_deploy.films.kinds import is_film
     from fsr_deploy.images.resize import Fit
@@ -40,13 +42,17 @@ def main(given: Arguments) -> ExitCode:
     frames = FrameOptions(
         given.boxes, given.find_faces, given.save_boxes, given.upscale, given.faces_only, given.all_faces
     )
-    opened = partial(open_engine, given.engine, given.device, given.backend, given.trust)
+    opened = partial(open_proven, given.engine, given.device, given.backend, given.trust)
+    given.refuse_on_cluster(given.source, is_film(given.source), frames.wanted, given.tile)
     if is_film(given.source):
         if given.tile is not None:
             raise UsageError(f"--tile {given.tile}: is for pictures, and {given.source} is a film")
         return run_film(given.source, given.output, given.film_options(options), frames, opened, given.json)
     given.refuse_film_options(given.source)
     work = options.find(given.source, given.output, read_list(read_stdin()) if given.source == "-" else ())
+    if given.cluster is not None:
+        cluster = ClusterOptions(given.engine, given.cluster, given.device, given.backend, given.trust)
+        return run_on_cluster(cluster, work, options, given.json)
     task: Task | None = frames.tiles_instead(given.tile, given.overlap, options.fit)
     if frames.wanted:
         frames.refuse_fit(options.fit)

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from fsr_deploy.cli.cluster_options import ClusterArguments
 from fsr_deploy.cli.film_options import FilmArguments
 
 FORMATS = "same, png, jpg, jpeg, webp, bmp, tif, tiff"
 
 
 @dataclass(frozen=True)
-class Arguments(FilmArguments):
+class Arguments(ClusterArguments, FilmArguments):
     """What fsr-run takes."""
 
     engine: Annotated[str, typer.Argument(metavar="ENGINE", help="A bundle, its engine.plan or its model.onnx.")]

@@ -77,6 +77,7 @@ JOBS = (
     Task("fsr-run", "run engine.plan with TensorRT", (*BASE_PARTS, *GPU_PARTS)),
     Task("fsr-run", "run engine.plan with TensorRT for RTX", (*BASE_PARTS, "GPU", RTX, "cuda-bindings")),
     Task("fsr-run", "read and write films", (*BASE_PARTS, "av")),
+    Task("fsr-run --cluster", "run on a cluster", (*BASE_PARTS, "ray")),
     Task("fsr-export", "write and prove model.onnx", EXPORT_PARTS),
     Task("fsr-export", "and its engine.plan", (*EXPORT_PARTS, *GPU_PARTS)),
     Task("fsr-export --target rtx", "compile engine.plan for RTX cards", (*EXPORT_PARTS, RTX)),
@@ -97,7 +98,8 @@ def look_around() -> list[Part]:
     found += [_try(RTX, _tensorrt_rtx, wrong=wrong.get("tensorrt_rtx"))]
     found += [_try("cuda-bindings", _cuda_bindings, "gpu", wrong.get("cuda.bindings.runtime"))]
     found += [_onnxruntime(has_gpu(), wrong.get("onnxruntime")), _openvino(wrong.get("openvino"))]
-    return found + [_installed(name, extra, wrong.get(module)) for module, (name, extra) in INSTALLED.items()]
+    found += [_installed(name, extra, wrong.get(module)) for module, (name, extra) in INSTALLED.items()]
+    return [*found, _try("ray", lambda: _wanted_seldom("ray.data"), wrong=wrong.get("ray.data"))]
 
 
 def missing(job: Task, parts: list[Part]) -> list[str]:
@@ -265,6 +267,14 @@ def _installed(name: str, extra: str, wrong: MissingError | None) -> Part:
     if not _is_installed(name):
         return Part(name, False, "no: not installed", extra)
     return _try(name, lambda: metadata.version(name), extra, wrong)
+
+
+def _wanted_seldom(module: str) -> str:
+    """Return the version of a library whose extra is not among what is missing; importing it takes seconds."""
+    library = LIBRARIES[module]
+    if not _is_installed(library.distribution):
+        raise MissingError(f"{library.title} is not installed; install it with: {library.install}")
+    return metadata.version(library.distribution)
 
 
 def _is_installed(distribution: str) -> bool:

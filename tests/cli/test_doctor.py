@@ -59,8 +59,9 @@ def test_a_machine_without_a_gpu_can_do_all_but_plans_and_pip_cannot_help(no_dri
     assert found["install"] is None
 
 
-def test_a_machine_with_everything_can_do_everything(machine: MachineFactory) -> None:
+def test_a_machine_with_everything_can_do_everything(machine: MachineFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     machine("10.16", count=2)
+    installed(monkeypatch, ray="2.60.0")
     found = findings()
     assert states(found)["GPU"] == "cuda:0 NVIDIA H100, sm_90, 80 GiB; cuda:1 NVIDIA H100, sm_90, 80 GiB"
     assert states(found)["TensorRT"] == "10.16.1.11"

@@ -35,8 +35,12 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 def made_with(engine: EngineInfo, fit: str) -> str:
     """Return the hash of what all faces of a run depend on: engine, libraries, kind of device, our own recipe."""
-    libraries = f"OpenCV {cv2.__version__}, Pillow {PIL.__version__}"
-    return _hash(engine.sha256, engine.engine, device_kind(engine.device), libraries, fit, LR_RECIPE, RECIPE)
+    return _hash(engine.sha256, engine.engine, device_kind(engine.device), codecs(), fit, LR_RECIPE, RECIPE)
+
+
+def codecs() -> str:
+    """Return the libraries that read and write pictures, with their versions."""
+    return f"OpenCV {cv2.__version__}, Pillow {PIL.__version__}"
 
 
 def face_key(frame_sha256: str, suffix: str, made_with: str, batch: int) -> str:
@@ -61,7 +65,7 @@ class Journal:
         self._stream: int | None = None
         self._written: dict[str, list[tuple[str, str]]] = {}
         self._batches: dict[tuple[str, int], list[int]] = {}
-        self._finished: dict[str, str] = {}
+        self._finished: dict[str, tuple[str, str]] = {}
         self._frames: dict[tuple[str, str], tuple[list[Any], int]] = {}
         self._boxes: set[str] = set()
         with ExitStack() as stack:
@@ -93,12 +97,17 @@ class Journal:
             return True
         keys = [key for written, key in self._written[name] if written == digest]
         if keys:
-            self._finished[name] = keys[-1]
+            self._finished[name] = (keys[-1], digest)
         return not keys
 
     def has(self, target: Path, keys: Collection[str]) -> bool:
         """Tell whether an output existed at the start, belongs to a run, and was made as one of the keys says."""
-        return self._finished.get(self._name(target)) in keys
+        found = self.finished(target)
+        return found is not None and found[0] in keys
+
+    def finished(self, target: Path) -> tuple[str, str] | None:
+        """Return the key and the SHA-256 of an output that existed at the start and belongs to a run."""
+        return self._finished.get(self._name(target))
 
     def add(self, target: Path, key: str, content: bytes) -> None:
         """Record an output that is about to be moved into place; may be called from any thread.
