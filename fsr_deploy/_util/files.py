@@ -25,6 +25,9 @@ class CannotWrite(InputError):
         super().__init__(message)
         self.number = number
 
+    def __reduce__(self) -> tuple[type[CannotWrite], tuple[str, int | None]]:
+        return CannotWrite, (str(self), self.number)  # so that it comes whole from another process
+
 
 def read_file(path: Path) -> bytes:
     """Return a regular file's content; raises InputError where it cannot be read."""

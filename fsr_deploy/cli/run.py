@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from fsr_deploy._util.console import command, finish_on_interrupt, options_from, print_json, read_stdin
+from fsr_deploy._util.cores import usable_cores
 from fsr_deploy.cli.cluster_options import run_on_cluster
 from fsr_deploy.cli.film_options import run_film
 from fsr_deploy.cli.run_options import Arguments
@@ -33,6 +34,7 @@ def main(given: Arguments) -> ExitCode:
     from fsr_deploy.films.kinds import is_film
     from fsr_deploy.images.resize import Fit
     from fsr_deploy.runtime.folder.path_list import read_list
+    from fsr_deploy.runtime.folder.processes import processes_for
     from fsr_deploy.runtime.folder.summary import as_dict, conclude
     from fsr_deploy.runtime.folder.upscale import RunOptions, upscale_files
 
@@ -59,7 +61,8 @@ def main(given: Arguments) -> ExitCode:
         work, task = frames.task(work, given.source, given.device, given.overwrite)
     session = opened(lambda engine: options.batch_for(engine, work, task), throughput=len(work.jobs) > 1)
     with finish_on_interrupt("interrupted: finishing the batch (press Ctrl-C again to stop at once)") as stop:
-        summary = upscale_files(session, work, options, stop, task)
+        processes = processes_for(len(work.jobs), usable_cores())
+        summary = upscale_files(session, work, options, stop, task, processes)
     session.close()
     conclude(summary, work)
     if given.json:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
 # Amounts below this are not counted, even with several threads per core.
 SMALL = 1 << 20
+
+
+class OverBudget(Exception):
+    """More was asked for than a share of the budget has."""
 
 
 class ByteBudget:
@@ -35,3 +41,25 @@ class ByteBudget:
             with self._changed:
                 self._held -= count
                 self._changed.notify_all()
+
+
+@dataclass(frozen=True)
+class Share:
+    """The share of one process, which has no other threads to wait for; raises OverBudget for what is above it."""
+
+    total: int
+
+    @contextmanager
+    def hold(self, count: int) -> Iterator[None]:
+        """Hold ``count`` bytes while the block runs."""
+        if count > self.total:
+            raise OverBudget
+        yield
+
+
+class Budget(Protocol):
+    """A limit on bytes."""
+
+    def hold(self, count: int) -> AbstractContextManager[None]:
+        """Hold ``count`` bytes while the block runs."""
+        ...

@@ -11,8 +11,9 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,19 @@ def face_key(frame_sha256: str, suffix: str, made_with: str, batch: int) -> str:
 
 def _hash(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class JournalView:
+    """What existed in an output folder at the start of a run and belongs to one: name -> key and SHA-256."""
+
+    folder: Path
+    finished: Mapping[str, tuple[str, str]]
+
+    def has(self, target: Path, keys: Collection[str]) -> bool:
+        """See ``Journal.has``."""
+        found = self.finished.get(target.relative_to(self.folder).as_posix())
+        return found is not None and found[0] in keys
 
 
 class Journal:
@@ -102,8 +116,11 @@ class Journal:
 
     def has(self, target: Path, keys: Collection[str]) -> bool:
         """Tell whether an output existed at the start, belongs to a run, and was made as one of the keys says."""
-        found = self.finished(target)
-        return found is not None and found[0] in keys
+        return self.view().has(target, keys)
+
+    def view(self) -> JournalView:
+        """Return what other processes may know of it."""
+        return JournalView(self._folder, self._finished)
 
     def finished(self, target: Path) -> tuple[str, str] | None:
         """Return the key and the SHA-256 of an output that existed at the start and belongs to a run."""

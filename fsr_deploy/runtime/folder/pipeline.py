@@ -13,8 +13,10 @@ from fsr_deploy.runtime.batches import Batches
 from fsr_deploy.runtime.folder.jobs import Job
 from fsr_deploy.runtime.folder.ordered import ordered_map
 from fsr_deploy.runtime.folder.parts import Upscale, frames_in, groups, whole_frames
+from fsr_deploy.runtime.folder.processes import CodecProcesses
 from fsr_deploy.runtime.folder.rates import Stage
-from fsr_deploy.runtime.folder.steps import AlreadyDone, Failed, Loaded, Upscaled
+from fsr_deploy.runtime.folder.steps import AlreadyDone, Failed, Load, Loaded, Upscaled
+from fsr_deploy.runtime.folder.write import Write
 
 # While some threads of a codec stage wait for files or for Python, others use the cores; this makes JPEGs a third
 # faster.
@@ -57,14 +59,41 @@ class Pipeline:
         """Yield what ``write`` returns for each frame that ``load`` has for the engine, in order; ``aside`` gets the
         others. Up to ``ahead`` frames wait before a stage. Once the run is to stop, no job and no batch is begun.
         """
-        decode, engine, encode = self.stages
-        decoders, engines, encoders = self._pools
+        decode, _, encode = self.stages
+        decoders, _, encoders = self._pools
         begun = itertools.takewhile(lambda job: not self._stop.is_set(), jobs)
-        frames = _frames(ordered_map(decoders, decode.timed(load), begun, ahead), aside)
-        upscale = engine.timed(Upscale(batches, self._stop), frames_in)
-        upscaled = ordered_map(engines, upscale, groups(frames, batches.size), engine.workers)
-        done = whole_frames(itertools.chain.from_iterable(upscaled))
+        done = self._upscaled(ordered_map(decoders, decode.timed(load), begun, ahead), batches, aside)
         return ordered_map(encoders, encode.timed(write), done, ahead)
+
+    def run_in_processes(
+        self,
+        count: int,
+        jobs: Iterable[Job],
+        load: Load,
+        batches: Batches,
+        write: Write,
+        aside: Callable[[AlreadyDone | Failed], None],
+        ahead: int,
+    ) -> Iterator[Loaded | Failed]:
+        """As ``run``, for frames that are faces, with ``count`` processes for decoding and encoding."""
+        decode, _, encode = self.stages
+        decode.workers = encode.workers = count
+        processes = CodecProcesses(count, load)
+        self._stack.callback(processes.close)
+        begun = itertools.takewhile(lambda job: not self._stop.is_set(), jobs)
+        done = self._upscaled(processes.load(begun, decode, ahead), batches, aside)
+        return processes.write(done, encode, write)
+
+    def _upscaled(
+        self,
+        outcomes: Iterable[Loaded | AlreadyDone | Failed],
+        batches: Batches,
+        aside: Callable[[AlreadyDone | Failed], None],
+    ) -> Iterator[Upscaled]:
+        engine = self.stages[1]
+        upscale = engine.timed(Upscale(batches, self._stop), frames_in)
+        parts = ordered_map(self._pools[1], upscale, groups(_frames(outcomes, aside), batches.size), engine.workers)
+        return whole_frames(itertools.chain.from_iterable(parts))
 
     def _pool(self, stage: Stage) -> Executor:
         pool = ThreadPoolExecutor(stage.workers, thread_name_prefix=stage.name)

@@ -32,11 +32,15 @@ class Stage:
             try:
                 return step(value)
             finally:
-                with self._lock:
-                    self.seconds += time.perf_counter() - start
-                    self.frames += size(value)
+                self.count(time.perf_counter() - start, size(value))
 
         return run
+
+    def count(self, seconds: float, frames: int) -> None:
+        """Add the seconds that a worker spent on some frames."""
+        with self._lock:
+            self.seconds += seconds
+            self.frames += frames
 
     @property
     def rate(self) -> float:

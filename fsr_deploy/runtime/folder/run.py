@@ -16,10 +16,11 @@ from fsr_deploy.runtime.folder.journal import Journal, made_with
 from fsr_deploy.runtime.folder.outputs import look_at, refuse_to_replace
 from fsr_deploy.runtime.folder.pipeline import CODEC_THREADS_PER_CORE, Pipeline
 from fsr_deploy.runtime.folder.rates import report
-from fsr_deploy.runtime.folder.steps import Failed
+from fsr_deploy.runtime.folder.steps import Failed, Load
 from fsr_deploy.runtime.folder.summary import RunSummary
 from fsr_deploy.runtime.folder.tally import Tally, new_summary
 from fsr_deploy.runtime.folder.task import FaceTask, Task
+from fsr_deploy.runtime.folder.write import Write
 from fsr_deploy.runtime.session import Session
 
 
@@ -27,7 +28,8 @@ from fsr_deploy.runtime.session import Session
 class RunSettings:
     """How to run. ``batch`` is the number of faces per run of the engine. ``resume`` skips what the journal has,
     ``overwrite`` replaces files that no run wrote, ``skip_failures`` continues after frames that cannot be read or
-    written. The run ends when ``stop`` is set. ``task`` is what is made of each frame.
+    written. The run ends when ``stop`` is set. ``task`` is what is made of each frame. ``processes`` decode and encode
+    frames that are faces; 0 stands for threads.
     """
 
     batch: int
@@ -36,6 +38,7 @@ class RunSettings:
     skip_failures: bool = True
     stop: threading.Event = field(default_factory=threading.Event)
     task: Task = field(default_factory=FaceTask)
+    processes: int = 0
 
 
 def run(
@@ -75,7 +78,13 @@ def run(
         load = task.reader(info, journal if settings.resume else None, made, accepted)
         batches = Batches(session, accepted[0], note_halving(journal, made, settings.batch, notice))
         write = task.writer(info, journal, work, made, None if settings.overwrite else places.taken)
-        for outcome in pipeline.run(work.jobs, load, batches, write, tally.aside, ahead):
+        if settings.processes and isinstance(task, FaceTask) and isinstance(load, Load) and isinstance(write, Write):
+            outcomes = pipeline.run_in_processes(
+                settings.processes, work.jobs, load, batches, write, tally.aside, ahead
+            )
+        else:
+            outcomes = pipeline.run(work.jobs, load, batches, write, tally.aside, ahead)
+        for outcome in outcomes:
             tally.written(outcome)
         if not settings.stop.is_set():
             task.close(journal)

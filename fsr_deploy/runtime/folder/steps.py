@@ -13,7 +13,7 @@ from fsr_deploy.errors import InputError
 from fsr_deploy.images.codec import Frame, decode_frame, decoding_bytes, file_bytes, frame_header, read_picture
 from fsr_deploy.images.colour import ColourChange
 from fsr_deploy.images.resize import Face, Fit, lr_face
-from fsr_deploy.runtime.folder.budget import ByteBudget
+from fsr_deploy.runtime.folder.budget import Budget, ByteBudget
 from fsr_deploy.runtime.folder.jobs import Job
 from fsr_deploy.runtime.folder.journal import Journal, face_key
 from fsr_deploy.runtime.session import EngineInfo
@@ -74,8 +74,8 @@ class Load:
     made_with: str
     batches: Sequence[int]
     fit: Fit = "crop"
-    reading: ByteBudget = field(default_factory=lambda: ByteBudget(BYTES_AT_ONCE))
-    decoding: ByteBudget = field(default_factory=lambda: ByteBudget(BYTES_AT_ONCE))
+    reading: Budget = field(default_factory=lambda: ByteBudget(BYTES_AT_ONCE))
+    decoding: Budget = field(default_factory=lambda: ByteBudget(BYTES_AT_ONCE))
 
     def __call__(self, job: Job) -> Loaded | AlreadyDone | Failed:
         """Read a frame; returns Failed instead of raising for a bad file."""

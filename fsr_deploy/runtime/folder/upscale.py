@@ -64,9 +64,11 @@ def upscale_files(
     options: RunOptions,
     stop: threading.Event | None = None,
     task: Task | None = None,
+    processes: int = 0,
 ) -> RunSummary:
     """Upscale the frames of ``work`` into its files, until ``stop`` is set; raises what ``run`` raises. ``task`` is
-    what is made of each frame, None for a frame that is a face.
+    what is made of each frame, None for a frame that is a face. ``processes`` decode and encode such faces, 0 stands
+    for threads; new processes import the program's main module, which must do nothing then.
     """
     settings = RunSettings(
         options.batch_for(session.info, work, task),
@@ -75,6 +77,7 @@ def upscale_files(
         options.on_error == "skip",
         stop or threading.Event(),
         task or FaceTask(options.fit),
+        processes,
     )
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # there is a thread for each frame already

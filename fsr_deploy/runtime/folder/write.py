@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsr_deploy._util.files import CannotWrite, replaced_file, status
+from fsr_deploy._util.files import CannotWrite, part_of, place_part, replaced_file, status
 from fsr_deploy.images.codec import encode_frame
 from fsr_deploy.runtime.folder.journal import Journal, face_key
 from fsr_deploy.runtime.folder.steps import Failed, Loaded, Upscaled
@@ -45,10 +46,33 @@ class Write:
             for target, content in contents.items():
                 self._put(target, content, key)
         except CannotWrite as error:
-            if self.folder and is_about_one(error, self.folder):
-                return Failed(frame.job.source, str(error))
-            raise
+            return self._failed(frame, error)
         return frame
+
+    def place(self, upscaled: Upscaled, written: str | CannotWrite) -> Loaded | Failed:
+        """Record a face that is ``written`` beside its target, its SHA-256, and move it there; or tell why it is not.
+
+        Raises InputError as ``__call__`` does.
+        """
+        frame, target = upscaled.frame, upscaled.frame.job.target
+        try:
+            if isinstance(written, CannotWrite):
+                raise written
+            refuse_new(target, self.taken)
+            if self.journal:
+                key = face_key(frame.sha256, target.suffix, self.made_with, upscaled.batch)
+                self.journal.add_hashed(target, key, written)
+            place_part(target)
+        except CannotWrite as error:
+            with suppress(OSError):
+                part_of(target).unlink()
+            return self._failed(frame, error)
+        return frame
+
+    def _failed(self, frame: Loaded, error: CannotWrite) -> Failed:
+        if self.folder and is_about_one(error, self.folder):
+            return Failed(frame.job.source, str(error))
+        raise error
 
     def _put(self, target: Path, content: bytes, key: str) -> None:
         refuse_new(target, self.taken)
