@@ -18,7 +18,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("datasets", "faces"),
     ("metrics", "films"),
     ("train", "exporting", "upscaler"),
-    ("profiling", "serving"),
+    ("profiling", "serving", "page"),
     ("choosing",),
     ("cli",),
 )

@@ -71,6 +71,7 @@ LIBRARIES = {
     "openvino": _library("OpenVINO", "openvino", "Core", "openvino"),
     "spandrel": _library("spandrel", "spandrel", "ModelLoader", "models"),
     "tritonclient.grpc.model_config_pb2": _library("tritonclient", "tritonclient", "ModelConfig", "triton"),
+    "gradio": _library("Gradio", "gradio", "Blocks", "demo"),
     "torch": _library("PyTorch", "torch", "Tensor", "export"),
     "onnx": _library("onnx", "onnx", "load", "export"),
     "onnxscript": _library("onnxscript", "onnxscript", "ir", "export"),
