@@ -9,6 +9,7 @@ import typer
 
 from fsr_deploy._util.console import command, finish_on_interrupt
 from fsr_deploy.cli.run_engine import open_engine
+from fsr_deploy.errors import UsageError
 
 
 @command
@@ -47,6 +48,8 @@ def main(
     from fsr_deploy.page.studio import Studio
 
     read_bundle(bundle)
+    if upscale is not None and find_faces is None:
+        raise UsageError(f"--upscale {upscale}: is for faces in whole pictures; add --find-faces")
     frames = FrameOptions(find_faces=find_faces, upscale=upscale)
     port = free_port(host, port)
     with gradio_at_home() as home, finish_on_interrupt("closing the page") as stop:

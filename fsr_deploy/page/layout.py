@@ -22,9 +22,9 @@ CSS = """
 .fsr-head p { margin: 0; color: var(--body-text-color-subdued) }
 .fsr-bad { color: var(--error-text-color); background: var(--error-background-fill); padding: .75rem 1rem;
   border-radius: var(--radius-lg) }
-.fsr-facts { border-collapse: collapse; margin-bottom: .5rem }
-.fsr-facts th { text-align: left; font-weight: 600; padding: .15rem 1.5rem .15rem 0 }
-.fsr-facts td { padding: .15rem 0; font-variant-numeric: tabular-nums }
+.fsr-facts { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.5rem; margin: 0 0 .75rem }
+.fsr-facts dt { font-weight: 600 }
+.fsr-facts dd { margin: 0; font-variant-numeric: tabular-nums }
 """
 
 

@@ -40,7 +40,7 @@ def of_picture(shown: Shown) -> str:
     if shown.upscaled:
         per_face = _time(shown.engine_seconds / shown.upscaled)
         rows.insert(1, ("Engine", f"{per_face} a face, {_time(shown.engine_seconds)} in all"))
-    return _table(rows, shown.notes)
+    return _facts(rows, shown.notes)
 
 
 def of_film(summary: FilmSummary) -> str:
@@ -50,7 +50,7 @@ def of_film(summary: FilmSummary) -> str:
         ("Frames", f"{summary.done} of {summary.total}, {width}x{height} pixels"),
         ("Time", f"{_time(summary.seconds / max(1, summary.done))} a frame, {_time(summary.seconds)} in all"),
     ]
-    return _table(rows, (*map(str, summary.failed), *summary.warnings, *summary.left_out))
+    return _facts(rows, (*map(str, summary.failed), *summary.warnings, *summary.left_out))
 
 
 def of_problem(sentence: str) -> str:
@@ -58,9 +58,9 @@ def of_problem(sentence: str) -> str:
     return f"<div class='fsr-bad' role='alert'>{escape(sentence)}</div>"
 
 
-def _table(rows: Iterable[tuple[str, str]], notes: Iterable[str]) -> str:
-    lines = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
-    return f"<table class='fsr-facts'>{lines}</table>" + "".join(f"<p>{escape(note)}</p>" for note in notes)
+def _facts(rows: Iterable[tuple[str, str]], notes: Iterable[str]) -> str:
+    lines = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows)
+    return f"<dl class='fsr-facts'>{lines}</dl>" + "".join(f"<p>{escape(note)}</p>" for note in notes)
 
 
 def _time(seconds: float) -> str:

@@ -83,6 +83,7 @@ JOBS = (
     Task("fsr-export --rebuild", "build and prove a bundle's engine.plan", (*BASE_PARTS, *GPU_PARTS)),
     Task("fsr-profile", "measure model.onnx", ("NumPy", "onnxruntime")),
     Task("fsr-profile", "measure engine.plan", ("NumPy", *GPU_PARTS)),
+    Task("fsr-demo", "show a bundle in the browser", (*BASE_PARTS, "onnxruntime", "gradio")),
     Task("fsr-train, fsr-eval", "train and measure networks", TRAIN_PARTS),
 )
 
@@ -97,6 +98,7 @@ def look_around() -> list[Part]:
     found += [_try(RTX, _tensorrt_rtx, wrong=wrong.get("tensorrt_rtx"))]
     found += [_try("cuda-bindings", _cuda_bindings, "gpu", wrong.get("cuda.bindings.runtime"))]
     found += [_onnxruntime(has_gpu(), wrong.get("onnxruntime")), _openvino(wrong.get("openvino"))]
+    found += [_try("gradio", _gradio, wrong=wrong.get("gradio"))]
     return found + [_installed(name, extra, wrong.get(module)) for module, (name, extra) in INSTALLED.items()]
 
 
@@ -203,6 +205,12 @@ def _tensorrt_rtx() -> str:
     from fsr_deploy.runtime.tensorrt.library import load
 
     return load(FLAVOUR).__version__
+
+
+def _gradio() -> str:
+    if not _is_installed("gradio"):
+        raise MissingError(f"not installed; install it with: {LIBRARIES['gradio'].install}")
+    return metadata.version("gradio")
 
 
 def _cuda_bindings() -> str:
