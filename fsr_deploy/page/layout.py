@@ -55,6 +55,7 @@ def _picture_tab(studio: Studio, visits: Visits) -> None:
         with gr.Column(scale=1, min_width=300):
             given = gr.Image(label="Drop a picture here", type="filepath", sources=["upload", "clipboard"], height=260)
             given.preprocess = _path_of  # Gradio's own opens the file: our decoder has limits and says what is wrong
+            given.async_move_resource_to_block_cache = _refuse_addresses
             kind = gr.Radio(
                 [FACES, ONE_FACE],
                 value=FACES if studio.finder else ONE_FACE,
@@ -109,11 +110,12 @@ def _film_tab(studio: Studio, visits: Visits) -> None:
     with gr.Row():
         with gr.Column():
             given = gr.Video(label="Drop a film here", sources=["upload"], height=300)
+            given.async_move_resource_to_block_cache = _refuse_addresses
             start = gr.Button("Upscale the film", variant="primary")
             gr.HTML(_what_happens(studio, "frame"))
+            report = gr.HTML()
         with gr.Column():
             made = gr.Video(label="After", interactive=False, autoplay=True)
-            report = gr.HTML()
 
     def show(path: str | None, request: gr.Request, progress: Any = gr.Progress()) -> tuple[str | None, str]:  # noqa: B008
         visitor = str(request.session_hash)
@@ -139,7 +141,7 @@ def _what_happens(studio: Studio, what: str = "picture") -> str:
     if studio.finder:
         upscale = studio.frames.settings.upscale
         return (
-            f"<small>{studio.finder.title} finds the faces; the {what} is enlarged {upscale} times, and each face of up"
+            f"<small>{studio.finder.title} finds the faces; each {what} is enlarged {upscale} times, and each face of up"
             f" to {width}x{height} pixels is upscaled and pasted back.</small>"
         )
     return (
@@ -154,3 +156,10 @@ def _telling(progress: Any) -> Callable[[str, int, int], None]:
 
 def _path_of(payload: Any) -> str | None:
     return None if payload is None else payload.path
+
+
+async def _refuse_addresses(path: str | None) -> str | None:
+    """Return the path of an upload; Gradio's own would fetch a file for whoever names an address in place of one."""
+    if path and "://" in path:
+        raise gr.Error("This page takes files, not addresses.")
+    return path

@@ -38,8 +38,8 @@ def of_picture(shown: Shown) -> str:
     found = "taken as one face" if shown.faces is None else f"{len(shown.faces)} found, {shown.upscaled} upscaled"
     rows = [("Faces", found), ("Picture", f"{width}x{height} pixels in {_time(shown.seconds)}")]
     if shown.upscaled:
-        per_face = _time(shown.engine_seconds / shown.upscaled)
-        rows.insert(1, ("Engine", f"{per_face} a face, {_time(shown.engine_seconds)} in all"))
+        in_all = f", {_time(shown.engine_seconds)} in all" if shown.upscaled > 1 else ""
+        rows.insert(1, ("Engine", f"{_time(shown.engine_seconds / shown.upscaled)} a face{in_all}"))
     return _facts(rows, shown.notes)
 
 

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import numpy as np
 import pytest
@@ -135,6 +137,18 @@ def test_a_file_over_the_limit_is_not_taken(client: Any, tmp_path: Path) -> None
         stream.truncate(LIMIT_BYTES + 1)
     with pytest.raises(Exception, match=r"(?i)413|exceeds|too large"):
         client.predict(given(path), FACES, False, api_name="/picture")
+
+
+def test_the_page_fetches_nothing_and_gives_away_no_file_of_the_machine(
+    server: Server, client: Any, things: Path
+) -> None:
+    for address in ("https://192.0.2.1/face.png", f"{server.url}/favicon.ico"):
+        sent = {"path": address, "meta": {"_type": "gradio.FileData"}}
+        with pytest.raises(Exception, match="This page takes files, not addresses"):
+            client.predict(sent, FACES, False, api_name="/picture")
+    for path in (things / "tiny" / "bundle.json", Path("/etc/passwd")):
+        with pytest.raises(HTTPError, match="40[34]"):
+            urllib.request.urlopen(f"{server.url}/gradio_api/file={path}")
 
 
 def test_nothing_stays_when_the_visitors_are_gone(server: Server, things: Path, tmp_path: Path) -> None:
