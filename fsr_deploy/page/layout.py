@@ -132,6 +132,11 @@ def _film_tab(studio: Studio, visits: Visits) -> None:
             return None, words.of_problem("Stopped before its end.")
         return str(summary.target), words.of_film(summary)
 
+    def bring(path: str | None, request: gr.Request) -> None:
+        visitor = str(request.session_hash)
+        visits.bring(visitor, "film", Path(path)) if path else visits.clear(visitor, "film")
+
+    given.change(bring, [given], api_visibility="private", queue=False)
     start.click(show, [given], [made, report], api_name="film", concurrency_id="engine")
 
 
@@ -141,8 +146,8 @@ def _what_happens(studio: Studio, what: str = "picture") -> str:
     if studio.finder:
         upscale = studio.frames.settings.upscale
         return (
-            f"<small>{studio.finder.title} finds the faces; each {what} is enlarged {upscale} times, and each face of up"
-            f" to {width}x{height} pixels is upscaled and pasted back.</small>"
+            f"<small>{studio.finder.title} finds the faces; each {what} is enlarged {upscale} times, and each face of"
+            f" up to {width}x{height} pixels is upscaled and pasted back.</small>"
         )
     return (
         f"<small>Each {what} is taken as one face: its middle is resized to {w}x{h} pixels and upscaled to"

@@ -11,66 +11,70 @@ from pathlib import Path
 
 
 @dataclass
-class _Visit:
-    """What one visitor has: by the name of a part of the page the uploaded file, and the folder of results."""
+class _Work:
+    """What a part of the page holds of a visitor: the uploaded file, the folder of results, what stops the work."""
 
-    uploads: dict[str, Path] = field(default_factory=dict)
-    folders: dict[str, Path] = field(default_factory=dict)
+    upload: Path
+    folder: Path | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
 
 class Visits:
-    """All visitors; results lie in folders of their own below ``home``. May be called from several threads."""
+    """All visitors' work; results lie in folders of their own below ``home``. May be called from several threads."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._visits: dict[str, _Visit] = {}
+        self._works: dict[tuple[str, str], _Work] = {}  # by visitor and part of the page
         self._lock = threading.Lock()
         self._closed = False
 
-    def begin(self, visitor: str, part: str, upload: Path) -> tuple[Path, threading.Event]:
-        """Return an empty folder for the results from a file that a visitor uploaded, and the event that says stop.
-
-        The upload and the results that this part of the page had before are removed.
-        """
+    def bring(self, visitor: str, part: str, upload: Path) -> None:
+        """Remember a file that a visitor uploaded; what this part of the page had before is stopped and removed."""
         with self._lock:
-            visit = self._visits.setdefault(visitor, _Visit())
-            if self._closed:
-                visit.stop.set()
-            self._remove(visit, part, keep=upload)
-            visit.uploads[part] = upload
-            visit.folders[part] = Path(tempfile.mkdtemp(prefix=f"{part}-", dir=self._home))
-            return visit.folders[part], visit.stop
+            self._bring(visitor, part, upload)
+
+    def begin(self, visitor: str, part: str, upload: Path) -> tuple[Path, threading.Event]:
+        """As ``bring``; returns an empty folder for the results, and the event that says stop."""
+        with self._lock:
+            work = self._bring(visitor, part, upload)
+            work.folder = Path(tempfile.mkdtemp(prefix=f"{part}-", dir=self._home))
+            return work.folder, work.stop
 
     def clear(self, visitor: str, part: str) -> None:
-        """Remove what a part of the page holds of a visitor."""
+        """Stop and remove what a part of the page holds of a visitor."""
         with self._lock:
-            if visit := self._visits.get(visitor):
-                self._remove(visit, part)
+            self._remove(visitor, part)
 
     def leave(self, visitor: str) -> None:
-        """Stop a visitor's work and remove all files."""
+        """Stop and remove everything of a visitor."""
         with self._lock:
-            visit = self._visits.pop(visitor, None)
-            if visit:
-                visit.stop.set()
-                for part in [*visit.folders]:
-                    self._remove(visit, part)
+            for who, part in [*self._works]:
+                if who == visitor:
+                    self._remove(visitor, part)
 
     def stop_all(self) -> None:
         """Stop everybody's work, and what begins from now on."""
         with self._lock:
             self._closed = True
-            for visit in self._visits.values():
-                visit.stop.set()
+            for work in self._works.values():
+                work.stop.set()
 
-    def _remove(self, visit: _Visit, part: str, keep: Path | None = None) -> None:
-        folder, upload = visit.folders.pop(part, None), visit.uploads.pop(part, None)
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+    def _bring(self, visitor: str, part: str, upload: Path) -> _Work:
+        self._remove(visitor, part, keep=upload)
+        work = self._works[visitor, part] = _Work(upload)
+        if self._closed:
+            work.stop.set()
+        return work
+
+    def _remove(self, visitor: str, part: str, keep: Path | None = None) -> None:
+        work = self._works.pop((visitor, part), None)
+        if work is None:
+            return
+        work.stop.set()
+        if work.folder:
+            shutil.rmtree(work.folder, ignore_errors=True)
         # Two visitors who upload the same file share it: Gradio names files by their content.
-        others = [path for other in self._visits.values() for path in other.uploads.values()]
-        if upload and upload != keep and upload not in others:
+        if work.upload not in (keep, *(other.upload for other in self._works.values())):
             with suppress(OSError):
-                upload.unlink()
-                upload.parent.rmdir()
+                work.upload.unlink()
+                work.upload.parent.rmdir()

@@ -147,7 +147,7 @@ def test_the_page_fetches_nothing_and_gives_away_no_file_of_the_machine(
         with pytest.raises(Exception, match="This page takes files, not addresses"):
             client.predict(sent, FACES, False, api_name="/picture")
     for path in (things / "tiny" / "bundle.json", Path("/etc/passwd")):
-        with pytest.raises(HTTPError, match="40[34]"):
+        with pytest.raises(HTTPError, match=r"40[34]"):
             urllib.request.urlopen(f"{server.url}/gradio_api/file={path}")
 
 

@@ -54,6 +54,19 @@ def test_who_goes_leaves_nothing_and_others_keep_what_is_theirs(visits: Visits, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_was_brought_and_not_used_goes_too(visits: Visits, tmp_path: Path) -> None:
+    visits.bring("anna", "film", uploaded(tmp_path, "f"))
+    visits.leave("anna")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_film_stops_the_one_before(visits: Visits, tmp_path: Path) -> None:
+    _, first = visits.begin("anna", "film", uploaded(tmp_path, "f"))
+    _, picture = visits.begin("anna", "picture", uploaded(tmp_path, "a"))
+    visits.bring("anna", "film", uploaded(tmp_path, "g"))
+    assert (first.is_set(), picture.is_set(), left(tmp_path)) == (True, False, ["a.png", "g.png"])
+
+
 def test_what_is_cleared_in_the_page_is_removed(visits: Visits, tmp_path: Path) -> None:
     visits.begin("anna", "picture", uploaded(tmp_path, "a"))
     visits.begin("anna", "film", uploaded(tmp_path, "f"))
