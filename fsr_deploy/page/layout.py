@@ -137,7 +137,7 @@ def _film_tab(studio: Studio, visits: Visits) -> None:
         visits.bring(visitor, "film", Path(path)) if path else visits.clear(visitor, "film")
 
     given.change(bring, [given], api_visibility="private", queue=False)
-    start.click(show, [given], [made, report], api_name="film", concurrency_id="engine")
+    start.click(show, [given], [made, report], api_name="film", concurrency_id="engine", show_progress_on=[made])
 
 
 def _what_happens(studio: Studio, what: str = "picture") -> str:
