@@ -22,12 +22,13 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 --dist loadfile
 
-# The heavy real parts: the compiler of TensorRT for RTX over all networks, a face detector, Triton, a cluster
-# of Ray's, other people's networks. The last have an environment of their own, because spandrel needs torchvision, of which the index has no
-# build beside this PyTorch.
+# The heavy real parts: the compiler of TensorRT for RTX over all networks, a face detector, Triton, a cluster of Ray's,
+# other people's networks, the page in a browser. The last two have an environment of their own, because spandrel needs
+# torchvision, of which the index has no build beside this PyTorch, and Gradio an older Pillow.
 integration: $(VENV)/.dev $(VENV)/.cluster $(MODELS)/.models
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 -m integration
 	OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest -m models tests/integration/test_foreign.py
+	OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest -m integration tests/integration/test_page.py
 
 # Damaged and hostile files against every reader, FUZZ_SECONDS each.
 fuzz: $(VENV)/.dev
@@ -60,7 +61,8 @@ $(MODELS)/.models: pyproject.toml
 	$(PYTHON) -m venv $(MODELS)
 	$(MODELS)/bin/pip install --quiet --disable-pip-version-check $(MODELS_TORCH)
 	$(MODELS)/bin/pip install --quiet --disable-pip-version-check $(MODELS_TORCH) \
-		--editable '.[cpu,export,models]' spandrel_extra_arches==0.2.0 pytest pytest-timeout
+		--editable '.[cpu,demo,export,models,video]' \
+		spandrel_extra_arches==0.2.0 playwright==1.65.2 pytest pytest-timeout
 	touch $@
 
 clean:

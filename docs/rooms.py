@@ -18,7 +18,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("datasets", "faces"),
     ("metrics", "films"),
     ("train", "exporting", "upscaler"),
-    ("profiling", "serving", "cluster"),
+    ("profiling", "serving", "cluster", "page"),
     ("choosing",),
     ("cli",),
 )

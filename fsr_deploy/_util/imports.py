@@ -72,6 +72,7 @@ LIBRARIES = {
     "spandrel": _library("spandrel", "spandrel", "ModelLoader", "models"),
     "tritonclient.grpc.model_config_pb2": _library("tritonclient", "tritonclient", "ModelConfig", "triton"),
     "ray.data": _library("Ray Data", "ray", "from_arrow", "cluster"),
+    "gradio": _library("Gradio", "gradio", "Blocks", "demo"),
     "torch": _library("PyTorch", "torch", "Tensor", "export"),
     "onnx": _library("onnx", "onnx", "load", "export"),
     "onnxscript": _library("onnxscript", "onnxscript", "ir", "export"),

@@ -84,6 +84,7 @@ JOBS = (
     Task("fsr-export --rebuild", "build and prove a bundle's engine.plan", (*BASE_PARTS, *GPU_PARTS)),
     Task("fsr-profile", "measure model.onnx", ("NumPy", "onnxruntime")),
     Task("fsr-profile", "measure engine.plan", ("NumPy", *GPU_PARTS)),
+    Task("fsr-demo", "show a bundle in the browser", (*BASE_PARTS, "onnxruntime", "gradio")),
     Task("fsr-train, fsr-eval", "train and measure networks", TRAIN_PARTS),
 )
 
@@ -99,7 +100,8 @@ def look_around() -> list[Part]:
     found += [_try("cuda-bindings", _cuda_bindings, "gpu", wrong.get("cuda.bindings.runtime"))]
     found += [_onnxruntime(has_gpu(), wrong.get("onnxruntime")), _openvino(wrong.get("openvino"))]
     found += [_installed(name, extra, wrong.get(module)) for module, (name, extra) in INSTALLED.items()]
-    return [*found, _try("ray", lambda: _wanted_seldom("ray.data"), wrong=wrong.get("ray.data"))]
+    found += [_try("ray", lambda: _wanted_seldom("ray.data"), wrong=wrong.get("ray.data"))]
+    return [*found, _try("gradio", lambda: _wanted_seldom("gradio"), wrong=wrong.get("gradio"))]
 
 
 def missing(job: Task, parts: list[Part]) -> list[str]:

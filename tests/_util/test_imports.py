@@ -22,7 +22,7 @@ ARGUMENTS = {
     "train": ("aminet-tiny", "--data", "faces:2", "-o", "out"),
 }
 
-NOT_IN_DEV = ("tensorrt", "openvino", "spandrel", "ray.data")
+NOT_IN_DEV = ("tensorrt", "openvino", "spandrel", "ray.data", "gradio")
 
 
 @pytest.fixture

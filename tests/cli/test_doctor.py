@@ -61,12 +61,20 @@ def test_a_machine_without_a_gpu_can_do_all_but_plans_and_pip_cannot_help(no_dri
 
 def test_a_machine_with_everything_can_do_everything(machine: MachineFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     machine("10.16", count=2)
-    installed(monkeypatch, ray="2.60.0")
+    installed(monkeypatch, ray="2.60.0", gradio="6.31.0")
     found = findings()
     assert states(found)["GPU"] == "cuda:0 NVIDIA H100, sm_90, 80 GiB; cuda:1 NVIDIA H100, sm_90, 80 GiB"
     assert states(found)["TensorRT"] == "10.16.1.11"
     assert "up to CUDA 13.0" in states(found)["driver"]
     assert [job for job in found["jobs"] if job["missing"]] == []
+
+
+def test_gradio_is_named_and_not_among_what_every_machine_should_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, gradio=None)
+    found = findings()
+    assert states(found)["gradio"] == "no: Gradio is not installed; install it with: pip install 'fsr-deploy[demo]'"
+    assert lacking(found, "show a bundle in the browser") == ["gradio"]
+    assert "demo" not in (found["install"] or "")
 
 
 def test_one_command_adds_all_that_is_missing(machine: MachineFactory, monkeypatch: pytest.MonkeyPatch) -> None:

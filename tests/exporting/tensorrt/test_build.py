@@ -66,15 +66,8 @@ FLAGS = {
     ("8.6", "fp16"): {"FP16", "OBEY_PRECISION_CONSTRAINTS"},
     ("8.6", "int8"): {"INT8"},
     ("8.6", "int8+fp16"): {"INT8", "FP16", "OBEY_PRECISION_CONSTRAINTS"},
-    ("10.16", "fp32"): set(),
-    ("10.16", "fp16"): set(),
-    ("10.16", "bf16"): set(),
-    ("10.16", "int8"): set(),
-    ("10.16", "int8+fp16"): set(),
-    ("11.4", "fp16"): set(),
-    ("11.4", "bf16"): set(),
-    ("11.4", "int8"): set(),
-    ("11.4", "int8+fp16"): set(),
+    **{("10.16", precision): set() for precision in ("fp32", "fp16", "bf16", "int8", "int8+fp16")},
+    **{("11.4", precision): set() for precision in ("fp16", "bf16", "int8", "int8+fp16")},
 }
 
 
@@ -114,9 +107,8 @@ def test_every_layer_that_a_node_became_is_known_by_the_nodes_name(machine: Mach
     network = trt.Builder(log()).create_network(network_flags(trt))
     for name in ("a/Conv_1", "(Unnamed Layer* 1) [Shape]", "b/Split_19", "b/Split_19_10", "b/Split_19_11", "b/Add_2"):
         network._add(name, trt.LayerType.ELEMENTWISE, [])
-    assert layers_of(network, {"b/Split_19": True, "b/Split": False, "a/Conv_1": False, "b/Add_2": False}.get) == [
-        *(1, 2, 3, 4)
-    ]
+    chosen = {"a/Conv_1": False, "b/Split": False, "b/Split_19": True, "b/Add_2": False}
+    assert layers_of(network, chosen.get) == [1, 2, 3, 4]
 
 
 def pairs_graph(path: Path) -> Path:

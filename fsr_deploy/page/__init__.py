@@ -1,0 +1,1 @@
+"""A page in the browser that shows what an engine does with pictures and films."""
