@@ -12,6 +12,7 @@ Everything here is loaded when it is first used: importing this package loads ne
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from fsr_deploy.upscaler import load as load
 
 __version__ = "0.1.0"
+
+# ONNX Runtime from 1.32 on tells its maker what runs, unless this is set before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Where each public name lives.
 _HOMES = {
