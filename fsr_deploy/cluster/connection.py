@@ -59,13 +59,22 @@ def connected(address: str) -> Iterator[ModuleType]:
                 "_temp_dir": folder,
             }
         stack.callback(_shut_down, ray, own)
+        _start(ray, options, own)
+        stack.enter_context(_ended_by_signals())
+        yield ray
+
+
+def _start(ray: ModuleType, options: dict[str, Any], own: bool) -> None:
+    """Connect to a cluster, or start one: twice if need be, because Ray gives a busy machine only 30 s."""
+    for last in (not own, True):
         try:
             with _quiet_stderr():
                 ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            raise InputError(_no_cluster(address, error)) from error
-        stack.enter_context(_ended_by_signals())
-        yield ray
+            return
+        except Exception as error:  # Ray raises any kind, plain Exception included
+            if last:
+                raise InputError(_no_cluster(options["address"], error)) from error
+            _shut_down(ray, own)
 
 
 def _shut_down(ray: ModuleType, own: bool) -> None:
@@ -79,6 +88,8 @@ def _no_cluster(address: str, error: Exception) -> str:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if address == AUTO:
         return f"--cluster auto: no cluster runs here ({reason}); start one with ray start --head, or give local"
+    if address == LOCAL:
+        return f"--cluster local: Ray does not start here: {reason} Run the command again, or without --cluster"
     return f"--cluster {address}: cannot be reached: {reason}"
 
 

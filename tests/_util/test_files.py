@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from fsr_deploy._util.files import CannotWrite, is_folder, read_file, replaced_file, status, write_file
+from fsr_deploy._util.files import (
+    CannotWrite,
+    is_folder,
+    place_part,
+    read_file,
+    replaced_file,
+    status,
+    write_file,
+    write_part,
+)
 from fsr_deploy.errors import InputError
 
 TOO_LONG = "x" * 300
@@ -116,3 +125,20 @@ def test_asking_what_a_path_is_never_raises(tmp_path: Path, name: str):
     (tmp_path / "loop").symlink_to("loop")
     assert status(tmp_path / name) is None
     assert not is_folder(tmp_path / name)
+
+
+def test_a_part_is_moved_into_its_place_by_somebody_else(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a"
+    write_part(path, b"first")
+    write_part(path, b"content")
+    assert not path.exists()
+    place_part(path)
+    assert [(one.name, one.read_bytes()) for one in path.parent.iterdir()] == [("a", b"content")]
+
+
+def test_a_part_that_has_no_place_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "a" / "full").mkdir(parents=True)
+    write_part(tmp_path / "a", b"content")
+    with pytest.raises(CannotWrite, match=r"a: cannot be written"):
+        place_part(tmp_path / "a")
+    assert [one.name for one in tmp_path.iterdir()] == ["a"]
