@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -22,6 +23,8 @@ from fsr_deploy.cluster.processes import descendants, end
 from fsr_deploy.errors import InputError
 
 OBJECT_STORE_BYTES = 1 << 27  # paths and what became of them: Ray's own choice would be a third of the memory
+
+KNOCKING_SECONDS = 10.0
 
 # Ray reads these when it is imported, here and in the processes that it starts.
 _ENVIRONMENT = {
@@ -40,6 +43,8 @@ def connected(address: str) -> Iterator[ModuleType]:
     Raises MissingError without Ray, and InputError where there is no such cluster.
     """
     own = address == LOCAL
+    if address not in (LOCAL, AUTO):
+        _knock(address)
     os.environ.update(_ENVIRONMENT | (_LOOPBACK_ONLY if own else {}))
     ray = imports.load("ray")
     imports.load("ray.data")
@@ -62,6 +67,16 @@ def connected(address: str) -> Iterator[ModuleType]:
         _start(ray, options, own)
         stack.enter_context(_ended_by_signals())
         yield ray
+
+
+def _knock(address: str) -> None:
+    """Raise InputError where nothing listens at HOST:PORT; Ray itself would try for a minute and more."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCKING_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"--cluster {address}: cannot be reached: {reason}") from error
 
 
 def _start(ray: ModuleType, options: dict[str, Any], own: bool) -> None:
@@ -90,7 +105,10 @@ def _no_cluster(address: str, error: Exception) -> str:
         return f"--cluster auto: no cluster runs here ({reason}); start one with ray start --head, or give local"
     if address == LOCAL:
         return f"--cluster local: Ray does not start here: {reason} Run the command again, or without --cluster"
-    return f"--cluster {address}: cannot be reached: {reason}"
+    return (
+        f"--cluster {address}: cannot be reached: {reason}; if it asks for a token, as Ray's clusters do since 2.60, set "
+        "RAY_AUTH_MODE=token, with the head node's ~/.ray/auth_token on this machine"
+    )
 
 
 @contextmanager

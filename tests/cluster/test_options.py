@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from fsr_deploy.cluster.connection import connected
 from fsr_deploy.cluster.options import ClusterOptions
 from fsr_deploy.cluster.shares import Share, share_out
-from fsr_deploy.errors import MissingError, UsageError
+from fsr_deploy.errors import InputError, MissingError, UsageError
 from tests.cli.runs import error, fsr_run, here
 
 __all__ = ["here"]
@@ -100,3 +102,10 @@ def test_what_does_not_run_on_a_cluster_is_refused_before_anything_starts(
     result = fsr_run("model.onnx", *arguments, "--cluster", "local")
     assert result.exit_code == 2
     assert message in error(result)
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(InputError, match=f"--cluster {address}: cannot be reached: Connection refused"):
+        connected(address).__enter__()
