@@ -106,8 +106,8 @@ def _no_cluster(address: str, error: Exception) -> str:
     if address == LOCAL:
         return f"--cluster local: Ray does not start here: {reason} Run the command again, or without --cluster"
     return (
-        f"--cluster {address}: cannot be reached: {reason}; if it asks for a token, as Ray's clusters do since 2.60, set "
-        "RAY_AUTH_MODE=token, with the head node's ~/.ray/auth_token on this machine"
+        f"--cluster {address}: cannot be reached: {reason}; if it asks for a token, as Ray's clusters do since 2.60, "
+        "set RAY_AUTH_MODE=token, with the head node's ~/.ray/auth_token on this machine"
     )
 
 
