@@ -71,6 +71,8 @@ LIBRARIES = {
     "openvino": _library("OpenVINO", "openvino", "Core", "openvino"),
     "spandrel": _library("spandrel", "spandrel", "ModelLoader", "models"),
     "tritonclient.grpc.model_config_pb2": _library("tritonclient", "tritonclient", "ModelConfig", "triton"),
+    "model_signing": _library("model-signing", "model-signing", "signing", "sign"),
+    "cyclonedx.model.bom": _library("cyclonedx-python-lib", "cyclonedx-python-lib", "Bom", "sign"),
     "torch": _library("PyTorch", "torch", "Tensor", "export"),
     "onnx": _library("onnx", "onnx", "load", "export"),
     "onnxscript": _library("onnxscript", "onnxscript", "ir", "export"),

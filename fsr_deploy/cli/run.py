@@ -27,6 +27,10 @@ def main(given: Arguments) -> ExitCode:
     fsr-run bundles/aminet photos/ --find-faces centerface.onnx -o photos_x4/
     fsr-run bundles/aminet face.mp4 -o face_128.mp4 --crf 14
     """
+    if given.verify is not None:
+        from fsr_deploy.bundle.signature import verify
+
+        verify(given.engine, given.verify)
     from fsr_deploy.faces.options import FrameOptions
     from fsr_deploy.films.kinds import is_film
     from fsr_deploy.images.resize import Fit
