@@ -70,6 +70,8 @@ def verify(engine: str | os.PathLike[str] | Bundle, public_key: str | os.PathLik
     bundle = named if is_folder(named) else named.parent
     signature = bundle / SIGNATURE_NAME
     read_file(key)
+    if not status(named):
+        raise InputError(f"{named}: no such file; name a bundle, an engine.plan or a model.onnx")
     if not status(signature):
         raise InputError(
             f"{signature}: no such file, the bundle is not signed; fsr-export --bundle DIR --sign KEY signs"

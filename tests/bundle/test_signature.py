@@ -150,6 +150,11 @@ def test_a_bundle_that_is_not_as_it_was_signed_is_refused(
     assert message in str(caught.value)
 
 
+def test_a_bundle_that_is_not_there_is_not_called_unsigned(bundle: Path, key: Path) -> None:
+    with pytest.raises(InputError, match=r"no\.onnx: no such file; name a bundle"):
+        verify(bundle / "no.onnx", key)
+
+
 def test_of_many_files_the_first_are_named_and_the_others_counted(bundle: Path, key: Path) -> None:
     for name in ("a", "b", "c", "d", "e"):
         (bundle / name).touch()

@@ -106,6 +106,7 @@ def test_its_run_lines_install_a_package_that_works(file: Dockerfile, tmp_path: 
     file.copy_into(source)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     environment.pop("PYTHONPATH", None)
+    environment["PIP_NO_COMPILE"] = "1"  # takes longer than all the rest
     gpu = "TENSORRT" in file.arguments
     if file.path.suffix == ".triton":  # whose base has Python, and is no virtual environment
         venv.create(home, with_pip=True)
