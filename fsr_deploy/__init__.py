@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fsr_deploy import models as models
+    from fsr_deploy.bundle.bill import write_sbom as write_sbom
     from fsr_deploy.bundle.info import Bundle as Bundle
     from fsr_deploy.bundle.info import BundleInfo as BundleInfo
+    from fsr_deploy.bundle.signature import sign as sign
+    from fsr_deploy.bundle.signature import verify as verify
     from fsr_deploy.choosing.fastest import fastest as fastest
     from fsr_deploy.errors import FsrError as FsrError
     from fsr_deploy.errors import InputError as InputError
@@ -61,6 +64,9 @@ _HOMES = {
     "prove": "exporting.tensorrt.rebuild",
     "rebuild": "exporting.tensorrt.rebuild",
     "register": "models.registry",
+    "sign": "bundle.signature",
+    "verify": "bundle.signature",
+    "write_sbom": "bundle.bill",
 }
 __all__ = ["__version__", "models", *_HOMES]
 

@@ -165,6 +165,7 @@ def load(
     trust: bool = False,
     throughput: bool = False,
     find_faces: str | os.PathLike[str] | None = None,
+    verify: str | os.PathLike[str] | None = None,
 ) -> Upscaler:
     """Load an engine: a bundle (or its directory), its ``engine.plan`` or ``model.onnx``.
 
@@ -173,10 +174,15 @@ def load(
     by ``fsr-run``. ``fit`` says how pictures of other proportions are fitted: "crop"
     keeps their middle, "stretch" all of them. ``trust`` allows a plan without a bundle, which can run code.
     ``throughput`` is for many pictures: the highest total rate instead of the lowest latency. ``find_faces`` is a face
-    detector's ONNX file, for ``Upscaler.restore``. Raises UsageError, InputError and MissingError as ``open_session``
-    and ``open_detector`` do.
+    detector's ONNX file, for ``Upscaler.restore``. ``verify`` is a public EC key (PEM) that the signature of the bundle
+    is checked with before anything is loaded, see ``bundle.signature.verify``. Raises UsageError, InputError and
+    MissingError as ``open_session`` and ``open_detector`` do.
     """
     refuse_unknown("--fit", fit, FITS)
+    if verify is not None:
+        from fsr_deploy.bundle import signature
+
+        signature.verify(engine, verify)
     finder = None
     if find_faces is not None:
         from fsr_deploy.faces.options import FrameOptions

@@ -73,6 +73,8 @@ LIBRARIES = {
     "tritonclient.grpc.model_config_pb2": _library("tritonclient", "tritonclient", "ModelConfig", "triton"),
     "ray.data": _library("Ray Data", "ray", "from_arrow", "cluster"),
     "gradio": _library("Gradio", "gradio", "Blocks", "demo"),
+    "model_signing": _library("model-signing", "model-signing", "signing", "sign"),
+    "cyclonedx.model.bom": _library("cyclonedx-python-lib", "cyclonedx-python-lib", "Bom", "sign"),
     "torch": _library("PyTorch", "torch", "Tensor", "export"),
     "onnx": _library("onnx", "onnx", "load", "export"),
     "onnxscript": _library("onnxscript", "onnxscript", "ir", "export"),

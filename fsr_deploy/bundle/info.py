@@ -25,6 +25,8 @@ TRUTH_NAME = "truth"  # in reference.npz, where the faces are known that the LR 
 REPORT_NAME = "report.html"
 PICTURE_NAME = "parity.png"
 LAYERS_NAME = "layers.json"
+SIGNATURE_NAME = "model.sig"  # this and the next are made of a bundle that is complete, and not in its ``files``
+SBOM_NAME = "sbom.cdx.json"
 MIXED, MIXED_FP8 = MIXES = ("int8+fp16", "fp8+fp16")  # convolutions in 8 bits where that is harmless, FP16 elsewhere
 INT8_BF16 = "int8+bf16"  # the graph of INT8, whose floats OpenVINO computes in BF16
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", *MIXES, INT8_BF16)
@@ -37,6 +39,7 @@ TARGETS = ("onnxruntime", "openvino", "tensorrt")  # what a graph is written for
 TARGET_TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
 NOT_PROVEN = "not proven: no GPU has run it yet; fsr-export --prove, or the first fsr-run on a GPU, proves it"
 FLAVOUR_TITLES = {"tensorrt": "TensorRT", "rtx": "TensorRT for RTX"}  # the TensorRT that a plan is for
+REBUILT = "rebuild: "  # before what took part in the rebuild of a plan, in ``versions``
 _OLD_TARGETS = {"cpu": "onnxruntime", "trt": "tensorrt"}  # their names in older bundles
 
 

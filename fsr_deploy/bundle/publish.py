@@ -21,11 +21,23 @@ from fsr_deploy.bundle.info import (
     PLAN_NAME,
     REFERENCE_NAME,
     REPORT_NAME,
+    SBOM_NAME,
+    SIGNATURE_NAME,
     read_bundle,
 )
 from fsr_deploy.errors import InputError
 
-_KNOWN_NAMES = {INFO_NAME, ONNX_NAME, PLAN_NAME, REFERENCE_NAME, REPORT_NAME, PICTURE_NAME, LAYERS_NAME}
+_KNOWN_NAMES = {
+    INFO_NAME,
+    ONNX_NAME,
+    PLAN_NAME,
+    REFERENCE_NAME,
+    REPORT_NAME,
+    PICTURE_NAME,
+    LAYERS_NAME,
+    SBOM_NAME,
+    SIGNATURE_NAME,
+}
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 

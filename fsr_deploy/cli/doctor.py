@@ -11,6 +11,7 @@ import typer
 
 from fsr_deploy import __version__
 from fsr_deploy._util.console import command, print_json
+from fsr_deploy.errors import MissingError, UsageError, refuse_unknown
 from fsr_deploy.runtime.checkup import JOBS, as_json, install_line, look_around, mend_lines, missing, tensorrt_faults
 
 
@@ -19,25 +20,37 @@ def main(
     bundle: Annotated[
         Path | None, typer.Argument(metavar="BUNDLE", help="A bundle: what each command can do with it here.")
     ] = None,
+    need: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PART", help="End with exit code 3 unless this part works (onnxruntime, GPU); repeatable."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the findings to stdout as JSON.")] = False,
 ) -> None:
     """Say what this machine has, what each command can do on it, and the one command that adds what is missing.
 
     \b
     fsr-doctor
-    fsr-doctor --json
+    fsr-doctor --need onnxruntime
     fsr-doctor bundles/aminet
     """
     if bundle is not None:
+        if need:
+            raise UsageError("--need asks about this machine; leave BUNDLE out")
         _show_uses(bundle, json)
         return
     parts = look_around()
+    for name in need or ():
+        refuse_unknown("--need", name, tuple(part.name for part in parts))
+    if broken := [part for part in parts if part.name in (need or ()) and not part.works]:
+        raise MissingError("; ".join(f"{part.name}: {part.state}" for part in broken))
     if json:
         print_json(as_json(parts))
         return
     print(f"fsr-deploy {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}\n")
     for part in parts:
-        print(f"  {part.name:<16}  {part.state}")
+        print(f"  {part.name:<20}  {part.state}")
     print()
     for job in JOBS:
         lacking = missing(job, parts)

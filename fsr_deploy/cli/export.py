@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, cast
 from fsr_deploy._util.console import command, options_from, print_json, show
 from fsr_deploy._util.imports import load, one_onnxruntime
 from fsr_deploy.bundle.info import INT8_BF16, MIXED, MIXED_FP8, Bundle, Io
+from fsr_deploy.cli.change import change
 from fsr_deploy.cli.export_options import Arguments
 from fsr_deploy.cli.fastest import export_fastest
-from fsr_deploy.cli.plan_options import refuse_others
 from fsr_deploy.errors import UsageError
 from fsr_deploy.exporting.report.next_steps import say_next
 
@@ -34,8 +34,11 @@ def main(given: Arguments) -> None:
         return
     plan = given.options("rtx" if given.target == "rtx" else "tensorrt")
     given.check_triton()
+    given.check_provenance(given.rebuild or given.prove)
     wants_fastest = given.fastest or given.goal is not None
-    bundle = (_change if given.rebuild or given.prove else export_fastest if wants_fastest else _export)(given, plan)
+    is_there = given.rebuild or given.prove or given.bundle
+    bundle = (change if is_there else export_fastest if wants_fastest else _export)(given, plan)
+    given.write_provenance(bundle)
     given.write_triton(bundle)
     if given.json:
         print_json({"bundle": str(bundle.path), **asdict(bundle.info)})
@@ -88,22 +91,6 @@ def precision_of(**flags: bool) -> str:
         rule = "only --fp16 goes with --int8 or --fp8, and --bf16 with --int8"
         raise UsageError(f"--{' and --'.join(chosen)} exclude each other; {rule}")
     return TOGETHER.get(" ".join(chosen), chosen[0] if chosen else "fp32")
-
-
-def _change(given: Arguments, plan: PlanOptions) -> Bundle:
-    """Build or prove the plan of a bundle that is there."""
-    option = "--rebuild" if given.rebuild else "--prove"
-    if given.rebuild and given.prove:
-        raise UsageError("--rebuild proves what it builds; leave --prove out")
-    refuse_others(option, given, ("force", "json", "triton", *(["target"] if given.target == "rtx" else [])))
-    from fsr_deploy.exporting.tensorrt.rebuild import prove_bundle, rebuild_plan
-
-    path = given.rebuild or given.prove
-    assert path is not None
-    rebuilt = rebuild_plan(path, plan, force=given.force) if given.rebuild else None
-    bundle = Bundle(path, rebuilt or prove_bundle(path, device=plan.device, force=given.force))
-    say_next(bundle)
-    return bundle
 
 
 def _list(json: bool) -> None:

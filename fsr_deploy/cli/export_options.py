@@ -11,6 +11,7 @@ import typer
 from fsr_deploy.bundle.info import MAX_LR_SIZE, MIN_LR_SIZE
 from fsr_deploy.cli.fastest_options import FastestArguments
 from fsr_deploy.cli.plan_options import PlanArguments
+from fsr_deploy.cli.provenance_options import ProvenanceArguments
 from fsr_deploy.cli.triton_options import TritonArguments
 
 
@@ -99,7 +100,7 @@ class ExportArguments:
 
 
 @dataclass(frozen=True)
-class Arguments(TritonArguments, PlanArguments, FastestArguments, ExportArguments):
+class Arguments(TritonArguments, ProvenanceArguments, PlanArguments, FastestArguments, ExportArguments):
     """What fsr-export takes: what to export, how to build its plan, and what becomes of the result."""
 
     force: Annotated[bool, typer.Option("--force", help="Publish an engine over its budget, marked as such.")] = False

@@ -84,9 +84,8 @@ class PlanArguments:
 
 
 def refuse_others(option: str, given: PlanArguments, allowed: Sequence[str]) -> None:
-    """Raise UsageError for what is given beside the options of a plan and those allowed: ``option`` ignores it."""
-    own = {field.name for field in fields(PlanArguments)}
+    """Raise UsageError for what is given beside the options that are allowed: ``option`` ignores it."""
     for field in fields(given):
-        if field.name not in own.union(allowed) and getattr(given, field.name) != field.default:
+        if field.name not in allowed and getattr(given, field.name) != field.default:
             name = "MODEL" if field.name == "model" else OPTIONS.get(field.name, f"--{field.name.replace('_', '-')}")
             raise UsageError(f"{option} takes a bundle as it is; leave {name} out")

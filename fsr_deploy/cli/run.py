@@ -28,6 +28,10 @@ def main(given: Arguments) -> ExitCode:
     fsr-run bundles/aminet photos/ --find-faces centerface.onnx -o photos_x4/
     fsr-run bundles/aminet face.mp4 -o face_128.mp4 --crf 14
     """
+    if given.verify is not None:
+        from fsr_deploy.bundle.signature import verify
+
+        verify(given.engine, given.verify)
     from fsr_deploy.cluster.options import ClusterOptions
     from fsr_deploy.exporting.proof.open_proven import open_proven
     from fsr_deploy.faces.options import FrameOptions

@@ -90,4 +90,8 @@ class Arguments(ClusterArguments, FilmArguments):
     trust: Annotated[
         bool, typer.Option("--trust", help="Load a plan that comes without a bundle: it can run code.")
     ] = False
+    verify: Annotated[
+        str | None,
+        typer.Option(metavar="KEY.pub", help="First check the bundle's signature with this public EC key (PEM)."),
+    ] = None
     json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON to standard output.")] = False

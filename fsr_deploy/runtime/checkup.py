@@ -53,6 +53,8 @@ INSTALLED = {  # modules by the names of their distributions, which are the part
     "safetensors": ("safetensors", "export"),
     "lightning_fabric": ("lightning-fabric", "train"),
     "av": ("av", "video"),
+    "model_signing": ("model-signing", "sign"),
+    "cyclonedx.model.bom": ("cyclonedx-python-lib", "sign"),
 }
 
 
@@ -82,6 +84,8 @@ JOBS = (
     Task("fsr-export", "and its engine.plan", (*EXPORT_PARTS, *GPU_PARTS)),
     Task("fsr-export --target rtx", "compile engine.plan for RTX cards", (*EXPORT_PARTS, RTX)),
     Task("fsr-export --rebuild", "build and prove a bundle's engine.plan", (*BASE_PARTS, *GPU_PARTS)),
+    Task("fsr-export --sign", "sign bundles, and fsr-run --verify", ("NumPy", "model-signing")),
+    Task("fsr-export --sbom", "write a bundle's bill of materials", ("NumPy", "cyclonedx-python-lib")),
     Task("fsr-profile", "measure model.onnx", ("NumPy", "onnxruntime")),
     Task("fsr-profile", "measure engine.plan", ("NumPy", *GPU_PARTS)),
     Task("fsr-demo", "show a bundle in the browser", (*BASE_PARTS, "onnxruntime", "gradio")),

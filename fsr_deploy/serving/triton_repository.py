@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from fsr_deploy._util.log import warn
-from fsr_deploy.bundle.info import INFO_NAME, PLAN_NAME, QUANTISED, REFERENCE_NAME, Bundle, BundleInfo, read_bundle
+from fsr_deploy.bundle.info import (
+    INFO_NAME,
+    PLAN_NAME,
+    QUANTISED,
+    REFERENCE_NAME,
+    SBOM_NAME,
+    SIGNATURE_NAME,
+    Bundle,
+    BundleInfo,
+    read_bundle,
+)
 from fsr_deploy.bundle.publish import staged_directory
 from fsr_deploy.bundle.reference import read_reference
 from fsr_deploy.errors import InputError, UsageError, refuse_outside, refuse_unknown
@@ -167,4 +177,6 @@ def _write_version(bundle: Bundle, backend: str, folder: Path) -> None:
     (folder / "bundle").mkdir()
     for name in bundle.info.files:
         shutil.copyfile(bundle.file(name), folder / "bundle" / name)
-    shutil.copyfile(bundle.path / INFO_NAME, folder / "bundle" / INFO_NAME)
+    for name in (INFO_NAME, SBOM_NAME, SIGNATURE_NAME):
+        if (bundle.path / name).exists():
+            shutil.copyfile(bundle.path / name, folder / "bundle" / name)

@@ -77,6 +77,22 @@ def test_gradio_is_named_and_not_among_what_every_machine_should_install(monkeyp
     assert "demo" not in (found["install"] or "")
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--need", "onnxruntime", "--need", "NumPy"), 0, ""),
+        (("--need", "onnxruntime", "--need", "GPU"), 3, "error: GPU: no: this machine has no NVIDIA driver"),
+        (("--need", "CUDA"), 2, "error: --need CUDA: not one of processor, cache, driver, GPU, NumPy"),
+        (("bundle", "--need", "GPU"), 2, "error: --need asks about this machine; leave BUNDLE out"),
+    ],
+)
+def test_a_part_that_is_needed_and_does_not_work_is_an_exit_code(
+    no_driver: None, words: tuple[str, ...], code: int, message: str
+) -> None:
+    result = CliRunner().invoke(main, words)
+    assert (result.exit_code, message in result.stderr) == (code, True), result.output
+
+
 def test_one_command_adds_all_that_is_missing(machine: MachineFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     machine("10.16")
     monkeypatch.setitem(sys.modules, "tensorrt", None)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from fsr_deploy import __version__
+from fsr_deploy.bundle.info import REBUILT
 
 OF_EXPORT = (
     "torch",
@@ -19,7 +20,6 @@ OF_EXPORT = (
     "pillow",
 )
 OF_REBUILD = ("tensorrt", "cuda-bindings", "numpy", "opencv-python-headless", "pillow")
-REBUILT = "rebuild: "
 
 
 def versions(packages: Iterable[str] = OF_EXPORT) -> dict[str, str]:

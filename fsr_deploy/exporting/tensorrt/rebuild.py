@@ -20,6 +20,7 @@ from fsr_deploy.bundle.info import (
     ONNX_NAME,
     PLAN_NAME,
     REFERENCE_NAME,
+    SIGNATURE_NAME,
     Bundle,
     BundleInfo,
     place,
@@ -101,8 +102,8 @@ def prove_bundle(directory: Path, *, device: int = 0, force: bool = False) -> Bu
 def prove_on_first_use(directory: Path, device: str) -> None:
     """Prove a bundle's plan where ``device`` ("auto", "cuda:N") is a GPU that can run it, and keep the verdict.
 
-    Where the bundle cannot be written, the proof is repeated in each run. Raises ParityError for a plan that is over
-    its budget.
+    Where the bundle cannot be written, or is signed as it is, the proof is repeated in each run. Raises ParityError for
+    a plan that is over its budget.
     """
     bundle = read_bundle(directory)
     name = parse_device(device)
@@ -111,10 +112,14 @@ def prove_on_first_use(directory: Path, device: str) -> None:
         return
     say(f"{directory / PLAN_NAME} runs for the first time: proving it against the eager model's faces")
     try:
-        if os.access(directory.resolve().parent, os.W_OK):
+        signed = (directory / SIGNATURE_NAME).exists()
+        if os.access(directory.resolve().parent, os.W_OK) and not signed:
             prove_bundle(directory, device=index)
         else:
-            warn(f"{directory}: cannot be written; its plan is proven again in the next run")
+            reason = (
+                f"is signed; fsr-export --prove {directory} --sign KEY ends this" if signed else "cannot be written"
+            )
+            warn(f"{directory}: {reason}; its plan is proven again in the next run")
             add_proof(directory, bundle.info, device=index)
     except ParityError as error:
         raise ParityError(f"{error}\n  --device cpu runs its {ONNX_NAME}") from None

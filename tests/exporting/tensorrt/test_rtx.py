@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, REPORT_NAME, read_bundle, write_info
+from fsr_deploy.bundle.signature import sign, verify
 from fsr_deploy.cli.export import main as export
 from fsr_deploy.cli.run import main as run
 from fsr_deploy.errors import InputError, MissingError, ParityError, UsageError
@@ -25,6 +26,7 @@ from tests.contract.table import RTX as RELEASE
 from tests.engines import repeat_pixels
 from tests.fakes.machine import MachineFactory
 from tests.fakes.plans import lr_faces, write_bundle
+from tests.keys import write_keys
 
 ADA = {"capability": (8, 9), "name": b"NVIDIA GeForce RTX 4090"}
 NO_GPU = {"count": 0}
@@ -245,6 +247,38 @@ def test_the_first_run_on_a_gpu_proves_the_plan_and_the_next_does_not(machine: M
     sentence = "engine.plan runs for the first time: proving it against the eager model's faces"
     assert [sentence in result.stderr for result in runs] == [True, False]
     assert read_bundle(bundle).info.plan.proven  # type: ignore[union-attr]
+
+
+def test_a_signed_bundle_stays_as_it_is_and_its_plan_is_proven_in_each_run(
+    machine: MachineFactory, tmp_path: Path
+) -> None:
+    bundle = compiled(tmp_path / "bundle", machine)
+    private, public = write_keys(tmp_path)
+    sign(bundle, private)
+    machine(RELEASE, **ADA)
+    faces = faces_folder(tmp_path / "faces")
+    for out in ("one", "two"):
+        words = [bundle, faces, "-o", tmp_path / out, "--device", "cuda", "--verify", public]
+        result = CliRunner().invoke(run, [str(word) for word in words])
+        assert result.exit_code == 0, result.output
+        assert "runs for the first time" in result.stderr
+        assert f"{bundle}: is signed; fsr-export --prove {bundle} --sign KEY ends this; its plan" in result.stderr
+    result = CliRunner().invoke(export, ["--prove", str(bundle), "--sign", str(private)])
+    assert result.exit_code == 0, result.output
+    assert read_bundle(bundle).info.plan.proven  # type: ignore[union-attr]
+    verify(bundle, public)
+
+
+def test_a_new_plan_takes_the_signature_of_the_old_one_away_and_says_so(
+    machine: MachineFactory, tmp_path: Path
+) -> None:
+    bundle = compiled(tmp_path / "bundle", machine)
+    sign(bundle, write_keys(tmp_path)[0])
+    machine(RELEASE, **ADA)
+    result = CliRunner().invoke(export, ["--prove", str(bundle)])
+    assert result.exit_code == 0, result.output
+    assert "model.sig: is of the old plan, and goes with it; --sign KEY makes a new one" in result.stderr
+    assert not (bundle / "model.sig").exists()
 
 
 def test_a_first_run_whose_proof_fails_stops_and_names_the_way_on(machine: MachineFactory, tmp_path: Path) -> None:
