@@ -124,7 +124,8 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _db(row: dict[str, Any]) -> str:
-    return "equal" if row["levels"] == 0 else f"{row['worst_db']:.1f} dB, {row['levels']:.0f} levels"
+    levels = f"{row['levels']:.0f} level{'s' if row['levels'] != 1 else ''}"
+    return "equal" if row["levels"] == 0 else f"{row['worst_db']:.1f} dB, {levels}"
 
 
 @command

@@ -101,7 +101,8 @@ class Detector:
     def find(self, frame: Frame) -> tuple[Face, ...]:
         """Return the faces of an (h, w, 3) uint8 or uint16 RGB frame with landmarks and scores, the surest first.
 
-        A frame with a side of more than SEARCHED pixels is reduced first, a smaller one is enlarged.
+        A frame with a side of more than SEARCHED pixels is reduced first, a smaller one is enlarged. Raises InputError
+        where the detector fails at that size.
         """
         picture = to_8_bits(frame)
         height, width = picture.shape[:2]
@@ -111,7 +112,11 @@ class Detector:
         if shown != (width, height):
             kernel = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
             picture = cv2.resize(picture, shown, interpolation=kernel).astype(np.uint8, copy=False)
-        found = self._run(picture)
+        try:
+            found = self._run(picture)
+        except Exception as error:  # ONNX Runtime raises kinds of its own, for graphs that do not take every size
+            told = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"{self.title} fails at {width}x{height} pixels: {told}; take another detector") from error
         scales = np.array([width / picture.shape[1], height / picture.shape[0]])
         found[:, :14] *= np.tile(scales, 7)
         return tuple(_face(row) for row in _best(found) if _is_within(row, width, height))
@@ -164,7 +169,7 @@ def open_detector(path: str | Path, device: str = "auto", *, threads: int | None
             return detector
         except Exception as error:
             fault = error
-    told = (str(fault).splitlines() or [type(fault).__name__])[0]
+    told = (str(fault.__cause__ or fault).splitlines() or [type(fault).__name__])[0]
     raise InputError(f"{path}: a damaged {kind.title} file: {told}") from fault
 
 

@@ -96,6 +96,13 @@ def test_a_graph_that_works_at_one_size_only_is_shown_that_size(tmp_path: Path) 
     assert (face.x + face.w / 2, face.y + face.h / 2, face.w) == pytest.approx((144, 80, 4 * SIDE), abs=0.1)
 
 
+def test_a_graph_that_fails_at_a_size_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = open_detector(write_centerface(tmp_path / "c.onnx"), "cpu")
+    monkeypatch.setattr(detector, "_session", None)
+    with pytest.raises(InputError, match=r"CenterFace fails at 64x48 pixels: .*take another detector"):
+        detector.find(np.zeros((48, 64, 3), np.uint8))
+
+
 @pytest.mark.usefixtures("as_it_is")
 def test_of_boxes_that_overlap_the_surest_stays(tmp_path: Path) -> None:
     frame = scene(128, 128, (66.0, 66.0), cell=4)
