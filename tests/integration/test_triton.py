@@ -84,15 +84,16 @@ def pictures(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.png")}
 
 
+@pytest.mark.parametrize("options", [[], ["--shared-memory"]], ids=["sent", "in shared memory"])
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_the_client_gets_what_fsr_run_makes_to_the_byte(
-    server: tuple[Server, Path], faces: tuple[Path, Path], tmp_path: Path, protocol: str
+    server: tuple[Server, Path], faces: tuple[Path, Path], tmp_path: Path, protocol: str, options: list[str]
 ) -> None:
     running, _ = server
     url = running.http if protocol == "http" else running.grpc
     counted = {name: running.count(name, "tiny") for name in ("nv_inference_count", "nv_inference_exec_count")}
     client = (sys.executable, ROOT / "examples" / "triton_client.py", "tiny", faces[0], tmp_path / "sr")
-    subprocess.run([*map(str, client), "--protocol", protocol, "--url", url], check=True, cwd=ROOT)
+    subprocess.run([*map(str, client), "--protocol", protocol, "--url", url, *options], check=True, cwd=ROOT)
     assert len(pictures(tmp_path / "sr")) == FACES
     assert pictures(tmp_path / "sr") == pictures(faces[1])
     inferred = running.count("nv_inference_count", "tiny") - counted["nv_inference_count"]
