@@ -67,7 +67,7 @@ def replaced_file(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """
     temporary = part_of(path)
     try:
-        _create(temporary)
+        os.close(_create(temporary))
         try:
             yield temporary
             if flush:
@@ -91,9 +91,10 @@ def write_part(path: Path, content: bytes) -> None:
     """Write all of ``path`` beside it, as ``part_of`` names it, for ``place_part``; raises CannotWrite."""
     part = part_of(path)
     try:
-        _create(part)
         try:
-            part.write_bytes(content)
+            # Not closed and opened again: file systems put what replaces a file's content on the disk at once.
+            with os.fdopen(_create(part), "wb") as stream:
+                stream.write(content)
         except BaseException:
             with suppress(OSError):
                 part.unlink()
@@ -153,8 +154,11 @@ def _open_regular(path: Path) -> int:
     return handle
 
 
-def _create(path: Path) -> None:
-    """Make an empty file and the folders above it. A file of that name is replaced; a link is not followed."""
+def _create(path: Path) -> int:
+    """Make an empty file and the folders above it, and return its open handle.
+
+    A file of that name is replaced; a link is not followed.
+    """
     exclusive = os.O_CREAT | os.O_EXCL | os.O_WRONLY
     try:
         handle = os.open(path, exclusive, 0o666)
@@ -164,7 +168,7 @@ def _create(path: Path) -> None:
     except FileNotFoundError:
         make_folder(path.parent)
         handle = os.open(path, exclusive, 0o666)
-    os.close(handle)
+    return handle
 
 
 def _flush(path: Path) -> None:

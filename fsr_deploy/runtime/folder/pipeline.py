@@ -13,7 +13,7 @@ from fsr_deploy.runtime.batches import Batches
 from fsr_deploy.runtime.folder.jobs import Job
 from fsr_deploy.runtime.folder.ordered import ordered_map
 from fsr_deploy.runtime.folder.parts import Upscale, frames_in, groups, whole_frames
-from fsr_deploy.runtime.folder.processes import CodecProcesses
+from fsr_deploy.runtime.folder.processes import CodecProcesses, in_groups
 from fsr_deploy.runtime.folder.rates import Stage
 from fsr_deploy.runtime.folder.steps import AlreadyDone, Failed, Load, Loaded, Upscaled
 from fsr_deploy.runtime.folder.write import Write
@@ -55,15 +55,18 @@ class Pipeline:
         write: Callable[[Upscaled], Result],
         aside: Callable[[AlreadyDone | Failed], None],
         ahead: int,
+        at_a_time: int = 1,
     ) -> Iterator[Result]:
         """Yield what ``write`` returns for each frame that ``load`` has for the engine, in order; ``aside`` gets the
-        others. Up to ``ahead`` frames wait before a stage. Once the run is to stop, no job and no batch is begun.
+        others. Up to ``ahead`` frames wait before a stage; threads take ``at_a_time`` of them, because handing over
+        costs more than a small face takes. Once the run is to stop, no job and no batch is begun.
         """
         decode, _, encode = self.stages
         decoders, _, encoders = self._pools
         begun = itertools.takewhile(lambda job: not self._stop.is_set(), jobs)
-        done = self._upscaled(ordered_map(decoders, decode.timed(load), begun, ahead), batches, aside)
-        return ordered_map(encoders, encode.timed(write), done, ahead)
+        loaded = _in_groups(decoders, decode.timed(load), begun, at_a_time, ahead)
+        done = self._upscaled(loaded, batches, aside)
+        return _in_groups(encoders, encode.timed(write), done, at_a_time, ahead)
 
     def run_in_processes(
         self,
@@ -74,11 +77,12 @@ class Pipeline:
         write: Write,
         aside: Callable[[AlreadyDone | Failed], None],
         ahead: int,
+        at_a_time: int,
     ) -> Iterator[Loaded | Failed]:
         """As ``run``, for frames that are faces, with ``count`` processes for decoding and encoding."""
         decode, _, encode = self.stages
         decode.workers = encode.workers = count
-        processes = CodecProcesses(count, load)
+        processes = CodecProcesses(count, load, at_a_time)
         self._stack.callback(processes.close)
         begun = itertools.takewhile(lambda job: not self._stop.is_set(), jobs)
         done = self._upscaled(processes.load(begun, decode, ahead), batches, aside)
@@ -99,6 +103,17 @@ class Pipeline:
         pool = ThreadPoolExecutor(stage.workers, thread_name_prefix=stage.name)
         self._stack.callback(pool.shutdown, cancel_futures=True)
         return pool
+
+
+def _in_groups(
+    pool: Executor, step: Callable[[Item], Result], items: Iterable[Item], size: int, ahead: int
+) -> Iterator[Result]:
+    """Yield ``step(item)`` in order, ``size`` of them in one go."""
+
+    def steps(group: list[Item]) -> list[Result]:
+        return [step(item) for item in group]
+
+    return itertools.chain.from_iterable(ordered_map(pool, steps, in_groups(items, size), -(-ahead // size)))
 
 
 def _frames(

@@ -35,7 +35,7 @@ from fsr_deploy.runtime.folder.rates import Stage
 from fsr_deploy.runtime.folder.steps import BYTES_AT_ONCE, AlreadyDone, Failed, Load, Loaded, Upscaled
 from fsr_deploy.runtime.folder.write import Write
 
-FACES_AT_A_TIME = 16  # few enough that an engine does not wait for them, many enough that handing over costs little
+FACES_AT_A_TIME = 16  # at most: handing over costs as much as a small face takes
 BYTES_AT_A_TIME = 1 << 20
 # A process takes half a second to begin, in which a core decodes and encodes about a hundred faces.
 FACES_PER_PROCESS = 200
@@ -68,10 +68,14 @@ class _LoadElsewhere(Load):
 
 
 class CodecProcesses:
-    """So many processes for both ends of a run. Close it when done: what was written beside its place goes then."""
+    """So many processes for both ends of a run, each given ``at_a_time`` faces, or fewer large ones.
 
-    def __init__(self, count: int, load: Load) -> None:
+    Close it when done: what was written beside its place and is not wanted goes then.
+    """
+
+    def __init__(self, count: int, load: Load, at_a_time: int) -> None:
         self._count = count
+        self._at_a_time = at_a_time
         self._load = load
         self._pool = ProcessPoolExecutor(
             count, multiprocessing.get_context("spawn"), _begin, (_LoadElsewhere.of(load, count),)
@@ -83,8 +87,8 @@ class CodecProcesses:
 
         A picture that is too large for a process to hold is decoded here, where it can wait for room.
         """
-        groups = _groups(jobs, FACES_AT_A_TIME)
-        for outcome in self._map(_load_all, groups, stage, ahead // FACES_AT_A_TIME + 2 * self._count):
+        groups = in_groups(jobs, self._at_a_time)
+        for outcome in self._map(_load_all, groups, stage, ahead // self._at_a_time + 2 * self._count):
             yield self._load(outcome) if isinstance(outcome, Job) else outcome
 
     def write(self, frames: Iterable[Upscaled], stage: Stage, write: Write) -> Iterator[Loaded | Failed]:
@@ -92,7 +96,7 @@ class CodecProcesses:
         first = next(iterator := iter(frames), None)
         if first is None:
             return
-        size = max(1, min(FACES_AT_A_TIME, BYTES_AT_A_TIME // first.faces[0].nbytes))
+        size = max(1, min(self._at_a_time, BYTES_AT_A_TIME // first.faces[0].nbytes))
         waiting: deque[Upscaled] = deque()
 
         def faces(group: Sequence[Upscaled]) -> list[tuple[Path, Face]]:
@@ -101,7 +105,7 @@ class CodecProcesses:
             self._beside.update(target for target, _ in given)
             return given
 
-        groups = (faces(group) for group in _groups(chain([first], iterator), size))
+        groups = (faces(group) for group in in_groups(chain([first], iterator), size))
         for written in self._map(_write_all, groups, stage, 2 * self._count):
             frame = waiting.popleft()
             yield write.place(frame, written)
@@ -157,7 +161,8 @@ def _no_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+def in_groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield the items in lists of ``size``; the last may be shorter."""
     iterator = iter(items)
     while group := list(islice(iterator, size)):
         yield group

@@ -15,6 +15,7 @@ from fsr_deploy.runtime.folder.jobs import Work
 from fsr_deploy.runtime.folder.journal import Journal, made_with
 from fsr_deploy.runtime.folder.outputs import look_at, refuse_to_replace
 from fsr_deploy.runtime.folder.pipeline import CODEC_THREADS_PER_CORE, Pipeline
+from fsr_deploy.runtime.folder.processes import FACES_AT_A_TIME
 from fsr_deploy.runtime.folder.rates import report
 from fsr_deploy.runtime.folder.steps import Failed, Load
 from fsr_deploy.runtime.folder.summary import RunSummary
@@ -78,12 +79,14 @@ def run(
         load = task.reader(info, journal if settings.resume else None, made, accepted)
         batches = Batches(session, accepted[0], note_halving(journal, made, settings.batch, notice))
         write = task.writer(info, journal, work, made, None if settings.overwrite else places.taken)
+        # Fewer than a batch: a slow engine's faces are on the disk before its next ones are begun.
+        at_a_time = 1 if task.whole_frames else max(1, min(FACES_AT_A_TIME, settings.batch // 2))
         if settings.processes and isinstance(task, FaceTask) and isinstance(load, Load) and isinstance(write, Write):
             outcomes = pipeline.run_in_processes(
-                settings.processes, work.jobs, load, batches, write, tally.aside, ahead
+                settings.processes, work.jobs, load, batches, write, tally.aside, ahead, at_a_time
             )
         else:
-            outcomes = pipeline.run(work.jobs, load, batches, write, tally.aside, ahead)
+            outcomes = pipeline.run(work.jobs, load, batches, write, tally.aside, ahead, at_a_time)
         for outcome in outcomes:
             tally.written(outcome)
         if not settings.stop.is_set():

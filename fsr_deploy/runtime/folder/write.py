@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsr_deploy._util.files import CannotWrite, part_of, place_part, replaced_file, status
+from fsr_deploy._util.files import CannotWrite, part_of, place_part, status, write_part
 from fsr_deploy.images.codec import encode_frame
 from fsr_deploy.runtime.folder.journal import Journal, face_key
 from fsr_deploy.runtime.folder.steps import Failed, Loaded, Upscaled
@@ -76,10 +76,15 @@ class Write:
 
     def _put(self, target: Path, content: bytes, key: str) -> None:
         refuse_new(target, self.taken)
-        with replaced_file(target, flush=False) as temporary:
-            temporary.write_bytes(content)
+        write_part(target, content)
+        try:
             if self.journal:
                 self.journal.add(target, key, content)
+            place_part(target)
+        except BaseException:
+            with suppress(OSError):
+                part_of(target).unlink()
+            raise
 
 
 def refuse_new(target: Path, taken: Collection[Path] | None) -> None:
