@@ -26,6 +26,11 @@ def main(
     ] = None,
     version: Annotated[int, typer.Option(help="The model's version; a new one leaves the others.")] = 1,
     instances: Annotated[int, typer.Option(help="How many Triton runs on each device.")] = 1,
+    find_faces: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write a model of whole frames, with this detector (ONNX)."),
+    ] = None,
+    upscale: Annotated[int, typer.Option(help="With --find-faces: frames become so many times as large, 1 to 8.")] = 4,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the version if it is there.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print a summary to stdout.")] = False,
 ) -> None:
@@ -34,16 +39,23 @@ def main(
     \b
     fsr-serve triton aminet-fp16 models/
     fsr-serve triton aminet-fp16 models/ --backend tensorrt --version 2
+    fsr-serve triton aminet-fp16 models/ --find-faces centerface.onnx
     """
     refuse_unknown("server", server, SERVERS)
+    from fsr_deploy.faces.restorer import RestoreSettings
+    from fsr_deploy.serving.triton_frames import write_frames
     from fsr_deploy.serving.triton_repository import TritonOptions, write_triton
 
     options = TritonOptions(backend, name, version, instances, overwrite)
+    settings = RestoreSettings(upscale=upscale)
     model = write_triton(bundle, repository, options)
+    frames = find_faces and write_frames(bundle, model, find_faces, settings, overwrite=overwrite)
     if json:
-        print_json({"model": str(model), "version": version, "backend": backend})
-    else:
-        show(f"wrote {model}, version {version}\nserve it: tritonserver --model-repository {repository}")
+        about = {"model": str(model), "version": version, "backend": backend}
+        print_json({**about, "frames": str(frames) if frames else None})
+        return
+    written = f"wrote {model}, version {version}" + (f", and {frames} for whole frames" if frames else "")
+    show(f"{written}\nserve it: tritonserver --model-repository {repository}")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,12 @@ def test_a_bundle_becomes_a_model_of_its_name() -> None:
 
 def test_the_summary_is_json() -> None:
     result = fsr_serve("triton", "tiny", "models", "--name", "faces", "--backend", "onnxruntime", "--json")
-    assert json.loads(result.stdout) == {"model": "models/faces", "version": 1, "backend": "onnxruntime"}
+    assert json.loads(result.stdout) == {
+        "model": "models/faces",
+        "version": 1,
+        "backend": "onnxruntime",
+        "frames": None,
+    }
 
 
 @pytest.mark.parametrize(

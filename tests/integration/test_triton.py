@@ -11,14 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tritonclient.http
 from filelock import FileLock
 from google.protobuf import text_format
+from numpy.typing import NDArray
 from tritonclient.grpc import InferenceServerClient, model_config_pb2
 
+import fsr_deploy as fsr
 from fsr_deploy.bundle.info import PlanInfo, read_bundle, write_info
 from fsr_deploy.synthetic import write_faces
+from tests.faces.detectors import write_centerface
+from tests.faces.test_detector import scene
 from tests.integration.triton_server import Server, make_python, triton, unpack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -160,3 +165,25 @@ def test_the_server_accepts_the_configurations_of_its_other_back_ends(
     path.write_text(text_format.MessageToString(config))
     assert "failed to poll from model repository" in running.load(model)
     assert "dynamic batching preferred size must be <= max batch size" in running.log
+
+
+def test_whole_frames_are_restored_as_in_this_process(home: Path, python: Path, bundle: Path, tmp_path: Path) -> None:
+    detector = write_centerface(tmp_path / "c.onnx")
+    command("serve", "triton", bundle, tmp_path / "models", "--find-faces", detector, "--upscale", "2")
+    frame = scene(160, 120, (40.0, 40.0), (100.0, 60.0))
+    with fsr.load(bundle, "cpu", find_faces=detector) as upscaler:
+        expected = upscaler.restore(frame, upscale=2)
+    assert len(expected.faces) == 2
+    with triton(home, python, tmp_path / "models", tmp_path / "log") as running:
+        client = tritonclient.http.InferenceServerClient(running.http)
+
+        def infer(pixels: NDArray[np.uint8]) -> Any:
+            given = tritonclient.http.InferInput("frame", pixels.shape, "UINT8")
+            given.set_data_from_numpy(pixels)
+            return client.infer("tiny_frames", [given])
+
+        answer = infer(frame)
+        assert np.array_equal(answer.as_numpy("frame"), expected.frame)
+        assert np.allclose(answer.as_numpy("faces")[:, :4], [face.box for face in expected.faces], atol=1e-3)
+        nothing = infer(np.zeros((64, 48, 3), np.uint8))
+        assert nothing.as_numpy("frame").shape == (128, 96, 3) and len(nothing.as_numpy("faces")) == 0
