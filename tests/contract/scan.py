@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+OTHERS = ("serving/", "bundle/bill.py")
 Facts = Mapping[str, Any]
 MODULE = "module"
 
@@ -36,9 +37,9 @@ class Findings:
 
 
 def sources(root: Path) -> dict[str, str]:
-    """Return the text of each of our files but those of ``serving``, whose objects are Triton's and not TensorRT's."""
+    """Return the text of each of our files but OTHERS, whose objects are Triton's, or those of a bill of materials."""
     files = {str(path.relative_to(root)): path for path in sorted(root.rglob("*.py"))}
-    return {name: path.read_text() for name, path in files.items() if not name.startswith("serving/")}
+    return {name: path.read_text() for name, path in files.items() if not name.startswith(OTHERS)}
 
 
 def scan(files: Mapping[str, str], facts: Facts) -> Findings:
