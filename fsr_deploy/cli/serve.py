@@ -43,11 +43,13 @@ def main(
     """
     refuse_unknown("server", server, SERVERS)
     from fsr_deploy.faces.restorer import RestoreSettings
-    from fsr_deploy.serving.triton_frames import write_frames
+    from fsr_deploy.serving.triton_frames import check_frames, write_frames
     from fsr_deploy.serving.triton_repository import TritonOptions, write_triton
 
     options = TritonOptions(backend, name, version, instances, overwrite)
     settings = RestoreSettings(upscale=upscale)
+    if find_faces:
+        check_frames(bundle, repository / (name or bundle.resolve().name), find_faces, overwrite=overwrite)
     model = write_triton(bundle, repository, options)
     frames = find_faces and write_frames(bundle, model, find_faces, settings, overwrite=overwrite)
     if json:

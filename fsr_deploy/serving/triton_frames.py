@@ -65,16 +65,24 @@ class FacesModel:
         return EngineInfo(self.name, "cpu", "", "", *shapes, self.max_batch, self.max_batch, template=self.template)
 
 
+def check_frames(bundle: Path, model: Path, detector: Path, *, overwrite: bool) -> None:
+    """Raise what ``write_frames`` would, before the model of the faces is written too: InputError for a detector that
+    is none, for a bundle that takes floats, and where something is in the way that ``overwrite`` does not allow to
+    replace or that is no model of this kind; MissingError without ONNX Runtime.
+    """
+    open_detector(detector, "cpu")
+    if read_bundle(bundle).info.io != "uint8":
+        raise InputError(f"{bundle}: takes floats; faces in whole frames need an engine that takes uint8")
+    (_refuse_other_folders if overwrite else _refuse_all)(model.with_name(f"{model.name}{SUFFIX}"))
+
+
 def write_frames(bundle: Path, model: Path, detector: Path, settings: RestoreSettings, *, overwrite: bool) -> Path:
     """Write the model of whole frames beside ``model``, that of a bundle's faces; returns its folder.
 
-    Raises InputError for a detector that is none, and where something is in the way that ``overwrite`` does not allow
-    to replace or that is no model of this kind; MissingError without ONNX Runtime.
+    Raises what ``check_frames`` does.
     """
-    open_detector(detector, "cpu")
+    check_frames(bundle, model, detector, overwrite=overwrite)
     found, faces = read_bundle(bundle), read_config(model / CONFIG_NAME)
-    if found.info.io != "uint8":
-        raise InputError(f"{bundle}: takes floats; faces in whole frames need an engine that takes uint8")
     pb = protobuf()
     name = f"{model.name}{SUFFIX}"
     config = pb.ModelConfig(

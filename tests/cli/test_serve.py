@@ -14,6 +14,7 @@ from fsr_deploy.bundle.info import Bundle, read_bundle
 from fsr_deploy.cli.export import main as export
 from fsr_deploy.cli.serve import main
 from fsr_deploy.exporting import pipeline
+from tests.faces.detectors import write_centerface
 from tests.fakes.plans import write_bundle
 
 
@@ -32,6 +33,18 @@ def test_a_bundle_becomes_a_model_of_its_name() -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout == "wrote models/tiny, version 1\nserve it: tritonserver --model-repository models\n"
     assert Path("models/tiny/1/model.py").is_file()
+
+
+def test_whole_frames_have_a_model_beside_it_or_neither_is_written() -> None:
+    Path("none.onnx").write_bytes(b"no graph")
+    result = fsr_serve("triton", "tiny", "models", "--find-faces", "none.onnx")
+    assert (result.exit_code, Path("models").exists()) == (4, False) and "none.onnx: no face detector" in result.stderr
+    write_centerface(Path("c.onnx"))
+    result = fsr_serve("triton", "tiny", "models", "--find-faces", "c.onnx")
+    assert result.stdout.startswith("wrote models/tiny, version 1, and models/tiny_frames for whole frames\n")
+    result = fsr_serve("triton", "tiny", "models", "--find-faces", "c.onnx", "--version", "2")
+    assert "models/tiny_frames: is there already; add --overwrite" in result.stderr
+    assert not Path("models/tiny/2").exists()
 
 
 def test_the_summary_is_json() -> None:
