@@ -65,20 +65,12 @@ def replaced_file(path: Path, *, flush: bool = True) -> Iterator[Path]:
     With ``flush`` its content is on the disk before that, so that a power cut leaves the old file or the new one.
     Raises CannotWrite where that is impossible, a full disk included; then nothing is left behind.
     """
-    temporary = part_of(path)
-    try:
+    with _part(path) as temporary:
         os.close(_create(temporary))
-        try:
-            yield temporary
-            if flush:
-                _flush(temporary)
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-    except OSError as error:
-        raise CannotWrite(f"{path}: cannot be written: {error.strerror or error}", error.errno) from error
+        yield temporary
+        if flush:
+            _flush(temporary)
+        temporary.replace(path)
 
 
 def part_of(path: Path) -> Path:
@@ -89,29 +81,29 @@ def part_of(path: Path) -> Path:
 
 def write_part(path: Path, content: bytes) -> None:
     """Write all of ``path`` beside it, as ``part_of`` names it, for ``place_part``; raises CannotWrite."""
-    part = part_of(path)
-    try:
-        try:
-            # Not closed and opened again: file systems put what replaces a file's content on the disk at once.
-            with os.fdopen(_create(part), "wb") as stream:
-                stream.write(content)
-        except BaseException:
-            with suppress(OSError):
-                part.unlink()
-            raise
-    except OSError as error:
-        raise CannotWrite(f"{path}: cannot be written: {error.strerror or error}", error.errno) from error
+    # Not closed and opened again: file systems put what replaces a file's content on the disk at once.
+    with _part(path) as part, os.fdopen(_create(part), "wb") as stream:
+        stream.write(content)
 
 
 def place_part(path: Path) -> None:
     """Move what ``write_part`` wrote into its place; raises CannotWrite, and then nothing is left behind."""
+    with _part(path) as part:
+        part.replace(path)
+
+
+@contextmanager
+def _part(path: Path) -> Iterator[Path]:
+    """Yield ``part_of(path)``; what fails in the block leaves no such file, and an OSError becomes CannotWrite."""
     part = part_of(path)
     try:
-        part.replace(path)
-    except OSError as error:
+        yield part
+    except BaseException as error:
         with suppress(OSError):
             part.unlink()
-        raise CannotWrite(f"{path}: cannot be written: {error.strerror or error}", error.errno) from error
+        if isinstance(error, OSError):
+            raise CannotWrite(f"{path}: cannot be written: {error.strerror or error}", error.errno) from error
+        raise
 
 
 def status(path: Path, *, follow: bool = True) -> os.stat_result | None:

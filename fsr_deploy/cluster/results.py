@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fsr_deploy._util.files import CannotWrite, part_of, place_part
+from fsr_deploy._util.files import CannotWrite, part_of
 from fsr_deploy._util.log import warn
 from fsr_deploy.cluster.messages import DONE_BEFORE, FAILED, FAULT, WRITTEN, Given, Outcome
 from fsr_deploy.cluster.status import DONE, LEFT, Row
@@ -18,7 +18,7 @@ from fsr_deploy.runtime.folder.jobs import Job, Work
 from fsr_deploy.runtime.folder.journal import Journal
 from fsr_deploy.runtime.folder.steps import AlreadyDone, Failed, Loaded
 from fsr_deploy.runtime.folder.tally import Tally
-from fsr_deploy.runtime.folder.write import is_about_one, refuse_new
+from fsr_deploy.runtime.folder.write import is_about_one, put_in_place
 
 # Renaming waits for the file system, which on a network does many at a time.
 PLACING_THREADS = 8
@@ -119,9 +119,7 @@ class Results:
             return Failed(job.source, told)
         assert outcome.state == WRITTEN
         try:
-            refuse_new(job.target, self.taken)
-            self.journal.add_hashed(job.target, outcome.key, outcome.sha256)
-            place_part(job.target)
+            put_in_place(job.target, outcome.key, outcome.sha256, self.journal, self.taken)
         except CannotWrite as error:
             if is_about_one(error, self.folder):
                 return Failed(job.source, str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -55,17 +56,12 @@ class Write:
         Raises InputError as ``__call__`` does.
         """
         frame, target = upscaled.frame, upscaled.frame.job.target
+        key = face_key(frame.sha256, target.suffix, self.made_with, upscaled.batch)
         try:
             if isinstance(written, CannotWrite):
                 raise written
-            refuse_new(target, self.taken)
-            if self.journal:
-                key = face_key(frame.sha256, target.suffix, self.made_with, upscaled.batch)
-                self.journal.add_hashed(target, key, written)
-            place_part(target)
+            put_in_place(target, key, written, self.journal, self.taken)
         except CannotWrite as error:
-            with suppress(OSError):
-                part_of(target).unlink()
             return self._failed(frame, error)
         return frame
 
@@ -75,16 +71,24 @@ class Write:
         raise error
 
     def _put(self, target: Path, content: bytes, key: str) -> None:
-        refuse_new(target, self.taken)
         write_part(target, content)
-        try:
-            if self.journal:
-                self.journal.add(target, key, content)
-            place_part(target)
-        except BaseException:
-            with suppress(OSError):
-                part_of(target).unlink()
-            raise
+        put_in_place(target, key, hashlib.sha256(content).hexdigest(), self.journal, self.taken)
+
+
+def put_in_place(target: Path, key: str, sha256: str, journal: Journal | None, taken: Collection[Path] | None) -> None:
+    """Record an output that ``write_part`` wrote and move it to its target. Where that fails it is removed.
+
+    Raises CannotWrite, ``refuse_new``'s included, and InputError where the journal cannot be written.
+    """
+    try:
+        refuse_new(target, taken)
+        if journal:
+            journal.add_hashed(target, key, sha256)
+        place_part(target)
+    except BaseException:
+        with suppress(OSError):
+            part_of(target).unlink()
+        raise
 
 
 def refuse_new(target: Path, taken: Collection[Path] | None) -> None:
