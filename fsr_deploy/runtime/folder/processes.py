@@ -47,7 +47,10 @@ Outcome = Loaded | AlreadyDone | Failed
 
 
 def processes_for(faces: int, cores: int) -> int:
-    """Return how many processes a run of so many faces is worth, 0 for threads: on two cores these are as fast."""
+    """Return how many processes a run of so many faces is worth, 0 for threads.
+
+    On two cores they gain what they take to begin only after some 2600 small JPEGs (benchmarks/codecs.py).
+    """
     return cores if cores > 2 and faces >= FACES_PER_PROCESS * cores else 0
 
 
