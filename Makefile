@@ -27,8 +27,8 @@ test: $(VENV)/.dev lint
 # because spandrel needs torchvision, of which the index has no build beside this PyTorch, and Gradio an older Pillow.
 integration: $(VENV)/.integration $(MODELS)/.models
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --max-worker-restart 0 -m integration
-	OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest -m models tests/integration/test_foreign.py
-	OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest -m integration tests/integration/test_page.py
+	OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest --numprocesses auto --maxprocesses 2 --max-worker-restart 0 \
+		--dist loadfile -m 'models or integration' tests/integration/test_foreign.py tests/integration/test_page.py
 
 # Damaged and hostile files against every reader, FUZZ_SECONDS each.
 fuzz: $(VENV)/.dev
@@ -63,7 +63,7 @@ $(MODELS)/.models: pyproject.toml
 	$(MODELS)/bin/pip install --quiet --disable-pip-version-check $(MODELS_TORCH)
 	$(MODELS)/bin/pip install --quiet --disable-pip-version-check $(MODELS_TORCH) \
 		--editable '.[cpu,demo,export,models,video]' \
-		spandrel_extra_arches==0.2.0 playwright==1.65.2 pytest pytest-timeout
+		spandrel_extra_arches==0.2.0 playwright==1.65.2 pytest pytest-timeout pytest-xdist
 	touch $@
 
 clean:
