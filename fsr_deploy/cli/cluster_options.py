@@ -47,8 +47,6 @@ def run_on_cluster(cluster: ClusterOptions, work: Work, options: RunOptions, jso
     from fsr_deploy.cluster.run import upscale_on_cluster
     from fsr_deploy.runtime.folder.summary import as_dict, conclude
 
-    if work.folder is None:
-        raise UsageError(f"--cluster {cluster.address}: is for folders and lists; leave it out for one image")
     done = upscale_on_cluster(cluster, work, options)
     conclude(done.summary, work)
     if done.summary.done:

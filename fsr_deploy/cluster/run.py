@@ -19,7 +19,7 @@ from fsr_deploy.cluster.messages import ErrorData, Facts, Given, Orders, Outcome
 from fsr_deploy.cluster.options import ClusterOptions
 from fsr_deploy.cluster.results import Results
 from fsr_deploy.cluster.status import table, write_status
-from fsr_deploy.errors import DeviceError, MissingError
+from fsr_deploy.errors import DeviceError, MissingError, UsageError
 from fsr_deploy.runtime.folder.batch_sizes import batches_to_accept
 from fsr_deploy.runtime.folder.jobs import Work
 from fsr_deploy.runtime.folder.journal import Journal
@@ -51,13 +51,14 @@ class ClusterRun:
 
 
 def upscale_on_cluster(cluster: ClusterOptions, work: Work, options: RunOptions) -> ClusterRun:
-    """Upscale the frames of ``work``, which is for a folder, on a cluster that shares it. Journal, outputs and their
-    bytes are those of ``upscale_files``, and either goes on where the other ended.
+    """Upscale the frames of ``work``, those of a folder or a list, on a cluster whose nodes share the folder. Journal,
+    outputs and their bytes are those of ``upscale_files``, and either goes on where the other ended.
 
-    Ctrl-C and SIGTERM end it at once. Raises what ``upscale_files`` does, and where the cluster cannot be had or its
-    nodes differ, InputError, MissingError or UsageError.
+    Ctrl-C and SIGTERM end it at once. Raises what ``upscale_files`` does, UsageError for a single image, and where the
+    cluster cannot be had or its nodes differ, InputError, MissingError or UsageError.
     """
-    assert work.folder is not None
+    if work.folder is None:
+        raise UsageError(f"--cluster {cluster.address}: is for folders and lists; leave it out for one image")
     interrupted = False
     # What is left behind is removed when no actor can write any more, and the folder is ours until then.
     with ExitStack() as after, connected(cluster.address) as ray:
