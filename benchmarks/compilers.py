@@ -34,7 +34,7 @@ from fsr_deploy.exporting.options import ExportOptions, Int8Options, fp16_part, 
 from fsr_deploy.exporting.precision.cast import PrecisionMap
 from fsr_deploy.exporting.proof.reference import lr_faces
 from fsr_deploy.exporting.tensorrt import child
-from fsr_deploy.exporting.tensorrt.child import Request
+from fsr_deploy.exporting.tensorrt.child import BuildRequest
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
 from fsr_deploy.exporting.tensorrt.gpus import TURING, gpus_for
 from fsr_deploy.models import registry
@@ -121,7 +121,7 @@ def compile_for(network: str, precision: str, graph: Path, kept: PrecisionMap, g
     plan, named = graph.with_suffix(".plan"), gpus or gpus_for(precision)
     options = PlanOptions(flavour="rtx", gpus=gpus)
     try:
-        answer = child.build(Request(graph, plan, precision, BATCHES, options, kept))
+        answer = child.build(BuildRequest(graph, plan, precision, BATCHES, options, kept))
     except FsrError as error:
         return Row(network, precision, named, compiled=False, reason=str(error))
     size = plan.stat().st_size

@@ -24,8 +24,8 @@ from torch import nn
 from benchmarks.rows import append_row, read_rows
 from fsr_deploy._util.console import command
 from fsr_deploy.errors import FsrError
+from fsr_deploy.exporting.export import run_export
 from fsr_deploy.exporting.options import ExportOptions
-from fsr_deploy.exporting.pipeline import run_export
 from fsr_deploy.exporting.proof.parity import budget_for
 from fsr_deploy.exporting.tensorrt.compile_check import check_compiler
 from fsr_deploy.exporting.tensorrt.config import PlanOptions

@@ -16,8 +16,8 @@ import typer
 
 from fsr_deploy.bundle.info import PRECISIONS
 from fsr_deploy.errors import UsageError, refuse_unknown
+from fsr_deploy.exporting.export import run_export
 from fsr_deploy.exporting.options import UNTYPED_OPSET, ExportOptions
-from fsr_deploy.exporting.pipeline import run_export
 
 # Those that benchmarks.gpu_day measures, in its order.
 NAMES = "tiny-fp16,aminet-fp16,tiny-int8-fp16,aminet-int8-fp16,sparnet-fp16,mfspnet-fp16"

@@ -26,9 +26,9 @@ import typer
 
 from fsr_deploy._util.files import write_part
 from fsr_deploy.cluster import actor, results, run, worker
+from fsr_deploy.cluster.allocation import Allocation
 from fsr_deploy.cluster.messages import WRITTEN, Outcome
 from fsr_deploy.cluster.options import ClusterOptions
-from fsr_deploy.cluster.shares import Share
 from fsr_deploy.images.codec import decode_frame, encode_frame, write_frame
 from fsr_deploy.images.resize import lr_face
 from fsr_deploy.runtime.folder import steps
@@ -228,7 +228,7 @@ def measured(folder: Path, files: int, actors: int, storage: Storage) -> float:
 
     options = RunOptions()
     run.Actor = slow_actor(storage)
-    run.share_out = lambda nodes, gpus: Share(actors, 1, False)
+    run.allocate = lambda nodes, gpus: Allocation(actors, 1, False)
     results.Results.take = timed
     try:
         work = options.find(str(folder / "faces"), str(folder / "out"))

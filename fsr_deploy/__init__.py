@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fsr_deploy.errors import MissingError as MissingError
     from fsr_deploy.errors import ParityError as ParityError
     from fsr_deploy.errors import UsageError as UsageError
-    from fsr_deploy.exporting.pipeline import export as export
+    from fsr_deploy.exporting.export import export as export
     from fsr_deploy.exporting.tensorrt.rebuild import prove as prove
     from fsr_deploy.exporting.tensorrt.rebuild import rebuild as rebuild
     from fsr_deploy.faces.face import Face as Face
@@ -57,7 +57,7 @@ _HOMES = {
     "Upscaler": "upscaler",
     "UsageError": "errors",
     "evaluate": "metrics.evaluate",
-    "export": "exporting.pipeline",
+    "export": "exporting.export",
     "fastest": "choosing.fastest",
     "load": "upscaler",
     "profile": "profiling.profile",

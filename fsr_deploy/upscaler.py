@@ -45,6 +45,7 @@ class Upscaler:
         self._session = session
         self._fit = fit
         self._finder = finder
+        self._closed = False
 
     @property
     def info(self) -> EngineInfo:
@@ -90,7 +91,7 @@ class Upscaler:
 
         _refuse_other_options("restore", settings, RestoreSettings)
         sixteen = isinstance(frame, np.ndarray) and frame.dtype == np.uint16
-        restorer = FrameRestorer(self._session, RestoreSettings(**settings), self._finder)
+        restorer = FrameRestorer(self._engine(), RestoreSettings(**settings), self._finder)
         restored = restorer.restore(frame if sixteen else _to_array(frame), faces)
         return restored if restored.frame is None else replace(restored, frame=_like(restored.frame, frame))
 
@@ -124,18 +125,20 @@ class Upscaler:
         names = str(source), None if output is None else str(output)
         with reporting(to_callback(progress) if progress else None):
             if isinstance(chosen, FilmOptions):
-                return upscale_film(self._session, *find_film(*names), chosen, frames=frames)
+                return upscale_film(self._engine(), *find_film(*names), chosen, frames=frames)
             work = chosen.find(*names)
             fit = str(options.get("fit", "crop"))
             task: Task | None = frames.tiles_instead(tiling.get("tile"), tiling.get("overlap"), fit)
             if frames.wanted:
                 frames.refuse_fit(fit)
                 work, task = frames.task(work, str(source), self.info.device, chosen.overwrite)
-            return upscale_files(self._session, work, chosen, task=task)
+            return upscale_files(self._engine(), work, chosen, task=task)
 
     def close(self) -> None:
-        """Free what the engine holds on its device; the upscaler cannot be used afterwards."""
-        self._session.close()
+        """Free what the engine holds on its device; the upscaler cannot be used afterwards, which raises UsageError."""
+        if not self._closed:
+            self._closed = True
+            self._session.close()
 
     def __enter__(self) -> Upscaler:
         return self
@@ -145,12 +148,17 @@ class Upscaler:
     ) -> None:
         self.close()
 
+    def _engine(self) -> Session:
+        if self._closed:
+            raise UsageError(f"this engine was closed ({self.info.engine}); load it again")
+        return self._session
+
     def _upscale(self, pictures: Sequence[Array]) -> list[Array]:
-        info = self.info
+        engine, info = self._engine(), self.info
         batch = min(info.best_batch, info.max_batch or info.best_batch)
         lr = [lr_face(picture, info.lr_shape, self._fit) for picture in pictures]
         starts = range(0, len(lr), batch)
-        return [face for start in starts for face in self._session.upscale(np.stack(lr[start : start + batch]))]
+        return [face for start in starts for face in engine.upscale(np.stack(lr[start : start + batch]))]
 
     def _empty(self) -> Batch:
         return np.empty((0, *self.info.sr_shape, 3), np.uint8)

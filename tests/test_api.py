@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +116,22 @@ def test_a_pil_image_may_have_any_mode(upscaler: fsr.Upscaler, mode: str, value:
 def test_what_is_no_picture_is_refused(upscaler: fsr.Upscaler, face: object, message: str) -> None:
     with pytest.raises(fsr.InputError, match=message):
         upscaler(face)  # type: ignore[call-overload]
+
+
+def test_a_closed_engine_says_so(bundle: fsr.Bundle, picture: np.ndarray, tmp_path: Path) -> None:
+    with fsr.load(bundle) as closed:
+        pass
+    closed.close()  # twice does no harm
+    uses: list[Callable[[], object]] = [
+        lambda: closed(picture),
+        lambda: closed.restore(picture, []),
+        lambda: closed.run(tmp_path / "frames", tmp_path / "out"),
+    ]
+    (tmp_path / "frames").mkdir()
+    Image.fromarray(picture).save(tmp_path / "frames" / "face.png")
+    for use in uses:
+        with pytest.raises(fsr.UsageError, match=r"closed .*; load it again"):
+            use()
 
 
 def test_a_folder_goes_to_files_and_a_second_run_has_nothing_to_do(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,13 @@ from docs.rooms import LEVELS, imports, room_of, rooms_svg
 
 IMPORTS = imports()
 ROOT = Path(__file__).parents[1]
+FOLDERS = ("fsr_deploy", "tests", "docs", "examples", "benchmarks")
 PICTURE = ROOT / "docs" / "rooms.svg"
 # The registry loads the modules that register networks with it when it is first asked for one.
 BY_DESIGN = {("models.registry", "models.zoo")}
+# Each command has its Arguments, two papers their Hourglass, Triton looks for a class of its name; the budgets are of
+# bytes and of errors.
+SAME_NAME = {"Arguments", "Hourglass", "TritonPythonModel", "Budget"}
 
 
 def test_every_room_has_its_level() -> None:
@@ -94,3 +100,24 @@ def test_functions_can_be_read_at_a_glance() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     assert [(name, lines) for name, lines in functions if lines > 60] == []
+
+
+def test_a_class_name_means_one_thing() -> None:
+    homes = defaultdict(list)
+    for path, text in sources("fsr_deploy").items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(path)
+    assert {name: paths for name, paths in homes.items() if len(paths) > 1 and name not in SAME_NAME} == {}
+
+
+def test_every_module_that_the_documents_name_is_there() -> None:
+    """A path in backquotes may be the end of one; two are a reader's own files."""
+    tree = {str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
+    missing = [
+        f"{page.name}: {name}"
+        for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+        for name in re.findall(r"`([\w/]+\.py)`", page.read_text(encoding="utf-8"))
+        if not any(f"/{path}".endswith(f"/{name}") for path in tree)
+    ]
+    assert missing == ["models.md: mynet.py", "models.md: fsr_deploy/models/plain.py"]

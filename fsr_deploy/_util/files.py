@@ -29,6 +29,11 @@ class CannotWrite(InputError):
         return CannotWrite, (str(self), self.number)  # so that it comes whole from another process
 
 
+def one_slash(path: str) -> str:
+    """Return a path with one slash at the front; two name the same file there, but pathlib finds them unequal."""
+    return f"/{path.lstrip('/')}" if os.sep == "/" and path.startswith("//") else path
+
+
 def read_file(path: Path) -> bytes:
     """Return a regular file's content; raises InputError where it cannot be read."""
     try:

@@ -21,10 +21,10 @@ from fsr_deploy.bundle.publish import staged_directory
 from fsr_deploy.choosing.candidates import Candidate, find_candidates
 from fsr_deploy.choosing.contest import SECONDS, Crowd, Times, hold
 from fsr_deploy.errors import FsrError, InputError, MissingError, ParityError, UsageError, refuse_unknown
-from fsr_deploy.exporting.build import Built, Step, Work, build
+from fsr_deploy.exporting.build import Built, ExportInputs, Step, build
+from fsr_deploy.exporting.export import finish, stopwatch
 from fsr_deploy.exporting.graph.trace import sharing_traces
 from fsr_deploy.exporting.options import OPTIONS_OF_PLAN, ExportOptions, Int8Options, changed
-from fsr_deploy.exporting.pipeline import finish, stopwatch
 from fsr_deploy.exporting.proof.parity import Budget, budget_for
 from fsr_deploy.profiling.rounds import duration
 from fsr_deploy.runtime.open import open_session
@@ -145,7 +145,7 @@ def run_fastest(options: FastestOptions) -> Bundle:
         say(f"    {line}")
     step = stopwatch()
     step("load the network and faces to prove with")
-    work = Work(options.export)
+    work = ExportInputs(options.export)
     destination = options.export.output or Path(f"{work.source.name}-fastest")
     with staged_directory(destination) as directory, tempfile.TemporaryDirectory() as folder:
         entries = _build_all(options, candidates, work, Path(folder), step)
@@ -161,7 +161,7 @@ def run_fastest(options: FastestOptions) -> Bundle:
 
 
 def _build_all(
-    options: FastestOptions, candidates: Sequence[Candidate], work: Work, folder: Path, step: Step
+    options: FastestOptions, candidates: Sequence[Candidate], work: ExportInputs, folder: Path, step: Step
 ) -> list[Entry]:
     """Build and prove each candidate in a directory of its own; raises what the first one raised where all failed."""
     entries, start = [Entry(candidate) for candidate in candidates], time.monotonic()

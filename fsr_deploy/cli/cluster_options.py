@@ -47,15 +47,13 @@ def run_on_cluster(cluster: ClusterOptions, work: Work, options: RunOptions, jso
     from fsr_deploy.cluster.run import upscale_on_cluster
     from fsr_deploy.runtime.folder.summary import as_dict, conclude
 
-    if work.folder is None:
-        raise UsageError(f"--cluster {cluster.address}: is for folders and lists; leave it out for one image")
     done = upscale_on_cluster(cluster, work, options)
     conclude(done.summary, work)
     if done.summary.done:
-        say(f"{done.summary.done / done.summary.seconds:.1f} faces/s end to end, actors {done.share.actors}")
+        say(f"{done.summary.done / done.summary.seconds:.1f} faces/s end to end, actors {done.allocation.actors}")
     say(f"what became of each file: {done.status}")
     if json:
-        about = {"address": cluster.address, **asdict(done.share), "died": done.died, "status": str(done.status)}
+        about = {"address": cluster.address, **asdict(done.allocation), "died": done.died, "status": str(done.status)}
         print_json({**as_dict(done.info, work, done.summary), "cluster": about})
     if done.interrupted:
         return ExitCode.INTERRUPTED

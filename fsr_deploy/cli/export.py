@@ -74,7 +74,7 @@ def _export(given: Arguments, plan: PlanOptions) -> Bundle:
         force=given.force,
         output=given.output,
     )
-    from fsr_deploy.exporting.pipeline import run_export  # PyTorch takes seconds: wrong options are reported before
+    from fsr_deploy.exporting.export import run_export  # PyTorch takes seconds: wrong options are reported before
 
     bundle = run_export(options)
     say_next(bundle, options)

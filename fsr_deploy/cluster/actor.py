@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fsr_deploy._util import imports
-from fsr_deploy.cluster.messages import Facts, Fault, Given, Orders, Outcome
+from fsr_deploy.cluster.messages import ErrorData, Facts, Given, Orders, Outcome
 from fsr_deploy.cluster.status import table
 from fsr_deploy.cluster.worker import Worker, fault, look
 from fsr_deploy.errors import DeviceError, FsrError
@@ -19,13 +19,13 @@ class Actor:
 
     def __init__(self, orders: Orders, facts: Facts, batches: Sequence[int]) -> None:
         context = imports.load("ray").get_runtime_context()
-        self._fault: Fault | None = None
+        self._fault: ErrorData | None = None
         try:
             self._worker = Worker(orders, facts, batches, context.was_current_actor_reconstructed)
         except DeviceError:
             _end()
         except FsrError as error:
-            self._fault = Fault.of(error)
+            self._fault = ErrorData.of(error)
 
     def __call__(self, files: Any) -> Any:
         """Return the outcomes of a pyarrow.Table of ``Given``."""
@@ -40,12 +40,12 @@ class Actor:
         return table(Outcome, [asdict(outcome) for outcome in outcomes])
 
 
-def look_at_engine(orders: Orders) -> Facts | Fault:
+def look_at_engine(orders: Orders) -> Facts | ErrorData:
     """Return what runs on the first node, or why nothing does."""
     try:
         return look(orders)
     except FsrError as error:
-        return Fault.of(error)
+        return ErrorData.of(error)
 
 
 def _end() -> None:

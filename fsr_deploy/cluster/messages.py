@@ -77,14 +77,14 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Fault:
+class ErrorData:
     """An error of ours as plain data: not every exception survives the way between processes."""
 
     kind: str
     text: str
 
     @classmethod
-    def of(cls, error: FsrError) -> Fault:
+    def of(cls, error: FsrError) -> ErrorData:
         """Return the plain data of an error, of the nearest kind in fsr_deploy.errors."""
         kind = next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
         return cls(kind.__name__, str(error))

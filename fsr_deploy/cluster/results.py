@@ -11,7 +11,7 @@ from pathlib import Path
 from fsr_deploy._util.files import CannotWrite, part_of
 from fsr_deploy._util.log import warn
 from fsr_deploy.cluster.messages import DONE_BEFORE, FAILED, FAULT, WRITTEN, Given, Outcome
-from fsr_deploy.cluster.status import DONE, LEFT, Row
+from fsr_deploy.cluster.status import DONE, LEFT, FileStatus
 from fsr_deploy.cluster.worker import fault_of
 from fsr_deploy.images.colour import ColourChange
 from fsr_deploy.runtime.folder.jobs import Job, Work
@@ -40,7 +40,7 @@ class Results:
     accepted: Sequence[int]
     tally: Tally
     resume: bool = True
-    rows: dict[int, Row] = field(default_factory=dict)
+    rows: dict[int, FileStatus] = field(default_factory=dict)
     replaced: set[str] = field(default_factory=set)  # processes that took the place of others
     batch: int = field(init=False)  # the smallest that is in use
 
@@ -85,7 +85,7 @@ class Results:
             self.rows[number] = self._row_of(source, FAILED, reason)
             self.tally.failed(Failed(source, f"{source}: {reason}"))
 
-    def all_rows(self) -> list[Row]:
+    def all_rows(self) -> list[FileStatus]:
         """Return one row for each file, those that could not be listed at the end."""
         missing = {number: self._row_of(self.work.jobs[number].source, LEFT, "") for number in self.left}
         listed = [row for _, row in sorted((self.rows | missing).items())]
@@ -126,7 +126,7 @@ class Results:
             raise
         return _loaded(job, outcome)
 
-    def _row(self, outcome: Outcome, result: Loaded | AlreadyDone | Failed) -> Row:
+    def _row(self, outcome: Outcome, result: Loaded | AlreadyDone | Failed) -> FileStatus:
         job = self.work.jobs[outcome.number]
         if isinstance(result, Failed):
             return self._row_of(job.source, FAILED, result.reason, outcome)
@@ -145,9 +145,9 @@ class Results:
         output: Path | None = None,
         sha256: str | None = None,
         size: int | None = None,
-    ) -> Row:
+    ) -> FileStatus:
         seconds, device = (outcome.seconds, outcome.device) if outcome else (None, None)
-        return Row(str(source), status, reason, str(output) if output else None, sha256, size, seconds, device)
+        return FileStatus(str(source), status, reason, str(output) if output else None, sha256, size, seconds, device)
 
 
 def _loaded(job: Job, outcome: Outcome) -> Loaded:

@@ -13,13 +13,13 @@ from types import ModuleType
 from fsr_deploy._util import imports
 from fsr_deploy._util.log import progress, say, warn
 from fsr_deploy.cluster.actor import Actor, look_at_engine
+from fsr_deploy.cluster.allocation import Allocation, allocate
 from fsr_deploy.cluster.connection import connected
-from fsr_deploy.cluster.messages import Facts, Fault, Given, Orders, Outcome
+from fsr_deploy.cluster.messages import ErrorData, Facts, Given, Orders, Outcome
 from fsr_deploy.cluster.options import ClusterOptions
 from fsr_deploy.cluster.results import Results
-from fsr_deploy.cluster.shares import Share, share_out
 from fsr_deploy.cluster.status import table, write_status
-from fsr_deploy.errors import DeviceError, MissingError
+from fsr_deploy.errors import DeviceError, MissingError, UsageError
 from fsr_deploy.runtime.folder.batch_sizes import batches_to_accept
 from fsr_deploy.runtime.folder.jobs import Work
 from fsr_deploy.runtime.folder.journal import Journal
@@ -44,27 +44,28 @@ class ClusterRun:
 
     info: EngineInfo
     summary: RunSummary
-    share: Share
+    allocation: Allocation
     status: Path
     died: int
     interrupted: bool
 
 
 def upscale_on_cluster(cluster: ClusterOptions, work: Work, options: RunOptions) -> ClusterRun:
-    """Upscale the frames of ``work``, which is for a folder, on a cluster that shares it. Journal, outputs and their
-    bytes are those of ``upscale_files``, and either goes on where the other ended.
+    """Upscale the frames of ``work``, those of a folder or a list, on a cluster whose nodes share the folder. Journal,
+    outputs and their bytes are those of ``upscale_files``, and either goes on where the other ended.
 
-    Ctrl-C and SIGTERM end it at once. Raises what ``upscale_files`` does, and where the cluster cannot be had or its
-    nodes differ, InputError, MissingError or UsageError.
+    Ctrl-C and SIGTERM end it at once. Raises what ``upscale_files`` does, UsageError for a single image, and where the
+    cluster cannot be had or its nodes differ, InputError, MissingError or UsageError.
     """
-    assert work.folder is not None
+    if work.folder is None:
+        raise UsageError(f"--cluster {cluster.address}: is for folders and lists; leave it out for one image")
     interrupted = False
     # What is left behind is removed when no actor can write any more, and the folder is ours until then.
     with ExitStack() as after, connected(cluster.address) as ray:
         crew = _hire(ray, cluster, work, options)
         batch = options.batch_for(crew.facts.info, work)
         introduce(cluster.engine, crew.facts.info, batch)
-        say(f"cluster {cluster.address}: actors {crew.share.actors}, cores of each {crew.share.threads}")
+        say(f"cluster {cluster.address}: actors {crew.allocation.actors}, cores of each {crew.allocation.threads}")
         start = time.perf_counter()
         results = _open_books(after, crew.facts, batch, work, work.folder, options)
         try:
@@ -76,7 +77,7 @@ def upscale_on_cluster(cluster: ClusterOptions, work: Work, options: RunOptions)
         summary = results.tally.summary
         summary.batch = results.batch
         summary.seconds = time.perf_counter() - start
-    return ClusterRun(crew.facts.info, summary, crew.share, status, len(results.replaced), interrupted)
+    return ClusterRun(crew.facts.info, summary, crew.allocation, status, len(results.replaced), interrupted)
 
 
 def _open_books(after: ExitStack, facts: Facts, batch: int, work: Work, folder: Path, options: RunOptions) -> Results:
@@ -104,7 +105,7 @@ class _Crew:
     """The actors of a run, which Ray Data starts."""
 
     ray: ModuleType
-    share: Share
+    allocation: Allocation
     orders: Orders
     facts: Facts
 
@@ -113,7 +114,7 @@ class _Crew:
 
         Raises DeviceError for what fails in the cluster itself.
         """
-        size = self.share.files(len(results.left), results.batch)
+        size = self.allocation.files(len(results.left), results.batch)
         for files in (size, 1):
             if not (left := results.left):
                 return
@@ -147,9 +148,9 @@ class _Crew:
                 fn_constructor_args=(self.orders, self.facts, batches),
                 batch_size=None,
                 batch_format="pyarrow",
-                compute=data.ActorPoolStrategy(size=min(self.share.actors, len(blocks))),
-                num_cpus=self.share.cores,
-                num_gpus=int(self.share.gpu),
+                compute=data.ActorPoolStrategy(size=min(self.allocation.actors, len(blocks))),
+                num_cpus=self.allocation.cores,
+                num_gpus=int(self.allocation.gpu),
                 max_restarts=-1,
                 max_task_retries=TRIES - 2,
             )
@@ -160,29 +161,29 @@ class _Crew:
 
 def _hire(ray: ModuleType, cluster: ClusterOptions, work: Work, options: RunOptions) -> _Crew:
     """Share out the cluster and open the engine on one node, as every actor will; raises what that raises."""
-    share = share_out([node["Resources"] for node in ray.nodes() if node["Alive"]], cluster.gpus)
+    allocation = allocate([node["Resources"] for node in ray.nodes() if node["Alive"]], cluster.gpus)
     orders = Orders(
         cluster.engine_path,
         cluster.node_device,
         cluster.backend,
         cluster.trust,
-        share.threads,
+        allocation.threads,
         options.fit,
         str(work.folder and work.folder.absolute()),
         None if options.batch == "auto" else int(options.batch),
         len(work.jobs),
     )
-    look = ray.remote(num_cpus=share.cores, num_gpus=int(share.gpu), max_retries=0)(look_at_engine)
+    look = ray.remote(num_cpus=allocation.cores, num_gpus=int(allocation.gpu), max_retries=0)(look_at_engine)
     try:
-        found: Facts | Fault = ray.get(look.remote(orders))
+        found: Facts | ErrorData = ray.get(look.remote(orders))
     except ray.exceptions.RayError as error:
         raise MissingError(
             f"--cluster {cluster.address}: the first node cannot run fsr-deploy: {_last_line(error)}; install it on all"
             " nodes, in the same version"
         ) from error
-    if isinstance(found, Fault):
+    if isinstance(found, ErrorData):
         raise found.error()
-    return _Crew(ray, share, orders, found)
+    return _Crew(ray, allocation, orders, found)
 
 
 def _last_line(error: Exception) -> str:

@@ -16,7 +16,7 @@ LEFT = "left"
 
 
 @dataclass(frozen=True)
-class Row:
+class FileStatus:
     """What became of a file: done, done before, failed (and the reason) or left, because the run ended before.
 
     ``bytes`` and ``sha256`` are those of the output, ``seconds`` from reading to writing, ``device`` which one of which
@@ -33,7 +33,7 @@ class Row:
     device: str | None
 
 
-def write_status(folder: Path, rows: Sequence[Row]) -> Path:
+def write_status(folder: Path, rows: Sequence[FileStatus]) -> Path:
     r"""Write the table of a run into its folder and return its path; raises InputError where that is impossible.
 
     Bytes of names that are not text are written as \xff.
@@ -42,7 +42,7 @@ def write_status(folder: Path, rows: Sequence[Row]) -> Path:
     path = folder / NAME
     with replaced_file(path, flush=False) as temporary:
         parquet.write_table(
-            table(Row, [{name: _text(value) for name, value in asdict(row).items()} for row in rows]), temporary
+            table(FileStatus, [{name: _text(value) for name, value in asdict(row).items()} for row in rows]), temporary
         )
     return path
 

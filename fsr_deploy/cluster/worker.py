@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fsr_deploy._util.files import is_folder, write_part
-from fsr_deploy.cluster.messages import DONE_BEFORE, FAILED, FAULT, WRITTEN, Facts, Fault, Given, Orders, Outcome
+from fsr_deploy.cluster.messages import DONE_BEFORE, FAILED, FAULT, WRITTEN, ErrorData, Facts, Given, Orders, Outcome
 from fsr_deploy.errors import DeviceError, FsrError, UsageError
 from fsr_deploy.exporting.proof.open_proven import open_proven
 from fsr_deploy.images.codec import encode_frame
@@ -114,21 +114,21 @@ class Worker:
         except DeviceError:
             raise
         except FsrError as error:
-            outcomes.append(fault(Fault.of(error), self._about))
+            outcomes.append(fault(ErrorData.of(error), self._about))
         except Exception:
-            outcomes.append(fault(Fault("", traceback.format_exc()), self._about))
+            outcomes.append(fault(ErrorData("", traceback.format_exc()), self._about))
         return outcomes
 
 
-def fault(found: Fault, about: Outcome | None = None) -> Outcome:
+def fault(found: ErrorData, about: Outcome | None = None) -> Outcome:
     """Return the outcome that ends a run."""
     blank = about or Outcome(-1, FAULT, "", f"{socket.gethostname()} {os.getpid()}", False)
     return replace(blank, key=found.kind, reason=os.fsencode(found.text))
 
 
-def fault_of(outcome: Outcome) -> Fault:
+def fault_of(outcome: Outcome) -> ErrorData:
     """Return the fault of such an outcome."""
-    return Fault(outcome.key, os.fsdecode(outcome.reason))
+    return ErrorData(outcome.key, os.fsdecode(outcome.reason))
 
 
 @dataclass(frozen=True)

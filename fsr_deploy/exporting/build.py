@@ -42,7 +42,7 @@ from fsr_deploy.runtime.tensorrt.flavour import RTX
 Step = Callable[[str], None]
 
 
-class Work:
+class ExportInputs:
     """What all engines of a network share: the network, LR faces, and what eager makes of them, run once."""
 
     def __init__(self, options: ExportOptions) -> None:
@@ -70,7 +70,7 @@ class Built:
     engines: list[Runner]
 
 
-def build(options: ExportOptions, work: Work, directory: Path, step: Step, *, alone: bool = True) -> Built:
+def build(options: ExportOptions, work: ExportInputs, directory: Path, step: Step, *, alone: bool = True) -> Built:
     """Write, reduce and prove an engine in a directory, and build its plan where one is built.
 
     ``alone`` compares INT8 with the other precisions here, see ``to_int8``. Raises ParityError for an engine over its
@@ -90,7 +90,7 @@ def build(options: ExportOptions, work: Work, directory: Path, step: Step, *, al
     worst = worst_case(options, path, reference, reduced.kept)
     info = replace(
         describe(options, source, target, reduced.kept, rows, worst),
-        precisions=reduced.offers,
+        precisions=reduced.compared,
         analysis=[damage.as_dict() for damage in damages],
     )
     if options.check_tensorrt and not (builds_plan and options.plan.flavour == RTX.key):  # its build tells the same

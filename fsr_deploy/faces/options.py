@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from fsr_deploy._util import imports
-from fsr_deploy._util.files import is_folder
+from fsr_deploy._util.files import is_folder, one_slash
 from fsr_deploy._util.log import say
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.faces.boxes import COLUMNS, Boxes, read_boxes
@@ -117,7 +117,7 @@ class FrameOptions:
 def _names(work: Work, source: str) -> dict[Path, str]:
     """Return the name of each frame in files of boxes: its path from the folder, or from that of all listed paths."""
     paths = [job.source for job in work.jobs]
-    root = Path(source) if _is_folder(source) else Path(os.path.commonpath([path.parent for path in paths]))
+    root = Path(one_slash(source)) if _is_folder(source) else Path(os.path.commonpath([path.parent for path in paths]))
     return {path: path.relative_to(root).as_posix() for path in paths}
 
 

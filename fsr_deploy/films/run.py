@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fsr_deploy._util.files import CannotWrite, file_sha256, replaced_file, status
+from fsr_deploy._util.files import CannotWrite, file_sha256, one_slash, replaced_file, status
 from fsr_deploy._util.log import progress, say
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.films import segments
@@ -73,7 +73,7 @@ def restore_film(
     replace somebody's file, a folder or disk that cannot be written, and without ``skip_failures`` for the first thing
     that is wrong with the film: the first two before anything is written.
     """
-    if os.path.realpath(target) == os.path.realpath(film.path):
+    if os.path.realpath(one_slash(str(target))) == os.path.realpath(one_slash(str(film.path))):
         raise UsageError(f"{target}: is the film itself; name another output with -o")
     size = restorer.size(*film.upright)
     facts = {"aspect": film.aspect, "time_base": film.time_base, "rate": film.rate}

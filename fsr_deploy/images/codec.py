@@ -147,14 +147,14 @@ def _decode(
 
 
 def _imdecode(content: bytes, upright: bool = True) -> NDArray[Any] | None:
-    """Return (H, W, 3) RGB of any depth, None where OpenCV cannot decode it."""
+    """Return (H, W, 3) RGB of 8 or 16 bits, pixels of another type as they are, None where OpenCV cannot decode it."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:
         return None
-    if pixels is None:
-        return None
+    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
+        return pixels  # the caller refuses other types, which cvtColor knows in part only
     # In place, some rows at a time: a copy of a large picture would double the memory.
     for top in range(0, len(pixels), BLOCK_ROWS):
         rows = pixels[top : top + BLOCK_ROWS]

@@ -22,7 +22,7 @@ SSIM_SIDE, SSIM_SIGMA = 11, 1.5
 VIF_SCALES, VIF_NOISE, VIF_LEAST = 4, 2.0, 1e-10
 
 
-class Tally(Protocol):
+class RunningMeasure(Protocol):
     """A measure in progress: faces are added in batches, so that they need not all be in memory."""
 
     def add(self, sr: Sequence[Face], hr: Sequence[Face]) -> None:
@@ -59,7 +59,7 @@ class Measure:
 
     name: str
     higher_is_better: bool
-    start: Callable[[], Tally]
+    start: Callable[[], RunningMeasure]
     smallest: int = SSIM_SIDE
     fewest: int = 1
     enough: int = 1
@@ -154,5 +154,5 @@ def _same(face: Face) -> Array:
     return face
 
 
-def _mean(measure: Callable[[Array, Array], float], view: Callable[[Face], Array]) -> Callable[[], Tally]:
+def _mean(measure: Callable[[Array, Array], float], view: Callable[[Face], Array]) -> Callable[[], RunningMeasure]:
     return lambda: Mean(lambda sr, hr: measure(view(sr), view(hr)))

@@ -24,7 +24,7 @@ from fsr_deploy._util.log import say
 from fsr_deploy.errors import FsrError, InputError
 from fsr_deploy.models import registry
 from fsr_deploy.models.weight_files import is_safetensors, read_tensors
-from fsr_deploy.models.weight_search import Found, Place, Wanted, below, places_of, search
+from fsr_deploy.models.weight_search import Found, Place, Wanted, below, places_of, refuse_broken, search
 
 _KEY = "fsr_deploy"
 
@@ -63,13 +63,12 @@ def load_weights(wanted: Wanted, path: Path, key: str | None = None, notice: Cal
     tensors: Mapping[str, Tensor] = read_tensors(path)
     try:
         tensors = tensors if key is None else below(tensors, key, wanted)
-        found = search(tensors, wanted)
+        if found := search(tensors, wanted):
+            refuse_broken(found, wanted.parameters)
     except FsrError as error:
         raise type(error)(f"{path}: {error}") from error
     if found is None:
         raise MisfitError(f"{path}: not weights of {wanted.name}: {_misfit(tensors, wanted)}", tensors)
-    for name, tensor in found.weights.items():
-        _refuse_broken(path, name, tensor)
     if found.others:
         notice(f"{path}: {found}")
     return found
@@ -150,13 +149,6 @@ def _misfit(tensors: Mapping[str, Tensor], wanted: Wanted) -> str:
     places = places_of(tensors, wanted)
     nearest = places[0] if places else Place("", {}, list(tensors))
     return nearest.differences(wanted) + (f" in {nearest.name}" if nearest.name else "")
-
-
-def _refuse_broken(path: Path, name: str, tensor: Tensor) -> None:
-    if tensor.is_meta or tensor.is_quantized or tensor.layout is not torch.strided:
-        raise InputError(f"{path}: {name} is empty, sparse or quantised; save the weights as plain tensors")
-    if not torch.isfinite(tensor.float()).all():
-        raise InputError(f"{path}: {name} holds NaN or infinity; take a checkpoint from before the training broke")
 
 
 def _listed(models: list[str]) -> str:

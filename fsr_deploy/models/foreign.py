@@ -17,23 +17,20 @@ from fsr_deploy._util import imports
 from fsr_deploy._util.log import say, warn
 from fsr_deploy.errors import InputError, MissingError, UsageError
 from fsr_deploy.models.weight_files import some
-
-# Where trainers keep weights in a file, the averages first.
-PLACES = (
-    "params_ema",
-    "state_dict_ema",
-    "model_ema",
-    "g_ema",
-    "ema",
-    "params",
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "generator",
-    "g",
-    "net_g",
-    "net",
+from fsr_deploy.models.weight_search import (
+    AVERAGE,
+    TRAINED,
+    Found,
+    is_average,
+    only_one,
+    preferred,
+    refuse_broken,
+    refuse_stray_average,
+    words,
 )
+
+# Words in the names under which trainers keep a network's weights; averages and what they are made of have more.
+WRAPPERS = {"params", "state", "dict", "model", "generator", "gen", "g", "net", "network", "weights", "module", "best"}
 # Architectures that are run otherwise than by spandrel: the same for the same face in every run, and traceable.
 CALLS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "GFPGAN": lambda network, x: network(x, randomize_noise=False)[0],  # the noise that the checkpoint holds
@@ -97,26 +94,45 @@ def recognise(tensors: Mapping[str, Tensor], path: Path, key: str | None = None)
     picture of a picture.
     """
     registry = _registry()
-    for place, weights in _entries(tensors, key):
-        known = [
-            support.architecture
-            for support in registry.architectures("detection")
-            if _detects(support.architecture, weights)
-        ]
-        if not known:
-            continue
-        try:
-            descriptor = known[0].load(weights)
-        except Exception as error:  # weights of another variant of the architecture
-            reason = " ".join(str(error).split())[:300]
-            raise InputError(
-                f"{path}: looks like weights of {known[0].name} and is none that spandrel knows: {reason}"
-            ) from error
-        return _described(descriptor, place, path)
-    raise InputError(
-        f"{path}: neither a registered model nor one of the {len(registry)} architectures that spandrel knows has such "
-        f"weights ({some(tensors)}); give the code with FILE.py:NAME --checkpoint {path.name}"
-    )
+    architectures = [support.architecture for support in registry.architectures("detection")]
+    entries = _entries(tensors, key)
+    known: dict[str, Any] = {}
+    if key is not None:  # what lies elsewhere is not asked for
+        tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{key}.")}
+    for place, weights in entries.items():
+        if not any(place.startswith(f"{outer}." if outer else "") for outer in known):
+            detected = next((one for one in architectures if _detects(one, weights)), None)
+            known |= {place: detected} if detected else {}
+    if not known:
+        raise InputError(
+            f"{path}: neither a registered model nor one of the {len(registry)} architectures that spandrel knows has "
+            f"such weights ({some(tensors)}); give the code with FILE.py:NAME --checkpoint {path.name}"
+        )
+    try:
+        found = _taken(tensors, entries, known)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    architecture = known[found.place]
+    try:
+        descriptor = architecture.load(found.weights)
+    except Exception as error:  # weights of another variant of the architecture
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"{path}: looks like weights of {architecture.name} and is none that spandrel knows: {reason}"
+        ) from error
+    return _described(descriptor, found, path)
+
+
+def _taken(tensors: Mapping[str, Tensor], entries: Mapping[str, dict[str, Tensor]], known: Mapping[str, Any]) -> Found:
+    """Return the weights to take from the places where an architecture is known; raises InputError for broken ones."""
+    name = known[next(iter(known))].name
+    taken = only_one(preferred(list(known), tensors), entries, name)
+    averaged, weights = is_average(taken, tensors), entries[taken]
+    if not averaged:
+        refuse_stray_average(tensors, known, taken, name, len(weights))
+    found = Found(weights, taken, tuple(place for place in known if place != taken), averaged)
+    refuse_broken(found, [name for name in weights if name.endswith((".weight", ".bias"))])
+    return found
 
 
 def _registry() -> Any:
@@ -129,18 +145,35 @@ def _registry() -> Any:
     return spandrel.MAIN_REGISTRY
 
 
-def _entries(tensors: Mapping[str, Tensor], key: str | None) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield where weights may lie in a file, and the weights there by the names that the network has for them."""
-    for place in (key,) if key is not None else (*PLACES, ""):
+def _entries(tensors: Mapping[str, Tensor], key: str | None) -> dict[str, dict[str, Tensor]]:
+    """Return where weights may lie in a file, outer places first, and the weights by the names that the network has.
+
+    Raises UsageError where nothing lies in the entry ``key``.
+    """
+    places = dict.fromkeys(
+        [key] if key is not None else ["", *(place for name in tensors for place in _wrapping(name))]
+    )
+    entries = {}
+    for place in sorted(places, key=lambda place: (place != "", place.count("."))):
         start = f"{place}." if place else ""
         weights = {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
         for prefix in ("module.", "_orig_mod."):
             if weights and all(name.startswith(prefix) for name in weights):
                 weights = {name[len(prefix) :]: tensor for name, tensor in weights.items()}
         if weights:
-            yield place, weights
-    if key is not None:
+            entries[place] = weights
+    if not entries:
         raise UsageError(f"--key {key}: no entry of that name holds a network's weights; it has {some(tensors)}")
+    return entries
+
+
+def _wrapping(name: str) -> Iterator[str]:
+    """Yield the places that a tensor's name begins with, as long as trainers could have called them so."""
+    parts = name.split(".")
+    for at, part in enumerate(parts[:-1], 1):
+        if not words(part) <= WRAPPERS | AVERAGE | TRAINED:
+            return
+        yield ".".join(parts[:at])
 
 
 def _detects(architecture: Any, weights: Mapping[str, Tensor]) -> bool:
@@ -150,7 +183,7 @@ def _detects(architecture: Any, weights: Mapping[str, Tensor]) -> bool:
         return False
 
 
-def _described(descriptor: Any, place: str, path: Path) -> Foreign:
+def _described(descriptor: Any, found: Found, path: Path) -> Foreign:
     architecture, channels = descriptor.architecture, (descriptor.input_channels, descriptor.output_channels)
     name = architecture.name
     if not hasattr(descriptor, "_call_fn") or descriptor.purpose == "Inpainting":
@@ -158,7 +191,7 @@ def _described(descriptor: Any, place: str, path: Path) -> Foreign:
     if channels not in ((RGB, RGB), (1, 1)):
         raise InputError(f"{path}: {name} with {channels[0]} channels in and {channels[1]} out; RGB or grey is needed")
     what = f"{name}, {descriptor.scale}x" + (f" ({', '.join(descriptor.tags)})" if descriptor.tags else "")
-    say(f"{path}: {what}, recognised by spandrel" + (f"; weights taken from {place}" if place else ""))
+    say(f"{path}: {what}, recognised by spandrel" + (f"; {_origin(found)}" if found.place else ""))
     if type(architecture).__module__.startswith("spandrel_extra_arches"):
         warn(f"{name} comes from spandrel_extra_arches: its licence may exclude commercial use, see that package")
     if not descriptor.supports_half:
@@ -166,4 +199,8 @@ def _described(descriptor: Any, place: str, path: Path) -> Foreign:
     size, usual = descriptor.size_requirements, FACE_SIZE if descriptor.purpose == "FaceSR" else LR_SIZE
     call = CALLS.get(architecture.id, descriptor._call_fn)
     network = UnitRange(descriptor.model, call, grey=channels[0] == 1).eval()
-    return Foreign(network, name, place, descriptor.scale, size.multiple_of, size.minimum, usual)
+    return Foreign(network, name, found.place, descriptor.scale, size.multiple_of, size.minimum, usual)
+
+
+def _origin(found: Found) -> str:
+    return str(found) if found.others else f"weights taken from {found.place}"

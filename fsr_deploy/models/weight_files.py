@@ -22,6 +22,8 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")  # what a ch
 MAX_DEPTH = 10  # of dictionaries and lists in each other
 MAX_ITEMS = 250_000  # tensors and containers; a small file can refer to one again and again
 SHOWN = 3
+HEAD = 262  # bytes; a tar archive is told by the last of them
+ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"\x28\xb5\x2f\xfd")
 # What an optimiser remembers has the shapes of the weights and may have their names, but is none.
 OPTIMISER = re.compile(r"optimi[sz]er|optim(_|$|s)", re.IGNORECASE)
 
@@ -44,6 +46,8 @@ def is_safetensors(path: Path) -> bool:
         raise InputError(f"{path}: only a pointer of Git LFS; fetch the file itself with: git lfs pull")
     if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise InputError(f"{path}: a web page and not weights; download the file again")
+    if head.startswith(ARCHIVES) or head[257:262] == b"ustar":
+        raise InputError(f"{path}: an archive; unpack it and name the file of weights in it")
     kind = _kind(head)
     if kind is None:
         raise InputError(f"{path}: not a checkpoint: it begins neither like safetensors nor like a file of torch.save")
@@ -75,7 +79,7 @@ def some(names: Any) -> str:
 def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
-            return stream.read(64)
+            return stream.read(HEAD)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
@@ -109,6 +113,8 @@ def _why(error: str, said: str) -> str:
     apart = "if you trust it, torch.load it with weights_only=False and save the state dict alone, best as safetensors"
     if found := re.search(r"GLOBAL (\S+)", error):
         return f"refused: it holds more than weights ({found[1]}), and loading that could run code; {apart}"
+    if "file in archive is not in a subdirectory" in error:
+        return "a zip archive that torch.save did not write; unpack it and name the file of weights in it"
     if "TorchScript" in error:
         return "a TorchScript archive, which is a program and not weights; save the network's state_dict() instead"
     if "DTensor" in error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -103,19 +103,32 @@ def search(tensors: Tensors, wanted: Wanted) -> Found | None:
         for place in places
         if place.name not in whole and _mark(place.name, tensors) and not place.differences(wanted, parameters=True)
     }
-    preferred = _preferred([*whole, *parts], tensors)
-    taken = _only_one([name for name in preferred if name in whole] or preferred, {**whole, **parts}, wanted)
+    kept = preferred([*whole, *parts], tensors)
+    taken = only_one([name for name in kept if name in whole] or kept, {**whole, **parts}, wanted.name)
     others = tuple(name for name in (*whole, *parts) if name != taken)
     if taken in parts:
-        rest = _only_one(_preferred(list(whole), tensors), whole, wanted)
+        rest = only_one(preferred(list(whole), tensors), whole, wanted.name)
         return Found({**whole[rest], **parts[taken]}, taken, others, True, rest)
-    averaged = bool(_mark(taken, tensors))
-    if not averaged and (stray := _stray_average(tensors, whole, wanted)):
-        raise InputError(
-            f"{stray} looks like an average of the weights, but its names or shapes are not those of {wanted.name}; "
-            f"--key {taken} takes the weights that are not averaged"
-        )
+    averaged = is_average(taken, tensors)
+    if not averaged:
+        refuse_stray_average(tensors, whole, taken, wanted.name, len(wanted.parameters))
     return Found(whole[taken], taken, others, averaged)
+
+
+def refuse_broken(found: Found, parameters: Collection[str]) -> None:
+    """Raise InputError for weights that are no plain, finite tensors, or whole numbers where ``parameters`` are."""
+    where = f" in {found.place}" if found.others else ""
+    others = f", or other weights of this file with --key: {', '.join(found.others)}" if found.others else ""
+    for name, tensor in found.weights.items():
+        if tensor.is_meta or tensor.is_quantized or tensor.layout is not torch.strided:
+            raise InputError(f"{name}{where} is empty, sparse or quantised; save the weights as plain tensors")
+        if name in parameters and not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise InputError(f"{name}{where} holds {kind}, no fractions; take the weights from before quantisation")
+        if not torch.isfinite(tensor.float()).all():
+            raise InputError(
+                f"{name}{where} holds NaN or infinity; take a checkpoint from before the training broke{others}"
+            )
 
 
 def below(tensors: Tensors, key: str, wanted: Wanted) -> Tensors:
@@ -168,10 +181,10 @@ def _is_part(name: str, tensor: Tensor) -> bool:
     first, dot, _ = name.partition(".")
     if not dot and (tensor.dim() == 0 or not tensor.is_floating_point()):
         return False
-    return not _words(first) & BESIDE
+    return not words(first) & BESIDE
 
 
-def _preferred(names: Sequence[str], tensors: Tensors) -> list[str]:
+def preferred(names: Sequence[str], tensors: Tensors) -> list[str]:
     """Return the averages among the places, or those not marked as what averages are made of; all where none is.
 
     What all places share tells nothing of them: among ``ema.online_model`` and ``ema.ema_model`` the second is one.
@@ -194,20 +207,20 @@ def _mark(place: str, tensors: Tensors, start: int = 0) -> bool | None:
     if parts[0] == "ema_state_dict" and "ema_state_dict.steps" in tensors:
         return False  # MMEngine swaps the two when it saves
     for at in reversed(range(start, len(parts))):
-        words = _words(parts[at])
-        if words & TRAINED:
+        found = words(parts[at])
+        if found & TRAINED:
             return False
-        if words & AVERAGE or (parts[at] == "module" and ".".join([*parts[:at], "n_averaged"]) in tensors):
+        if found & AVERAGE or (parts[at] == "module" and ".".join([*parts[:at], "n_averaged"]) in tensors):
             return True
     return None
 
 
-def _only_one(names: Sequence[str], places: Mapping[str, Tensors], wanted: Wanted) -> str:
+def only_one(names: Sequence[str], places: Mapping[str, Tensors], network: str) -> str:
     """Return the first of the places where all hold the same; raises InputError where they do not."""
     first = places[names[0]]
     if any(not _equal(first, places[name]) for name in names[1:]):
         raise InputError(
-            f"several entries hold weights of {wanted.name}: {', '.join(names)}; name one with --key, "
+            f"several entries hold weights of {network}: {', '.join(names)}; name one with --key, "
             f"for example --key {names[0]}"
         )
     return names[0]
@@ -220,18 +233,30 @@ def _equal(one: Tensors, other: Tensors) -> bool:
     return one.keys() == other.keys() and all(alike(tensor, other[name]) for name, tensor in one.items())
 
 
-def _stray_average(tensors: Tensors, fitting: Iterable[str], wanted: Wanted) -> str | None:
-    """Return what is called an average, lies outside of the places that fit, and is half as large as the network."""
+def is_average(place: str, tensors: Tensors) -> bool:
+    """Return whether the name of a place says that an average of weights lies there."""
+    return bool(_mark(place, tensors))
+
+
+def refuse_stray_average(tensors: Tensors, fitting: Iterable[str], taken: str, network: str, size: int) -> None:
+    """Raise InputError for what is called an average, lies outside of the places that fit, and is half as large.
+
+    ``size`` is the number of the network's parameters; ``taken`` is the place that would be taken instead.
+    """
     starts = tuple(f"{name}." if name else "" for name in fitting)
     counts: Counter[str] = Counter()
     for name in tensors:
         parts = name.split(".")
-        at = next((at for at, part in enumerate(parts[:-1]) if _words(part) & AVERAGE), None)
-        if at is not None and not name.startswith(starts) and not _words(".".join(parts[: at + 1])) & NO_AVERAGE:
+        at = next((at for at, part in enumerate(parts[:-1]) if words(part) & AVERAGE), None)
+        if at is not None and not name.startswith(starts) and not words(".".join(parts[: at + 1])) & NO_AVERAGE:
             counts[".".join(parts[: at + 1])] += 1
-    return next((place for place, count in counts.items() if 2 * count >= len(wanted.parameters)), None)
+    if stray := next((place for place, count in counts.items() if 2 * count >= size), None):
+        raise InputError(
+            f"{stray} looks like an average of the weights, but its names or shapes are not those of {network}; "
+            f"--key {taken} takes the weights that are not averaged"
+        )
 
 
-def _words(name: str) -> set[str]:
+def words(name: str) -> set[str]:
     """Return the words of a name, in small letters: ``netGEMA_v2`` has net, g, ema and v."""
     return {word.lower() for word in re.findall(r"EMA|[A-Z]+?(?=EMA)|[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}

@@ -9,7 +9,7 @@ from fsr_deploy._util.json_records import decode, json_text, read_json
 from fsr_deploy.errors import InputError
 from fsr_deploy.profiling.cold import ColdStart
 from fsr_deploy.profiling.layers.attribution import LayerProfile
-from fsr_deploy.profiling.layers.gpu_stages import Stages
+from fsr_deploy.profiling.layers.gpu_stages import StageTimes
 from fsr_deploy.profiling.statistics import Estimate, Latency
 from fsr_deploy.profiling.timing import WarmUp
 from fsr_deploy.profiling.yardstick import Ceilings
@@ -66,7 +66,7 @@ class EngineProfile:
     trained: bool | None
     batches: list[BatchProfile]
     cold_start: ColdStart | None = None
-    stages: Stages | None = None
+    stages: StageTimes | None = None
     layers: LayerProfile | None = None
     quality: ParityFigures | None = None
     notes: list[str] = field(default_factory=list)

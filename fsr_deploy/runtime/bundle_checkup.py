@@ -16,7 +16,7 @@ from fsr_deploy.runtime.open import proven_with
 from fsr_deploy.runtime.tensorrt.availability import why_no_plan
 from fsr_deploy.runtime.tensorrt.flavour import FLAVOURS, RTX
 from fsr_deploy.runtime.tensorrt.library import load
-from fsr_deploy.runtime.tensorrt.preflight import Machine, check_file, check_machine, this_platform
+from fsr_deploy.runtime.tensorrt.preflight import PlanHost, check_file, check_machine, this_platform
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _plan_problem(bundle: Bundle, plan: PlanInfo) -> str:
         file = read_engine_file(bundle.path / PLAN_NAME)
         check_file(file, trust=plan.version_compatible)
         gpu = find_gpu(0)
-        check_machine(file, Machine(load(FLAVOURS[plan.flavour]).__version__, gpu, this_platform()))
+        check_machine(file, PlanHost(load(FLAVOURS[plan.flavour]).__version__, gpu, this_platform()))
         cuda.runtime()
     except (InputError, MissingError) as error:
         return str(error)

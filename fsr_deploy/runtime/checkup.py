@@ -21,7 +21,7 @@ from fsr_deploy.runtime.machine import BF16, VNNI, instructions
 
 
 @dataclass(frozen=True)
-class Part:
+class Component:
     """A part that commands need: whether it works, as one line, and the extra that installs it ("" for none).
 
     ``mend`` is the command for what is broken, "" where nothing is.
@@ -35,7 +35,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Task:
+class Purpose:
     """Something a command does, and the parts that it needs."""
 
     command: str
@@ -74,26 +74,26 @@ TRAIN_PARTS = (*BASE_PARTS, "torch", "lightning-fabric", "safetensors")
 
 
 JOBS = (
-    Task("fsr-run", "run model.onnx with ONNX Runtime", (*BASE_PARTS, "onnxruntime")),
-    Task("fsr-run", "run model.onnx with OpenVINO", (*BASE_PARTS, "OpenVINO")),
-    Task("fsr-run", "run engine.plan with TensorRT", (*BASE_PARTS, *GPU_PARTS)),
-    Task("fsr-run", "run engine.plan with TensorRT for RTX", (*BASE_PARTS, "GPU", RTX, "cuda-bindings")),
-    Task("fsr-run", "read and write films", (*BASE_PARTS, "av")),
-    Task("fsr-run --cluster", "run on a cluster", (*BASE_PARTS, "ray")),
-    Task("fsr-export", "write and prove model.onnx", EXPORT_PARTS),
-    Task("fsr-export", "and its engine.plan", (*EXPORT_PARTS, *GPU_PARTS)),
-    Task("fsr-export --target rtx", "compile engine.plan for RTX cards", (*EXPORT_PARTS, RTX)),
-    Task("fsr-export --rebuild", "build and prove a bundle's engine.plan", (*BASE_PARTS, *GPU_PARTS)),
-    Task("fsr-export --sign", "sign bundles, and fsr-run --verify", ("NumPy", "model-signing")),
-    Task("fsr-export --sbom", "write a bundle's bill of materials", ("NumPy", "cyclonedx-python-lib")),
-    Task("fsr-profile", "measure model.onnx", ("NumPy", "onnxruntime")),
-    Task("fsr-profile", "measure engine.plan", ("NumPy", *GPU_PARTS)),
-    Task("fsr-demo", "show a bundle in the browser", (*BASE_PARTS, "onnxruntime", "gradio")),
-    Task("fsr-train, fsr-eval", "train and measure networks", TRAIN_PARTS),
+    Purpose("fsr-run", "run model.onnx with ONNX Runtime", (*BASE_PARTS, "onnxruntime")),
+    Purpose("fsr-run", "run model.onnx with OpenVINO", (*BASE_PARTS, "OpenVINO")),
+    Purpose("fsr-run", "run engine.plan with TensorRT", (*BASE_PARTS, *GPU_PARTS)),
+    Purpose("fsr-run", "run engine.plan with TensorRT for RTX", (*BASE_PARTS, "GPU", RTX, "cuda-bindings")),
+    Purpose("fsr-run", "read and write films", (*BASE_PARTS, "av")),
+    Purpose("fsr-run --cluster", "run on a cluster", (*BASE_PARTS, "ray")),
+    Purpose("fsr-export", "write and prove model.onnx", EXPORT_PARTS),
+    Purpose("fsr-export", "and its engine.plan", (*EXPORT_PARTS, *GPU_PARTS)),
+    Purpose("fsr-export --target rtx", "compile engine.plan for RTX cards", (*EXPORT_PARTS, RTX)),
+    Purpose("fsr-export --rebuild", "build and prove a bundle's engine.plan", (*BASE_PARTS, *GPU_PARTS)),
+    Purpose("fsr-export --sign", "sign bundles, and fsr-run --verify", ("NumPy", "model-signing")),
+    Purpose("fsr-export --sbom", "write a bundle's bill of materials", ("NumPy", "cyclonedx-python-lib")),
+    Purpose("fsr-profile", "measure model.onnx", ("NumPy", "onnxruntime")),
+    Purpose("fsr-profile", "measure engine.plan", ("NumPy", *GPU_PARTS)),
+    Purpose("fsr-demo", "show a bundle in the browser", (*BASE_PARTS, "onnxruntime", "gradio")),
+    Purpose("fsr-train, fsr-eval", "train and measure networks", TRAIN_PARTS),
 )
 
 
-def look_around() -> list[Part]:
+def look_around() -> list[Component]:
     """Return the parts that commands need, each tried in the way a command uses it."""
     say("trying each library, which takes some seconds")
     wrong = try_imports(tuple(LIBRARIES))
@@ -108,18 +108,18 @@ def look_around() -> list[Part]:
     return [*found, _try("gradio", lambda: _wanted_seldom("gradio"), wrong=wrong.get("gradio"))]
 
 
-def missing(job: Task, parts: list[Part]) -> list[str]:
+def missing(job: Purpose, parts: list[Component]) -> list[str]:
     """Return the names of the parts that a job lacks."""
     return [part.name for part in parts if part.name in job.needs and not part.works]
 
 
-def mend_lines(parts: list[Part]) -> list[str]:
+def mend_lines(parts: list[Component]) -> list[str]:
     """Return the commands that repair what is broken, each once; only NumPy's where it may be why others fail."""
     first = [part.mend for part in parts if part.name == "NumPy" and part.mend]
     return first or list(dict.fromkeys(part.mend for part in parts if part.mend))
 
 
-def install_line(parts: list[Part]) -> str:
+def install_line(parts: list[Component]) -> str:
     """Return the one command that installs what is missing, "" where nothing useful on this machine is missing."""
     gpu = any(part.name == "GPU" and part.works for part in parts)
     lacking = [part for part in parts if not part.works and not part.mend]
@@ -131,14 +131,14 @@ def install_line(parts: list[Part]) -> str:
     return f"{before}pip install 'fsr-deploy[{','.join(sorted(extras))}]'"
 
 
-def tensorrt_faults(parts: list[Part]) -> list[str]:
+def tensorrt_faults(parts: list[Component]) -> list[str]:
     """Return the known faults of the TensorRT that is installed, one sentence each."""
     from fsr_deploy.runtime.tensorrt.faults import known_faults
 
     return [fault for part in parts if part.name == "TensorRT" and part.works for fault in known_faults(part.state)]
 
 
-def as_json(parts: list[Part]) -> dict[str, Any]:
+def as_json(parts: list[Component]) -> dict[str, Any]:
     """Return the findings as plain data."""
     return {
         "fsr_deploy": __version__,
@@ -153,22 +153,22 @@ def as_json(parts: list[Part]) -> dict[str, Any]:
     }
 
 
-def _try(name: str, look: Callable[[], str], extra: str = "", wrong: MissingError | None = None) -> Part:
+def _try(name: str, look: Callable[[], str], extra: str = "", wrong: MissingError | None = None) -> Component:
     """Look in this process, unless the trial found the library broken."""
     try:
         if isinstance(wrong, BrokenLibrary):
             raise wrong
-        return Part(name, True, look(), extra)
+        return Component(name, True, look(), extra)
     except BrokenLibrary as error:
-        return Part(
+        return Component(
             name, False, f"no: broken installation: {error.library.title}: {error.reason}", extra, error.library.mend
         )
     except MissingError as error:
-        return Part(name, False, f"no: {error}", extra)
+        return Component(name, False, f"no: {error}", extra)
     except Exception as error:
         known = import_fault(error)
         mend = known.library.mend if isinstance(known, BrokenLibrary) else ""
-        return Part(name, False, f"no: {known or f'{type(error).__name__}: {error}'}", extra, mend)
+        return Component(name, False, f"no: {known or f'{type(error).__name__}: {error}'}", extra, mend)
 
 
 def _processor() -> str:
@@ -220,7 +220,7 @@ def _cuda_bindings() -> str:
     return metadata.version("cuda-bindings")
 
 
-def _base(module: str, name: str, wrong: MissingError | None) -> Part:
+def _base(module: str, name: str, wrong: MissingError | None) -> Component:
     """Return a library that this package requires: if it is missing, something removed it."""
     part = _try(
         name,
@@ -231,7 +231,7 @@ def _base(module: str, name: str, wrong: MissingError | None) -> Part:
     return part if part.works or part.mend else replace(part, mend=LIBRARIES[module].install)
 
 
-def _onnxruntime(gpu: bool, wrong: MissingError | None) -> Part:
+def _onnxruntime(gpu: bool, wrong: MissingError | None) -> Component:
     extra = "gpu" if gpu else "cpu"
     line = f"{uninstall(ONNXRUNTIMES)}; pip install 'fsr-deploy[{extra}]'"
     part = _try("onnxruntime", _providers, extra, wrong)
@@ -248,7 +248,7 @@ def _providers() -> str:
     return f"{ort.__version__}: {', '.join(ort.get_available_providers())}"
 
 
-def _openvino(wrong: MissingError | None) -> Part:
+def _openvino(wrong: MissingError | None) -> Component:
     """Return OpenVINO, and whether it is worth having on this CPU; only then its extra is among what is missing."""
     found = sorted(BF16 & set(instructions()))
     if found:
@@ -268,10 +268,10 @@ def _openvino_devices() -> str:
     return f"{openvino.__version__.partition('-')[0]}: {', '.join(core().available_devices)}"
 
 
-def _installed(name: str, extra: str, wrong: MissingError | None) -> Part:
+def _installed(name: str, extra: str, wrong: MissingError | None) -> Component:
     """Return a library by its metadata and the trial: importing PyTorch here again would take seconds."""
     if not _is_installed(name):
-        return Part(name, False, "no: not installed", extra)
+        return Component(name, False, "no: not installed", extra)
     return _try(name, lambda: metadata.version(name), extra, wrong)
 
 

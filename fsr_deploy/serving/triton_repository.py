@@ -53,7 +53,7 @@ class TritonOptions:
     ``backend`` is what runs it there, one of BACKENDS. ``name`` is the model's, by default that of the bundle's folder.
     ``version`` is a new version of a model that is there, or with ``overwrite`` also one that is replaced; where it is
     the only one, its configuration is written anew.
-    ``instances`` is how many Triton runs on each device.
+    ``instances`` is how many Triton runs on each device. Raises UsageError for values that do not exist.
     """
 
     backend: str = "python"
@@ -62,6 +62,11 @@ class TritonOptions:
     instances: int = 1
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        refuse_unknown("--backend", self.backend, BACKENDS)
+        refuse_outside("--version", self.version, 1)
+        refuse_outside("--instances", self.instances, 1)
+
 
 def write_triton(bundle: Path, repository: Path, options: TritonOptions) -> Path:
     """Write a bundle as a version of a model; returns the model's folder, complete or as it was before.
@@ -69,9 +74,6 @@ def write_triton(bundle: Path, repository: Path, options: TritonOptions) -> Path
     Raises UsageError and InputError for options and bundles that do not fit together, InputError where something is in
     the way, MissingError without the extra ``triton``.
     """
-    refuse_unknown("--backend", options.backend, BACKENDS)
-    refuse_outside("--version", options.version, 1)
-    refuse_outside("--instances", options.instances, 1)
     protobuf()
     found = read_bundle(bundle)
     name = options.name or bundle.resolve().name

@@ -21,7 +21,7 @@ from fsr_deploy.runtime.cuda.driver import Gpu
 from fsr_deploy.runtime.folder.journal import NAME as JOURNAL
 from fsr_deploy.runtime.folder.journal import Journal
 from fsr_deploy.runtime.open import open_session
-from fsr_deploy.runtime.tensorrt.preflight import Machine, check_file, check_machine, this_platform
+from fsr_deploy.runtime.tensorrt.preflight import PlanHost, check_file, check_machine, this_platform
 from tests.attacks import hostile_files as hostile
 from tests.fakes.plans import describe, plan_info
 
@@ -102,7 +102,7 @@ def test_journals(tmp_path: Path) -> None:
 
 
 def test_headers_of_plans(tmp_path: Path) -> None:
-    here = Machine("10.16.1.11", Gpu(0, "NVIDIA H100", (9, 0), 80 << 30), this_platform())
+    here = PlanHost("10.16.1.11", Gpu(0, "NVIDIA H100", (9, 0), 80 << 30), this_platform())
 
     def of_a_bundle(path: Path) -> Any:
         content = path.read_bytes()

@@ -145,7 +145,7 @@ def test_strongly_typed_tensorrt_builds_the_typed_bundle_and_refuses_the_other(
         rebuild_plan(untyped[0], PlanOptions())
 
 
-def test_8_6_builds_the_other_bundle_with_the_island_held_to_fp32_and_refuses_the_typed_one(
+def test_8_6_builds_the_other_bundle_with_the_fallback_held_to_fp32_and_refuses_the_typed_one(
     machine: MachineFactory, typed: tuple[Path, Any], untyped: tuple[Path, Any]
 ) -> None:
     gpu = machine("8.6")

@@ -18,7 +18,7 @@ from fsr_deploy.bundle.publish import staged_directory
 from fsr_deploy.cli.export import main as export_main
 from fsr_deploy.cli.run import main as run_main
 from fsr_deploy.cli.serve import main as serve_main
-from fsr_deploy.exporting import pipeline
+from fsr_deploy.exporting import export as exporting_export
 from fsr_deploy.images.codec import write_frame
 from fsr_deploy.runtime import open as opening
 from tests.fakes.plans import write_bundle
@@ -42,7 +42,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         done.append(Path("tiny"))
         return read_bundle(Path("tiny"))
 
-    monkeypatch.setattr(pipeline, "run_export", run_export)
+    monkeypatch.setattr(exporting_export, "run_export", run_export)
     return done
 
 

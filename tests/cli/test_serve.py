@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from fsr_deploy.bundle.info import Bundle, read_bundle
 from fsr_deploy.cli.export import main as export
 from fsr_deploy.cli.serve import main
-from fsr_deploy.exporting import pipeline
+from fsr_deploy.exporting import export as exporting_export
 from tests.faces.detectors import write_centerface
 from tests.fakes.plans import write_bundle
 
@@ -90,7 +90,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         done.append(Path("tiny"))
         return read_bundle(Path("tiny"))
 
-    monkeypatch.setattr(pipeline, "run_export", run_export)
+    monkeypatch.setattr(exporting_export, "run_export", run_export)
     return done
 
 

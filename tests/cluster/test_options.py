@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fsr_deploy.cluster.allocation import Allocation, allocate
 from fsr_deploy.cluster.connection import connected
 from fsr_deploy.cluster.options import ClusterOptions
-from fsr_deploy.cluster.shares import Share, share_out
 from fsr_deploy.errors import InputError, MissingError, UsageError
 from tests.cli.runs import error, fsr_run, here
 
@@ -54,20 +54,22 @@ def test_ray_shows_each_actor_one_gpu_as_the_first(
 
 
 @pytest.mark.parametrize(
-    ("nodes", "gpus", "share"),
+    ("nodes", "gpus", "allocation"),
     [
-        ([{"CPU": 1}], None, Share(1, 1, False)),
-        ([{"CPU": 2}], None, Share(2, 1, False)),
-        ([{"CPU": 64}], None, Share(16, 4, False)),
-        ([{"CPU": 8}, {"CPU": 64}, {"CPU": 0}], None, Share(18, 4, False)),
-        ([{"CPU": 16, "GPU": 1}], None, Share(1, 16, True)),
-        ([{"CPU": 16, "GPU": 1}], False, Share(4, 4, False)),
-        ([{"CPU": 64, "GPU": 8}, {"CPU": 32, "GPU": 8}, {"CPU": 96}], True, Share(16, 4, True)),
-        ([{"CPU": 4, "GPU": 8}], None, Share(8, 0, True)),
+        ([{"CPU": 1}], None, Allocation(1, 1, False)),
+        ([{"CPU": 2}], None, Allocation(2, 1, False)),
+        ([{"CPU": 64}], None, Allocation(16, 4, False)),
+        ([{"CPU": 8}, {"CPU": 64}, {"CPU": 0}], None, Allocation(18, 4, False)),
+        ([{"CPU": 16, "GPU": 1}], None, Allocation(1, 16, True)),
+        ([{"CPU": 16, "GPU": 1}], False, Allocation(4, 4, False)),
+        ([{"CPU": 64, "GPU": 8}, {"CPU": 32, "GPU": 8}, {"CPU": 96}], True, Allocation(16, 4, True)),
+        ([{"CPU": 4, "GPU": 8}], None, Allocation(8, 0, True)),
     ],
 )
-def test_each_device_gets_an_actor(nodes: Sequence[dict[str, float]], gpus: bool | None, share: Share) -> None:
-    assert share_out(nodes, gpus) == share
+def test_each_device_gets_an_actor(
+    nodes: Sequence[dict[str, float]], gpus: bool | None, allocation: Allocation
+) -> None:
+    assert allocate(nodes, gpus) == allocation
 
 
 @pytest.mark.parametrize(("nodes", "gpus", "missing"), [([{"CPU": 4}], True, "has a GPU"), ([{}], None, "a core")])
@@ -75,14 +77,14 @@ def test_a_cluster_without_the_device_is_told_apart(
     nodes: Sequence[dict[str, float]], gpus: bool | None, missing: str
 ) -> None:
     with pytest.raises(MissingError, match=missing):
-        share_out(nodes, gpus)
+        allocate(nodes, gpus)
 
 
 @pytest.mark.parametrize(
     ("count", "batch", "files"), [(1, 1, 1), (60, 1, 8), (60, 16, 16), (100_000, 1, 64), (100_000, 48, 192)]
 )
 def test_an_actor_gets_whole_batches_and_little_to_do_again(count: int, batch: int, files: int) -> None:
-    assert Share(2, 1, False).files(count, batch) == files
+    assert Allocation(2, 1, False).files(count, batch) == files
 
 
 @pytest.mark.parametrize(

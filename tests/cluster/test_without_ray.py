@@ -14,7 +14,7 @@ import pytest
 from fsr_deploy._util.console import on_terminal
 from fsr_deploy._util.files import part_of
 from fsr_deploy.cluster import worker as worker_module
-from fsr_deploy.cluster.messages import DONE_BEFORE, FAILED, WRITTEN, Facts, Fault, Orders, Outcome
+from fsr_deploy.cluster.messages import DONE_BEFORE, FAILED, WRITTEN, ErrorData, Facts, Orders, Outcome
 from fsr_deploy.cluster.results import Results
 from fsr_deploy.cluster.worker import Worker, fault, look
 from fsr_deploy.errors import DeviceError, InputError, MissingError, UsageError
@@ -163,14 +163,14 @@ def test_an_actor_that_replaces_another_is_told_once(cluster: Callable[..., Clus
 
 def test_a_fault_of_the_run_is_raised_after_what_was_done(cluster: Callable[..., Cluster]) -> None:
     run = cluster()
-    broken = fault(Fault.of(MissingError("no driver on this node")))
+    broken = fault(ErrorData.of(MissingError("no driver on this node")))
     with pytest.raises(MissingError, match="no driver on this node"):
         run.results.take([[*run.outcomes(range(3)), broken]])
     assert run.counts() == (3, 0, 0)
 
 
 def test_a_defect_keeps_its_traceback() -> None:
-    error = Fault("", "Traceback ... ZeroDivisionError").error()
+    error = ErrorData("", "Traceback ... ZeroDivisionError").error()
     assert type(error) is RuntimeError
     assert "ZeroDivisionError" in str(error)
 

@@ -20,7 +20,7 @@ from torch.nn.utils import parametrizations, weight_norm
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.graph.deployable import prepare
 from fsr_deploy.exporting.graph.onnx_writer import _name_nodes, _name_tensors, export_onnx
-from fsr_deploy.exporting.int8.sites import Wiring
+from fsr_deploy.exporting.int8.sites import Dataflow
 from fsr_deploy.exporting.precision.cast import cast, precision_map
 from fsr_deploy.exporting.proof.reference import Eager, lr_faces
 from fsr_deploy.exporting.rewrite.rewrites import Target, rewrite
@@ -271,17 +271,17 @@ def test_an_optional_output_that_is_left_out_gives_its_name_to_no_input() -> Non
         helper.make_node("Dropout", ["lr"], ["a", ""]),
         helper.make_node("Clip", ["a", "", "most"], ["sr"]),
     ]
-    rim = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3]) for name in ("lr", "sr")]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3]) for name in ("lr", "sr")]
     most = helper.make_tensor("most", TensorProto.FLOAT, [], [1.0])
     model = helper.make_model(
-        helper.make_graph(nodes, "g", rim[:1], rim[1:], [most]), opset_imports=[helper.make_opsetid("", 18)]
+        helper.make_graph(nodes, "g", ends[:1], ends[1:], [most]), opset_imports=[helper.make_opsetid("", 18)]
     )
     _name_nodes(model)
     _name_tensors(model)
     assert [list(node.input) for node in model.graph.node] == [["lr"], ["/Dropout_0", "", "most"]]
     assert list(model.graph.node[0].output) == ["/Dropout_0", ""]
     onnx.checker.check_model(model, full_check=True)
-    assert "" not in Wiring(model).producer and "" not in Wiring(model).readers
+    assert "" not in Dataflow(model).producer and "" not in Dataflow(model).readers
 
 
 def test_eager_runs_a_copy_with_the_networks_weights() -> None:

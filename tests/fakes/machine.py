@@ -15,7 +15,7 @@ from fsr_deploy.errors import MissingError
 from fsr_deploy.exporting.precision.blocks import fp32_modules
 from fsr_deploy.exporting.tensorrt import child
 from fsr_deploy.exporting.tensorrt.build import build_plan
-from fsr_deploy.exporting.tensorrt.child import Answer, Request
+from fsr_deploy.exporting.tensorrt.child import Answer, BuildRequest
 from fsr_deploy.runtime.cuda import api as cuda
 from fsr_deploy.runtime.cuda import driver
 from fsr_deploy.runtime.tensorrt import library
@@ -72,7 +72,7 @@ class Machine:
 MachineFactory = Callable[..., Machine]
 
 
-def build_here(request: Request) -> Answer:
+def build_here(request: BuildRequest) -> Answer:
     """Build in this process, where the stand-ins are."""
     in_fp32 = fp32_modules(request.precision_map, request.io)
     built = build_plan(request.graph, request.precision, request.batches, request.options, in_fp32)

@@ -232,10 +232,13 @@ def test_what_is_no_image_is_named_with_the_reason(content: bytes, reason: str):
     assert str(caught.value) == f"face: {reason}"
 
 
-def test_samples_that_are_floats_are_refused():
-    content = cv2.imencode(".tif", np.zeros((4, 4, 3), np.float32))[1].tobytes()
-    with pytest.raises(InputError, match="face: samples of type float32"):
+@pytest.mark.parametrize("kind", ["float32", "float64", "int8", "int16", "int32"])
+def test_samples_of_other_types_are_refused(kind: str):
+    """OpenCV decodes them all, and cannot convert all of them."""
+    content = cv2.imencode(".tif", np.zeros((4, 4, 3), kind))[1].tobytes()
+    with pytest.raises(InputError) as caught:
         decode_frame(content, "face")
+    assert str(caught.value) == f"face: samples of type {kind}; save it with 8 or 16 bits per channel"
 
 
 def png_bomb(width: int, height: int) -> bytes:

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from fsr_deploy.errors import InputError
+from fsr_deploy.exporting.export import run_export
 from fsr_deploy.exporting.graph.deployable import prepare
 from fsr_deploy.exporting.graph.onnx_writer import export_onnx
 from fsr_deploy.exporting.options import ExportOptions
-from fsr_deploy.exporting.pipeline import run_export
 from fsr_deploy.models.source import load_source
 
 pytestmark = [pytest.mark.models, pytest.mark.timeout(900)]

@@ -81,6 +81,10 @@ def weights(channels: int = 3) -> dict[str, Tensor]:
     return Enlarging(channels).state_dict()
 
 
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
 @pytest.mark.parametrize("channels", [3, 1])
 def test_a_network_for_other_values_takes_and_gives_ours(tmp_path: Path, spandrel: Install, channels: int) -> None:
     spandrel(Architecture(), Architecture(1))
@@ -104,6 +108,18 @@ def test_a_network_for_other_values_takes_and_gives_ours(tmp_path: Path, spandre
         (lambda w, other: {f"module.{name}": tensor for name, tensor in w.items()}, None, ""),
         (lambda w, other: {"state_dict": {f"_orig_mod.{n}": t for n, t in w.items()}, "step": 3}, None, "state_dict"),
         (lambda w, other: w, None, ""),
+        (lambda w, other: {"net_g": other, "net_g_ema": w, "net_d": {"w": torch.zeros(1)}}, None, "net_g_ema"),
+        (lambda w, other: {"netG": other, "netGEMA": w}, None, "netGEMA"),
+        (lambda w, other: {"model": other, "swa_model": w}, None, "swa_model"),
+        (lambda w, other: {"model_raw": other, "model": w}, None, "model"),
+        (
+            lambda w, other: {"state_dict": {**under("net_g.", other), **under("net_g_ema.", w)}},
+            None,
+            "state_dict.net_g_ema",
+        ),
+        (lambda w, other: {"model": other, "ema": {"decay": 0.9, "state_dict": w}}, None, "ema.state_dict"),
+        (lambda w, other: {"n_averaged": torch.tensor(3), **under("module.", w)}, None, "module"),
+        (lambda w, other: {"model": w, "ema": other}, "model", "model"),
     ],
 )
 def test_weights_are_found_where_trainers_put_them_and_averages_first(
@@ -116,6 +132,46 @@ def test_weights_are_found_where_trainers_put_them_and_averages_first(
     assert source.checkpoint_entry == place
     inner = source.network.network.state_dict()
     assert all(torch.equal(inner[name], tensor) for name, tensor in weights().items())
+
+
+def test_what_was_taken_of_several_is_said(spandrel: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    spandrel(Architecture())
+    recognise({**under("net.", weights()), **under("net_ema.", weights())}, Path("net.pth"))
+    assert "took the averaged weights in net_ema; --key NAME takes others: net" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {**under("best.", weights()), **under("model.", {name: t + 1 for name, t in weights().items()})},
+            "several entries hold weights of Enlarging: best, model; name one with --key, for example --key best",
+        ),
+        (
+            {
+                **under("model.", weights()),
+                **under("ema.shadow.", {str(i): t for i, t in enumerate(weights().values())}),
+            },
+            "ema looks like an average of the weights, but its names or shapes are not those of Enlarging; --key model "
+            "takes the weights that are not averaged",
+        ),
+        (
+            {**weights(), "body.bias": torch.full((12,), float("nan"))},
+            "body.bias holds NaN or infinity; take a checkpoint from before the training broke",
+        ),
+        (
+            {**weights(), "body.bias": torch.zeros(12, dtype=torch.int8)},
+            "body.bias holds int8, no fractions; take the weights from before quantisation",
+        ),
+    ],
+)
+def test_weights_that_are_unclear_or_broken_are_refused(
+    spandrel: Install, content: dict[str, Tensor], message: str
+) -> None:
+    spandrel(Architecture())
+    with pytest.raises(InputError) as caught:
+        recognise(content, Path("net.pth"))
+    assert str(caught.value) == f"net.pth: {message}"
 
 
 def test_the_size_is_the_networks_or_one_that_it_takes(spandrel: Install, tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import os
 import pickle
+import tarfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -92,6 +95,12 @@ def write_truncated_safetensors(path: Path) -> None:
     cut(path, 0.9)
 
 
+def write_tar(path: Path) -> None:
+    torch.save(WEIGHTS, path.with_suffix(".pth"))
+    with tarfile.open(path, "w") as archive:
+        archive.add(path.with_suffix(".pth"), "weights.pth")
+
+
 def write_nan(path: Path) -> None:
     torch.save({**WEIGHTS, "head.bias": torch.tensor([0.0, float("nan")])}, path)
 
@@ -124,6 +133,22 @@ BAD = {
         "a.safetensors",
         lambda path: path.write_text("\n<!DOCTYPE html><html>Virus scan warning</html>"),
         "a web page and not weights; download the file again",
+    ),
+    "a tar archive": ("a.pth.tar", write_tar, "an archive; unpack it and name the file of weights in it"),
+    "a compressed file": (
+        "a.pth.gz",
+        lambda path: path.write_bytes(gzip.compress(b"weights")),
+        "an archive; unpack it and name the file of weights in it",
+    ),
+    "a zip archive of others": (
+        "a.zip",
+        lambda path: np.savez(path.open("wb"), weights=np.zeros(3)),
+        "a zip archive that torch.save did not write; unpack it and name the file of weights in it",
+    ),
+    "whole numbers": (
+        "a.pth",
+        lambda path: torch.save({name: tensor.to(torch.int8) for name, tensor in WEIGHTS.items()}, path),
+        "head.weight holds int8, no fractions; take the weights from before quantisation",
     ),
     "a TorchScript archive": (
         "a.pt",

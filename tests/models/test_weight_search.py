@@ -296,6 +296,17 @@ def test_only_the_weights_that_are_taken_have_to_be_finite(tmp_path: Path) -> No
         load(path, "model")
 
 
+def test_of_a_broken_average_the_other_weights_are_named(tmp_path: Path) -> None:
+    broken = {**GOOD, "head.bias": torch.full((4,), float("nan"))}
+    path = saved(tmp_path / "w.pth", {"model": RAW, "ema": broken})
+    with pytest.raises(InputError) as caught:
+        load(path)
+    assert str(caught.value) == (
+        f"{path}: head.bias in ema holds NaN or infinity; take a checkpoint from before the training broke, or other "
+        "weights of this file with --key: model"
+    )
+
+
 def test_a_file_whose_lists_hold_themselves_is_read_to_an_end(tmp_path: Path) -> None:
     loop: list[Any] = [1]
     loop += [loop, loop]

@@ -197,8 +197,6 @@ def test_what_a_killed_run_left_is_cleared_and_what_it_had_put_aside_is_back(bun
 
 REFUSED: dict[str, tuple[dict[str, Any], TritonOptions, type[FsrError], str]] = {
     "a graph only": ({}, TritonOptions("tensorrt"), InputError, "has no engine.plan for Triton's tensorrt back end"),
-    "an unknown back end": ({}, TritonOptions("tensorflow"), UsageError, "--backend tensorflow: not one of python"),
-    "a version of zero": ({}, TritonOptions(version=0), UsageError, "--version 0"),
     "a name that leads out": ({}, TritonOptions(name="../x"), UsageError, "'../x': not a name for a model in Triton"),
     "INT8": ({"precision": "int8"}, TritonOptions("onnxruntime"), InputError, "take --backend python"),
     "OpenVINO": ({"graph_target": "openvino"}, TritonOptions("onnxruntime"), InputError, "proven with OpenVINO"),
@@ -227,6 +225,19 @@ PLANS: dict[str, tuple[dict[str, Any], str, str]] = {
     "for RTX": ({"flavour": "rtx"}, "tensorrt", "TensorRT for RTX, which Triton does not run"),
     "no single faces": ({"profiles": ((4, 4, 4),)}, "tensorrt", "takes no batch below 4"),
 }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "tensorflow"}, "--backend tensorflow: not one of python"),
+        ({"version": 0}, "--version 0"),
+        ({"instances": 0}, "--instances 0"),
+    ],
+)
+def test_options_that_do_not_exist_are_refused_where_they_are_made(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TritonOptions(**options)
 
 
 @pytest.mark.parametrize(("members", "backend", "message"), PLANS.values(), ids=PLANS.keys())

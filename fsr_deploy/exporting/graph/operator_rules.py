@@ -48,7 +48,7 @@ class _Graph:
     types: Mapping[str, int]
     ranks: Mapping[str, int]
     constants: Mapping[str, NDArray[np.generic]]
-    rim: frozenset[str]
+    ends: frozenset[str]
 
 
 def faults(model: ModelProto) -> list[tuple[str, str]]:
@@ -67,7 +67,7 @@ def _facts(model: ModelProto) -> _Graph:
         types=tensor_types(model, strict=False),
         ranks=tensor_ranks(model),
         constants={tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer},
-        rim=frozenset(value.name for value in (*graph.input, *graph.output)),
+        ends=frozenset(value.name for value in (*graph.input, *graph.output)),
     )
 
 
@@ -76,14 +76,14 @@ def _faults(node: NodeProto, graph: _Graph) -> Iterator[str]:
     taken = TAKEN if graph.opset <= opset17.OPSET else TAKEN | TAKEN_AFTER_8_6
     if node.domain or node.op_type not in taken:
         yield f"the operator {node.domain + '.' if node.domain else ''}{node.op_type}"
-    for rule in (_uint8_at_the_rim, _no_double, *_RULES.get(node.op_type, ())):
+    for rule in (_uint8_at_the_ends, _no_double, *_RULES.get(node.op_type, ())):
         if fault := rule(node, graph):
             yield f"{node.op_type} {fault}"
 
 
-def _uint8_at_the_rim(node: NodeProto, graph: _Graph) -> str | None:
+def _uint8_at_the_ends(node: NodeProto, graph: _Graph) -> str | None:
     names = [name for name in (*node.input, *node.output) if graph.types.get(name) == TensorProto.UINT8]
-    if names and (node.op_type != "Cast" or not graph.rim.issuperset(names)):
+    if names and (node.op_type != "Cast" or not graph.ends.issuperset(names)):
         return "on uint8, which only a Cast at the graph's input or output may touch"
     return None
 

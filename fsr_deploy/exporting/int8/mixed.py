@@ -89,7 +89,7 @@ class UntypedScheme(Scheme):
 def typed_scheme(scheme: Scheme, half: ModelProto, number_format: NumberFormat = INT8) -> TypedScheme:
     """Return a scheme of the FP32 graph for the FP16 graph of the same network, written for the same target.
 
-    Both hold the same convolutions in the same order. Those in an FP32 island of the FP16 graph stay as they are.
+    Both hold the same convolutions in the same order. Those in an FP32 fallback of the FP16 graph stay as they are.
     """
     model = ModelProto()
     model.CopyFrom(half)
@@ -162,4 +162,4 @@ def to_mixed(
         scheme = typed_scheme(found.scheme, onnx.load(path), number_format)
     if not scheme.blocks:
         raise nothing_to_quantise({name: entry["reason"] for name, entry in kept.items()}, number_format)
-    return write_within_budget(options, replace(found, scheme=scheme, islands=kept), path)
+    return write_within_budget(options, replace(found, scheme=scheme, fallbacks=kept), path)

@@ -38,7 +38,7 @@ from fsr_deploy.models.source import Source
 class Quantisation:
     """A graph that can be written in 8 bits: ``scheme`` says how, ``table`` lists its modules, ``judge`` rates faces.
 
-    ``target`` is what it is written for. ``precision`` is "int8", or one of bundle.MIXES with the ``islands`` of the
+    ``target`` is what it is written for. ``precision`` is "int8", or one of bundle.MIXES with the ``fallbacks`` of the
     FP16 graph, what stays in FP32 there.
     """
 
@@ -48,7 +48,7 @@ class Quantisation:
     io: Io = "uint8"
     target: Target = "tensorrt"
     precision: str = "int8"
-    islands: PrecisionMap = field(default_factory=dict)
+    fallbacks: PrecisionMap = field(default_factory=dict)
 
     def write(self, path: Path, budget: Budget, *, repaired: bool) -> PrecisionMap:
         """Write the quantised graph; returns what stays in float and why. Raises ParityError over the budget."""
@@ -63,7 +63,7 @@ class Quantisation:
         named = {self._name(module): reason for module, reason in reasons.items()}
         rest = {"int8": "fp32", INT8_BF16: "bf16"}.get(self.precision, "fp16")
         in_float = {name: {"precision": rest, "reason": named[name]} for name in named if not self._in_fp32(name)}
-        return {**in_float, **self.islands}
+        return {**in_float, **self.fallbacks}
 
     def damages(self) -> list[Damage]:
         """Return what each block does to the faces when it alone is in 8 bits, the worst first."""
@@ -76,8 +76,8 @@ class Quantisation:
 
     def _in_fp32(self, name: str) -> bool:
         """Tell whether a module of the network is in an FP32 fallback, whose entry then gives the reason."""
-        island = innermost(name, self.islands)
-        return island is not None and self.islands[island]["precision"] == "fp32"
+        fallback = innermost(name, self.fallbacks)
+        return fallback is not None and self.fallbacks[fallback]["precision"] == "fp32"
 
     def _name(self, module: str) -> str:
         """Return a module's name in the network; operations around the network keep their path."""
@@ -134,8 +134,9 @@ def to_int8(
     path = directory / ONNX_NAME
     quantisation = prepare(path, source, reference, options, target=target, timed=target == "onnxruntime")
     reduced = write_within_budget(options, quantisation, path)
-    offers = _compare(options, source, path, quantisation) if compared and target == "onnxruntime" else []
-    return replace(reduced, offers=offers)
+    if not compared or target != "onnxruntime":
+        return reduced
+    return replace(reduced, compared=_compare(options, source, path, quantisation))
 
 
 def write_within_budget(options: ExportOptions, quantisation: Quantisation, path: Path) -> Reduced:
@@ -156,9 +157,9 @@ def _compare(options: ExportOptions, source: Source, path: Path, quantisation: Q
         "fp16": graph_in("fp16", options, source, "onnxruntime"),
         "int8": onnx.load(path),
     }
-    offers = compare_precisions(graphs, quantisation.judge, options.batches[0])
-    for offer in offers:
-        say(f"    {offer}")
-    if note := better_precision(offers, "int8"):
+    figures = compare_precisions(graphs, quantisation.judge, options.batches[0])
+    for precision in figures:
+        say(f"    {precision}")
+    if note := better_precision(figures, "int8"):
         refuse_unless_forced(ParityError(f"{note}; --force publishes it all the same"), forced=options.force)
-    return [asdict(offer) for offer in offers]
+    return [asdict(precision) for precision in figures]

@@ -54,37 +54,37 @@ def find_sites(
 
     ``float_modules`` are modules that have to stay in float, with their reasons; a module covers those inside it.
     """
-    wiring = Wiring(model)
+    flow = Dataflow(model)
     sites, reasons = [], {}
     for node in model.graph.node:
         if node.op_type in ("Conv", "ConvTranspose"):
             module = module_of_node(node.name)
-            if reason := _reason(node, wiring, number_format) or _given(module, float_modules):
+            if reason := _reason(node, flow, number_format) or _given(module, float_modules):
                 reasons[module] = reason
             else:
-                sites.append(Site(module, node.name, node.input[0], node.output[0], _is_private(node, wiring)))
+                sites.append(Site(module, node.name, node.input[0], node.output[0], _is_private(node, flow)))
     return sites, reasons
 
 
-def _reason(node: NodeProto, wiring: Wiring, number_format: NumberFormat) -> str | None:
+def _reason(node: NodeProto, flow: Dataflow, number_format: NumberFormat) -> str | None:
     """Return why a convolution stays in float whatever it measures, None where it need not."""
     if node.op_type == "ConvTranspose":
         return "transposed convolutions have no kernel of 8 bits in ONNX Runtime"
-    if node.input[1] not in wiring.constants:
+    if node.input[1] not in flow.constants:
         return "its weights are computed"
-    if len(wiring.constants[node.input[1]]) != 4:
+    if len(flow.constants[node.input[1]]) != 4:
         return FLAT
     if _group(node) != 1:
         return DEPTHWISE
-    taps, most = math.prod(wiring.constants[node.input[1]][2:]), number_format.most_taps
+    taps, most = math.prod(flow.constants[node.input[1]][2:]), number_format.most_taps
     if most and taps > most:
         return f"a kernel of {taps} positions; TensorRT has {number_format.title} kernels of at most {most}"
-    before = wiring.upstream(node, lambda at: not _is_dense(at))
-    after = wiring.downstream(node, lambda at: not _is_dense(at))
+    before = flow.upstream(node, lambda at: not _is_dense(at))
+    after = flow.downstream(node, lambda at: not _is_dense(at))
     if not any(map(_is_dense, before)) or not any(map(_is_dense, after)):
         return RIM
-    attended = wiring.upstream(node, lambda at: at.op_type in SHAPES)
-    if any(_is_attention(at, wiring) for at in (*after, *attended)):
+    attended = flow.upstream(node, lambda at: at.op_type in SHAPES)
+    if any(_is_attention(at, flow) for at in (*after, *attended)):
         return ATTENTION
     return None
 
@@ -97,35 +97,35 @@ def _is_dense(node: NodeProto) -> bool:
     return node.op_type in ("Conv", "ConvTranspose") and _group(node) == 1
 
 
-def _is_attention(node: NodeProto, wiring: Wiring) -> bool:
-    return node.op_type == "MatMul" and len(wiring.activations(node)) == 2
+def _is_attention(node: NodeProto, flow: Dataflow) -> bool:
+    return node.op_type == "MatMul" and len(flow.activations(node)) == 2
 
 
-def _is_private(node: NodeProto, wiring: Wiring) -> bool:
+def _is_private(node: NodeProto, flow: Dataflow) -> bool:
     """Tell whether a convolution's result goes into one activation, convolution or reduction only.
 
     Changes of shape are looked through; joining the branches of one block, which read one tensor, is such a change.
     """
-    if node.output[0] in wiring.outputs or len(wiring.readers[node.output[0]]) > 1:
+    if node.output[0] in flow.outputs or len(flow.readers[node.output[0]]) > 1:
         return False
-    reached = wiring.downstream(node, lambda at: at.op_type in SHAPES)
-    return not any(at.op_type in MEETINGS and len(wiring.activations(at)) > 1 for at in reached) and all(
-        at.op_type != "Concat" or _joins_siblings(at, wiring) for at in reached
+    reached = flow.downstream(node, lambda at: at.op_type in SHAPES)
+    return not any(at.op_type in MEETINGS and len(flow.activations(at)) > 1 for at in reached) and all(
+        at.op_type != "Concat" or _joins_siblings(at, flow) for at in reached
     )
 
 
-def _joins_siblings(concat: NodeProto, wiring: Wiring) -> bool:
+def _joins_siblings(concat: NodeProto, flow: Dataflow) -> bool:
     """Tell whether a concatenation joins nothing but convolutions of one tensor, padded as it may be."""
-    before = wiring.upstream(concat, lambda at: at.op_type in SHAPES)
+    before = flow.upstream(concat, lambda at: at.op_type in SHAPES)
     leaves = [at for at in before if at.op_type not in SHAPES]
-    return all(map(_is_dense, leaves)) and len({_root(at, wiring) for at in leaves}) == 1
+    return all(map(_is_dense, leaves)) and len({_root(at, flow) for at in leaves}) == 1
 
 
-def _root(node: NodeProto, wiring: Wiring) -> str:
+def _root(node: NodeProto, flow: Dataflow) -> str:
     """Return the tensor that a convolution reads, before it was padded."""
     name = node.input[0]
-    while name in wiring.producer and wiring.producer[name].op_type == "Pad":
-        name = wiring.producer[name].input[0]
+    while name in flow.producer and flow.producer[name].op_type == "Pad":
+        name = flow.producer[name].input[0]
     return name
 
 
@@ -133,7 +133,7 @@ def _group(node: NodeProto) -> int:
     return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
 
 
-class Wiring:
+class Dataflow:
     """A graph's tensors: ``producer`` and ``readers`` by name, ``constants`` the shapes of its initializers by name."""
 
     def __init__(self, model: ModelProto) -> None:

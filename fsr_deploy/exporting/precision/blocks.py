@@ -21,13 +21,15 @@ from collections.abc import Callable, Mapping, Sequence
 from fsr_deploy.bundle.layers import ModuleTable
 
 
-def find_blocks(network: nn.Module, rewritten: nn.Module, islands: Collection[str]) -> dict[str, str]:
+def find_blocks(network: nn.Module, rewritten: nn.Module, fallbacks: Collection[str]) -> dict[str, str]:
     """Return the class of each block by its name in the network, "" for the network itself, the outermost first.
 
-    ``rewritten`` is the deployed form of the network, ``islands`` are its modules that always stay in FP32.
+    ``rewritten`` is the deployed form of the network, ``fallbacks`` are its modules that always stay in FP32.
     """
     modules = {
-        name: module for name, module in network.named_modules() if not any(holds(island, name) for island in islands)
+        name: module
+        for name, module in network.named_modules()
+        if not any(holds(fallback, name) for fallback in fallbacks)
     }
     kinds = {name: type(module).__name__ for name, module in modules.items()}
     layers = [name for name, module in modules.items() if name and _is_layer(module)]

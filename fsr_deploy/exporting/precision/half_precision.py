@@ -51,7 +51,7 @@ class HalfPrecision:
     @cached_property
     def blocks(self) -> dict[str, str]:
         """The class of each block by its name in the network."""
-        return find_blocks(self.source.network, self._rewritten, self._islands)
+        return find_blocks(self.source.network, self._rewritten, self._fallbacks)
 
     @cached_property
     def damages(self) -> list[Damage]:
@@ -108,7 +108,7 @@ class HalfPrecision:
         return rewrite(self.source.network, self.target)
 
     @cached_property
-    def _islands(self) -> PrecisionMap:
+    def _fallbacks(self) -> PrecisionMap:
         return precision_map(self._rewritten, self.options.precision, target=self.target)
 
     @cached_property
@@ -118,7 +118,7 @@ class HalfPrecision:
     def _block(self, node: str) -> str | None:
         """Return the block of a node, None for one that stays in FP32 anyway."""
         name = in_network(module_of_node(node), self.options.io)
-        if name is None or any(holds(island, name) for island in self._islands):
+        if name is None or any(holds(fallback, name) for fallback in self._fallbacks):
             return None
         return innermost(name, self.blocks)
 
@@ -127,12 +127,12 @@ class HalfPrecision:
 class Reduced:
     """What a graph in reduced precision became: ``kept`` are the modules in float, ``damages`` those of --analyze.
 
-    ``offers`` are the precisions that were measured side by side.
+    ``compared`` are the precisions that were measured side by side.
     """
 
     kept: PrecisionMap
     damages: list[Damage] = field(default_factory=list)
-    offers: list[dict[str, Any]] = field(default_factory=list)
+    compared: list[dict[str, Any]] = field(default_factory=list)
 
 
 def repair_half(options: ExportOptions, half: HalfPrecision, directory: Path, kept: PrecisionMap) -> PrecisionMap:

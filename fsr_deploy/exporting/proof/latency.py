@@ -115,7 +115,7 @@ class PrecisionFigures:
 
     def beats(self, other: PrecisionFigures) -> bool:
         """Whether this one is at least as close to eager as the other, and faster."""
-        mine, theirs = (float("inf") if offer.psnr_db is None else offer.psnr_db for offer in (self, other))
+        mine, theirs = (float("inf") if other.psnr_db is None else other.psnr_db for other in (self, other))
         return mine >= theirs and self.ms < other.ms * (1 - NOISE)
 
 
@@ -132,10 +132,10 @@ def compare_precisions(graphs: Mapping[str, ModelProto], judge: Judge, batch: in
     ]
 
 
-def better_precision(offers: Sequence[PrecisionFigures], chosen: str) -> str | None:
+def better_precision(compared: Sequence[PrecisionFigures], chosen: str) -> str | None:
     """Return a sentence where another precision is closer to eager and faster than the chosen one, None where not."""
-    ours = next(offer for offer in offers if offer.precision == chosen)
-    better = min((offer for offer in offers if offer.beats(ours)), key=lambda offer: offer.ms, default=None)
+    ours = next(other for other in compared if other.precision == chosen)
+    better = min((other for other in compared if other.beats(ours)), key=lambda other: other.ms, default=None)
     if better is None:
         return None
     return (

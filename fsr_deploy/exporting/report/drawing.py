@@ -19,7 +19,7 @@ from fsr_deploy.images.resize import resize
 
 
 @dataclass(frozen=True)
-class Shown:
+class ReportFaces:
     """An engine's input and eager's output for a few faces, and the LR faces themselves, None where only floats are."""
 
     inputs: NDArray[Any]
@@ -32,7 +32,9 @@ class Shown:
         return as_faces(np.concatenate([run(inputs[i : i + at_once]) for i in range(0, len(inputs), at_once)]))
 
 
-def draw(directory: Path, name: str, info: BundleInfo, engine: str, shown: Shown, faces: NDArray[np.uint8]) -> None:
+def draw(
+    directory: Path, name: str, info: BundleInfo, engine: str, shown: ReportFaces, faces: NDArray[np.uint8]
+) -> None:
     """Write parity.png and the report that shows it; ``name`` is what the bundle will be called.
 
     ``engine`` is the name of the plan, or else of the strictest engine that was proven; ``faces`` are its faces.

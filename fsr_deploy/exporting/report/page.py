@@ -13,7 +13,7 @@ from fsr_deploy.bundle.info import INT8_BF16, MIXES, NOT_PROVEN, TARGET_TITLES, 
 from fsr_deploy.exporting.precision.search import ITSELF
 from fsr_deploy.exporting.proof.verdict import PLAN, recorded_rows, worst_rows
 from fsr_deploy.exporting.report.kernel_table import kernels_section
-from fsr_deploy.exporting.report.offers import offers_section
+from fsr_deploy.exporting.report.side_by_side import side_by_side_section
 
 
 def report_page(info: BundleInfo, name: str, picture: bytes) -> str:
@@ -29,7 +29,7 @@ def report_page(info: BundleInfo, name: str, picture: bytes) -> str:
 {section("Parity with the eager FP32 module", _budget(info), _parity(info))}
 {_picture(picture)}
 {section("Latency", _latency_lead(info), _latency(info))}
-{offers_section(info)}
+{side_by_side_section(info)}
 {_analysis(info)}
 {kernels_section(info)}
 {section("How to run it", "", _how_to(info, name))}

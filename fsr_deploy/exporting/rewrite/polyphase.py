@@ -11,7 +11,7 @@ from fsr_deploy.models.aminet import Hourglass
 from fsr_deploy.models.sameness import computes_as
 
 
-class Phases(nn.Module):
+class Polyphase(nn.Module):
     """A transposed 4x4 convolution of stride 2 as four 2x2 convolutions, one for each parity of row and column.
 
     (N, cin, H, W) to (N, cout, 2H, 2W). Output pixel 2i + a takes the inputs i - 1 + a and i + a, and the kernel's rows
@@ -48,18 +48,18 @@ class Phases(nn.Module):
         return torch.cat(rows, dim=2).view(n, 2 * height, 2 * width, -1)
 
 
-def phases_of_transposed(module: nn.Module) -> nn.Module | None:
-    """Replace a transposed 4x4 convolution of stride 2 and padding 1 by Phases."""
+def polyphase_transposed(module: nn.Module) -> nn.Module | None:
+    """Replace a transposed 4x4 convolution of stride 2 and padding 1 by Polyphase."""
     if not isinstance(module, nn.ConvTranspose2d) or not computes_as(module, nn.ConvTranspose2d):
         return None
     geometry = (module.kernel_size, module.stride, module.padding, module.output_padding, module.groups)
     if geometry != ((4, 4), (2, 2), (1, 1), (0, 0), 1):
         return None
-    return Phases(module.weight, module.bias)
+    return Polyphase(module.weight, module.bias)
 
 
-def phases_of_enlarged(module: nn.Module) -> nn.Module | None:
-    """Replace a Sequential of nearest enlargement x2, a 3x3 convolution and leaky ReLUs by Phases."""
+def polyphase_enlarged(module: nn.Module) -> nn.Module | None:
+    """Replace a Sequential of nearest enlargement x2, a 3x3 convolution and leaky ReLUs by Polyphase."""
     layers = layers_of(module) if is_chain(module) else []
     match layers:
         case [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d() as layer, *others] if _same_size(layer):
@@ -67,7 +67,7 @@ def phases_of_enlarged(module: nn.Module) -> nn.Module | None:
     return None
 
 
-def enlarged(layer: nn.Conv2d, *pointwise: nn.Module) -> Phases:
+def enlarged(layer: nn.Conv2d, *pointwise: nn.Module) -> Polyphase:
     """Return nearest enlargement x2, a 3x3 convolution and activations: 16 instead of 36 products per input pixel.
 
     Where the convolution reflects the enlarged grid at its border, the grid itself is replicated there.
@@ -77,11 +77,11 @@ def enlarged(layer: nn.Conv2d, *pointwise: nn.Module) -> Phases:
     turned = weight.flip(2, 3)
     places = [F.pad(turned, (1 - j, j, 1 - i, i)) for i in range(2) for j in range(2)]
     border = "replicate" if layer.padding_mode == "reflect" else "constant"
-    return Phases(torch.stack(places).sum(dim=0), layer.bias, *pointwise, border=border)
+    return Polyphase(torch.stack(places).sum(dim=0), layer.bias, *pointwise, border=border)
 
 
-class PhasedHourglass(Hourglass):
-    """Hourglass whose grids grow by Phases instead of an enlargement and a convolution of the larger grid."""
+class PolyphaseHourglass(Hourglass):
+    """Hourglass whose grids grow by Polyphase instead of an enlargement and a convolution of the larger grid."""
 
     def __init__(self, block: Hourglass) -> None:
         nn.Module.__init__(self)
@@ -99,15 +99,15 @@ class PhasedHourglass(Hourglass):
         return x * torch.sigmoid(self.out(y))
 
 
-def _grown(block: nn.Sequential) -> Phases:
+def _grown(block: nn.Sequential) -> Polyphase:
     layer, *others = layers_of(block)
     assert isinstance(layer, nn.Conv2d)
     return enlarged(layer, *others)
 
 
 def hourglass(module: nn.Module) -> nn.Module | None:
-    """Replace Hourglass by PhasedHourglass."""
-    return PhasedHourglass(module) if isinstance(module, Hourglass) and computes_as(module, Hourglass) else None
+    """Replace Hourglass by PolyphaseHourglass."""
+    return PolyphaseHourglass(module) if isinstance(module, Hourglass) and computes_as(module, Hourglass) else None
 
 
 def _same_size(layer: nn.Conv2d) -> bool:

@@ -18,7 +18,7 @@ from fsr_deploy.exporting.rewrite.attention import Apart, Together, channel_atte
 from fsr_deploy.exporting.rewrite.convolutions import fold_batch_norm, one_slope
 from fsr_deploy.exporting.rewrite.foreign import codebook, merged, modulated
 from fsr_deploy.exporting.rewrite.ort_blocked import layer_norm, rdfe, skaf
-from fsr_deploy.exporting.rewrite.polyphase import hourglass, phases_of_enlarged, phases_of_transposed
+from fsr_deploy.exporting.rewrite.polyphase import hourglass, polyphase_enlarged, polyphase_transposed
 from fsr_deploy.models.pyramid_attention import PA
 from fsr_deploy.models.sameness import copied, is_hooked, plain_weights
 
@@ -78,11 +78,11 @@ REWRITES: tuple[Rewrite, ...] = (
     Rewrite("skaf", "reductions and broadcasts over channels leave the blocked layout", skaf, ONNXRUNTIME),
     Rewrite("one_slope", "a PReLU with one slope is a leaky ReLU, which engines fuse", one_slope, EVERYWHERE),
     Rewrite(
-        "transposed", "ConvTranspose multiplies into columns that it then adds up", phases_of_transposed, ONNXRUNTIME
+        "transposed", "ConvTranspose multiplies into columns that it then adds up", polyphase_transposed, ONNXRUNTIME
     ),
     Rewrite("hourglass", "enlarged pixels are equal: 16 instead of 36 products for each", hourglass, ONNXRUNTIME),
     Rewrite(
-        "enlarged", "enlarged pixels are equal: 16 instead of 36 products for each", phases_of_enlarged, ONNXRUNTIME
+        "enlarged", "enlarged pixels are equal: 16 instead of 36 products for each", polyphase_enlarged, ONNXRUNTIME
     ),
     Rewrite("shift_attention", "a quarter of the multiplications", shift_attention, ONNXRUNTIME),
 )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltPlan:
     """A serialised plan, what it is bound to, its kernels where TensorRT tells, and how long the build took."""
 
     content: bytes
@@ -47,7 +47,7 @@ def build_plan(
     batches: Range,
     options: PlanOptions,
     in_fp32: Callable[[str], bool] = lambda module: False,
-) -> Built:
+) -> BuiltPlan:
     """Build a plan of an ONNX file in this process: for one of this machine's GPUs, or for those that options name.
 
     The graph holds its precision; ``precision`` names it for TensorRT 8.6, which wants to be told, and ``in_fp32``
@@ -94,7 +94,7 @@ def build_plan(
     finally:  # what an interrupted build has measured is worth as much
         keep(config, cache)
     info = _plan_info(trt, gpu, profiles, options)
-    return Built(plan, info, time.perf_counter() - start, kernels)
+    return BuiltPlan(plan, info, time.perf_counter() - start, kernels)
 
 
 def _build(

@@ -34,7 +34,7 @@ LAST_WORDS = 300
 
 
 @dataclass(frozen=True)
-class Request:
+class BuildRequest:
     """What is to be built: the files of graph and plan, and the other parameters of ``build_plan``.
 
     ``precision_map`` and ``io`` are the bundle's; they tell which modules stay in FP32.
@@ -58,7 +58,7 @@ class Answer:
     kernels: Kernels | None = None
 
 
-def build(request: Request) -> Answer:
+def build(request: BuildRequest) -> Answer:
     """Build a plan in a child process, which writes it to ``request.plan``; raises what ``build_plan`` raises.
 
     A child that is ended by the compiler, or by the system, raises InputError or MissingError with its last words.
@@ -127,7 +127,7 @@ def _stop(child: subprocess.Popen[str]) -> None:
         return
 
 
-def _ended(request: Request, code: int, words: IO[bytes]) -> InputError | MissingError:
+def _ended(request: BuildRequest, code: int, words: IO[bytes]) -> InputError | MissingError:
     title = FLAVOURS[request.options.flavour].title
     words.seek(max(0, words.seek(0, os.SEEK_END) - LAST_WORDS))
     last = " ".join(words.read().decode(errors="replace").split())

@@ -11,7 +11,7 @@ from fsr_deploy._util.log import say
 from fsr_deploy.bundle.info import ONNX_NAME, BundleInfo
 from fsr_deploy.exporting.report.kernel_table import lines
 from fsr_deploy.exporting.tensorrt import child
-from fsr_deploy.exporting.tensorrt.child import Request
+from fsr_deploy.exporting.tensorrt.child import BuildRequest
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
 
 
@@ -25,7 +25,9 @@ def check_compiler(directory: Path, info: BundleInfo, options: PlanOptions) -> d
     with tempfile.TemporaryDirectory() as scratch:
         plan = Path(scratch) / "check.plan"
         graph = directory / ONNX_NAME
-        answer = child.build(Request(graph, plan, info.precision, info.batches, chosen, info.precision_map, info.io))
+        answer = child.build(
+            BuildRequest(graph, plan, info.precision, info.batches, chosen, info.precision_map, info.io)
+        )
         say(f"    compiled for {', '.join(answer.info.gpus)}: {plan.stat().st_size / 2**20:.1f} MiB")
     if answer.kernels is None:
         return {}

@@ -10,7 +10,7 @@ from fsr_deploy.bundle.info import NOT_PROVEN, ONNX_NAME, PLAN_NAME, BundleInfo
 from fsr_deploy.exporting.proof.verdict import judged, without_plan
 from fsr_deploy.exporting.report.kernel_table import lines
 from fsr_deploy.exporting.tensorrt import child
-from fsr_deploy.exporting.tensorrt.child import Request
+from fsr_deploy.exporting.tensorrt.child import BuildRequest
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
 from fsr_deploy.exporting.tensorrt.plan_proof import Proven, add_proof
 from fsr_deploy.runtime.tensorrt.availability import why_no_run
@@ -27,7 +27,7 @@ def add_plan(
     ``build_plan`` and ``add_proof``. What was known of an earlier plan is left out.
     """
     graph, plan = directory / ONNX_NAME, directory / PLAN_NAME
-    built = child.build(Request(graph, plan, info.precision, info.batches, options, info.precision_map, info.io))
+    built = child.build(BuildRequest(graph, plan, info.precision, info.batches, options, info.precision_map, info.io))
     say(f"built {PLAN_NAME}: {plan.stat().st_size / 2**20:.1f} MiB in {built.seconds:.0f} s")
     info = replace(info, plan=built.info, kernels=asdict(built.kernels) if built.kernels else info.kernels)
     for line in lines(info) if built.kernels else ():

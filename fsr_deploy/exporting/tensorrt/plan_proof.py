@@ -16,7 +16,7 @@ from fsr_deploy.bundle.reference import read_reference, read_truth
 from fsr_deploy.errors import MissingError, ParityError
 from fsr_deploy.exporting.proof.parity import Budget, Row, gate, prove
 from fsr_deploy.exporting.proof.verdict import judged, recorded_budget, without_plan
-from fsr_deploy.exporting.report.drawing import Shown
+from fsr_deploy.exporting.report.drawing import ReportFaces
 from fsr_deploy.runtime.session import OutOfMemory
 from fsr_deploy.runtime.tensorrt.faults import faults_of
 from fsr_deploy.runtime.tensorrt.session import TensorRTSession
@@ -28,7 +28,7 @@ class Proven:
 
     engine: str
     rows: list[Row]
-    shown: Shown
+    shown: ReportFaces
     faces: NDArray[np.uint8]
 
 
@@ -54,7 +54,7 @@ def prove_plan(directory: Path, info: BundleInfo, *, device: int = 0) -> Proven:
     file = EngineFile(Path(PLAN_NAME), content, hashlib.sha256(content).hexdigest(), info)
     inputs, eager = read_reference(directory / REFERENCE_NAME, info)
     truth = read_truth(directory / REFERENCE_NAME, info)
-    shown = Shown(inputs, eager, inputs if info.io == "uint8" else None)
+    shown = ReportFaces(inputs, eager, inputs if info.io == "uint8" else None)
     assert info.plan is not None
     batches = {batch for profile in info.plan.profiles for batch in profile}
     session = TensorRTSession(file, f"cuda:{device}", trust=True)

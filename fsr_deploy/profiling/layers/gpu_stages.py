@@ -17,7 +17,7 @@ RUNS_PER_VISIT = 5
 
 
 @dataclass(frozen=True)
-class Stages:
+class StageTimes:
     """Milliseconds per batch on the GPU, without the CPU's time to launch it and without a CUDA graph."""
 
     batch: int
@@ -50,13 +50,13 @@ class StageWatch:
         if batch == self._batch:
             self._passes.append([self._run() for _ in range(RUNS_PER_VISIT)])
 
-    def finish(self) -> Stages | None:
+    def finish(self) -> StageTimes | None:
         """Free what was used and return the times, None where the batch size was never visited."""
         self._owned.close()
         if not self._passes:
             return None
         upload, compute, download = (typical([[run[i] for run in part] for part in self._passes]) for i in range(3))
-        return Stages(self._batch, upload, compute, download)
+        return StageTimes(self._batch, upload, compute, download)
 
     def _run(self) -> tuple[float, float, float]:
         """Return the milliseconds of each stage.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from fsr_deploy._util.files import is_folder, is_link, status
+from fsr_deploy._util.files import is_folder, is_link, one_slash, status
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.images.codec import SUFFIXES
 from fsr_deploy.images.listing import Listing, list_frames
@@ -50,9 +50,10 @@ def find_work(source: str, output: str | None, suffix: str | None, listed: Itera
     "_sr". Raises UsageError for an output that is among the frames, missing for a list, or not writable, InputError for
     a source that cannot be read and for links that lead out of ``output``.
     """
+    output = output and one_slash(output)
     if source == "-":
-        return _listed(listed, output, suffix)
-    path = Path(source)
+        return _listed(map(one_slash, listed), output, suffix)
+    path = Path(one_slash(source))
     if is_folder(path):
         return _folder(path, _as_folder(output) if output else _beside(path), suffix)
     try:

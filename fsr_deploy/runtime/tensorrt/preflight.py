@@ -22,7 +22,7 @@ MAGICS = [flavour.magic for flavour in FLAVOURS.values()]
 
 
 @dataclass(frozen=True)
-class Machine:
+class PlanHost:
     """What a plan has to match: the GPU, the system ("linux-x86_64") and its TensorRT's version ("10.16.1.11")."""
 
     tensorrt: str
@@ -73,7 +73,7 @@ def header_version(file: EngineFile) -> tuple[int, ...]:
     return tuple(header[24:28])
 
 
-def check_machine(file: EngineFile, machine: Machine) -> tuple[str, ...]:
+def check_machine(file: EngineFile, machine: PlanHost) -> tuple[str, ...]:
     """Refuse a plan that was built for another TensorRT, GPU or system than this machine's; raises InputError.
 
     Returns what whoever runs it should know: a plan runs on other GPU models of its compute capability, with kernels
@@ -102,7 +102,7 @@ def check_machine(file: EngineFile, machine: Machine) -> tuple[str, ...]:
     return ()
 
 
-def _check_foreign(file: EngineFile, machine: Machine) -> None:
+def _check_foreign(file: EngineFile, machine: PlanHost) -> None:
     """Of a foreign plan only the header speaks, and only since TensorRT 9."""
     here, flavour = version(machine.tensorrt), flavour_of_plan(file.content)
     if here < flavour.header_since:

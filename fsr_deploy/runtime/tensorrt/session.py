@@ -23,7 +23,7 @@ from fsr_deploy.runtime.tensorrt.lane import Graphs, Lane
 from fsr_deploy.runtime.tensorrt.layer_times import layer_times
 from fsr_deploy.runtime.tensorrt.library import load
 from fsr_deploy.runtime.tensorrt.on_device import OnDevice
-from fsr_deploy.runtime.tensorrt.preflight import Machine, check_file, check_machine, this_platform
+from fsr_deploy.runtime.tensorrt.preflight import PlanHost, check_file, check_machine, this_platform
 
 IN_FLIGHT = 2
 RTX_IN_FLIGHT = 1  # a context of TensorRT for RTX was reported to need 1.4 GiB of the host's memory
@@ -75,7 +75,7 @@ class TensorRTSession:
         self._device = 0 if device == "auto" else int(device.removeprefix("cuda:"))
         gpu = _gpu_for(file, self._device)
         flavour = flavour_of_plan(file.content)
-        notes = check_machine(file, Machine(load(flavour).__version__, gpu, this_platform()))
+        notes = check_machine(file, PlanHost(load(flavour).__version__, gpu, this_platform()))
         cuda.use_device(self._device)
         rtx = flavour == RTX
         self._graphs = Graphs(graphs and not rtx)  # TensorRT for RTX makes its own

@@ -129,7 +129,7 @@ def test_what_the_parser_does_not_take_is_named_with_its_module(graph: ModelProt
         "symmetric",
         "fp8",
         "gelu-since-10",
-        "uint8-at-the-rim",
+        "uint8-at-the-ends",
     ],
 )
 def test_what_the_parser_takes_passes(graph: ModelProto) -> None:

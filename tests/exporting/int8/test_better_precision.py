@@ -37,8 +37,8 @@ REFUSAL = "int8 does not pay on this machine: {} takes {} ms instead of 10.0 at 
 def test_only_a_precision_that_is_as_close_and_faster_is_better(
     others: list[tuple[str, float, float | None]], better: tuple[str, float] | None
 ) -> None:
-    offers = [*(PrecisionFigures(name, 1, ms, psnr) for name, ms, psnr in others), INT8]
-    assert better_precision(offers, "int8") == (REFUSAL.format(*better) if better else None)
+    compared = [*(PrecisionFigures(name, 1, ms, psnr) for name, ms, psnr in others), INT8]
+    assert better_precision(compared, "int8") == (REFUSAL.format(*better) if better else None)
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def slower_than_fp32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(registry._RECORDS, "chain", ModelRecord("chain", Chain, "for tests", "none"))
     pays = ConvolutionTiming(float_ms=1.0, int8_ms=0.5)
     monkeypatch.setattr("fsr_deploy.exporting.int8.timing.measure", lambda unit, site: pays)
-    offers = [PrecisionFigures("fp32", 1, 8.0, None), PrecisionFigures("fp16", 1, 20.0, 60.0), INT8]
-    monkeypatch.setattr(quantise, "compare_precisions", lambda graphs, judge, batch: offers)
+    compared = [PrecisionFigures("fp32", 1, 8.0, None), PrecisionFigures("fp16", 1, 20.0, 60.0), INT8]
+    monkeypatch.setattr(quantise, "compare_precisions", lambda graphs, judge, batch: compared)
 
 
 def export(*arguments: str) -> Any:

@@ -30,14 +30,14 @@ def saturated(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 def through_onnxruntime(values: NDArray[np.floating], scale: float, number_format: NumberFormat) -> NDArray:
     """Return values after a Quantize/Dequantize pair."""
     dtype = numpy_helper.from_array(values).data_type
-    rim = [helper.make_tensor_value_info(name, dtype, ["N"]) for name in ("x", "y")]
+    ends = [helper.make_tensor_value_info(name, dtype, ["N"]) for name in ("x", "y")]
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
     ]
     zero = number_format.tensor("zero", number_format.codes(np.zeros((), np.float32)))
     constants = [numpy_helper.from_array(np.array(scale, values.dtype), "scale"), zero]
-    graph = helper.make_graph(nodes, "pair", rim[:1], rim[1:], constants)
+    graph = helper.make_graph(nodes, "pair", ends[:1], ends[1:], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
     return open_graph(model).run(None, {"x": values})[0]
 

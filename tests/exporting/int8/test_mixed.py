@@ -20,7 +20,7 @@ from fsr_deploy.exporting.int8.formats import FP8, INT8, NumberFormat
 from fsr_deploy.exporting.int8.mixed import TypedScheme, UntypedScheme, typed_scheme, untyped_scheme
 from fsr_deploy.exporting.int8.qdq import scales_in
 from fsr_deploy.exporting.int8.scheme import Scheme, find_ranges, prove_with
-from fsr_deploy.exporting.int8.sites import Wiring, find_sites
+from fsr_deploy.exporting.int8.sites import Dataflow, find_sites
 from fsr_deploy.exporting.int8.weights import in_steps
 from fsr_deploy.exporting.precision.blocks import fp32_modules
 from fsr_deploy.exporting.precision.cast import PrecisionMap
@@ -103,13 +103,13 @@ def test_both_forms_put_the_same_convolutions_in_int8(mixed: Mixed) -> None:
 
 def test_no_residual_skip_gate_or_attention_edge_is_rounded(mixed: Mixed) -> None:
     model = mixed.typed.write(mixed.typed.blocks)
-    wiring = Wiring(model)
+    flow = Dataflow(model)
     met = 0
     for node in model.graph.node:
-        meets = node.op_type in ("Add", "Sub", "Mul", "Div", "MatMul") and len(wiring.activations(node)) == 2
+        meets = node.op_type in ("Add", "Sub", "Mul", "Div", "MatMul") and len(flow.activations(node)) == 2
         if meets or node.op_type == "Softmax":
             met += 1
-            givers = [wiring.producer[name].op_type for name in node.input if name in wiring.producer]
+            givers = [flow.producer[name].op_type for name in node.input if name in flow.producer]
             assert "DequantizeLinear" not in givers, node.name
     assert met >= 6
     assert not [module for module in in_int8(model) if "attention" in module]
@@ -128,7 +128,7 @@ def test_the_typed_graph_is_valid_and_its_scales_are_fp16_above_zero(mixed: Mixe
         assert zero.dtype == np.int8 and not zero.any()
 
 
-def test_islands_stay_in_fp32_and_the_rest_of_the_network_in_fp16(mixed: Mixed) -> None:
+def test_fallbacks_stay_in_fp32_and_the_rest_of_the_network_in_fp16(mixed: Mixed) -> None:
     model = mixed.typed.write(mixed.typed.blocks)
     values = shape_inference.infer_shapes(model, strict_mode=True).graph.value_info
     types = {value.name: value.type.tensor_type.elem_type for value in values}
@@ -272,8 +272,10 @@ def test_8_6_overflows_where_a_module_is_not_held_to_fp32(pinned: bool) -> None:
         helper.make_node("Div", ["y", "large"], ["z"], "network.loud/Div_1"),
         helper.make_node("Identity", ["z"], ["out"], "network.quiet/Identity_2"),
     ]
-    rim = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in ("x", "out")]
-    graph = helper.make_graph(nodes, "g", rim[:1], rim[1:], [helper.make_tensor("large", TensorProto.FLOAT, [], [3e4])])
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in ("x", "out")]
+    graph = helper.make_graph(
+        nodes, "g", ends[:1], ends[1:], [helper.make_tensor("large", TensorProto.FLOAT, [], [3e4])]
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     kept = {"loud": {"precision": "fp32", "reason": "loud"}} if pinned else {}
     result = run_graph(as_typed_by_8_6(model, fp32_modules(kept, "uint8")), np.array([7.0], np.float32))
@@ -317,10 +319,10 @@ def test_a_kernel_that_tensorrt_has_not_in_fp8_stays_in_fp16(
         helper.make_node("Conv", [source, name], [result], f"network.{name}/Conv_0")
         for source, result, name in zip(names[:-1], names[1:], weights, strict=True)
     ]
-    rim = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 16, None, None]) for name in ("x", "y")]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 16, None, None]) for name in ("x", "y")]
     constants = [numpy_helper.from_array(value, name) for name, value in weights.items()]
     sites, reasons = find_sites(
-        helper.make_model(helper.make_graph(nodes, "g", rim[:1], rim[1:], constants)), {}, number_format
+        helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], constants)), {}, number_format
     )
     assert [site.module for site in sites] == (["network.b"] if chosen else [])
     assert chosen or "a kernel of 49 positions; TensorRT has FP8 kernels of at most 32" in reasons["network.b"]

@@ -27,7 +27,7 @@ from fsr_deploy.exporting.int8.qdq import insert
 from fsr_deploy.exporting.int8.quantise import Quantisation
 from fsr_deploy.exporting.int8.ranges import CALIBRATORS
 from fsr_deploy.exporting.int8.scheme import Scheme, find_ranges, quantise
-from fsr_deploy.exporting.int8.sites import FLAT, Wiring, find_sites
+from fsr_deploy.exporting.int8.sites import FLAT, Dataflow, find_sites
 from fsr_deploy.exporting.int8.timing import ConvolutionTiming, choose, unit
 from fsr_deploy.exporting.int8.weights import weight_scales
 from fsr_deploy.exporting.precision.cast import precision_map
@@ -111,13 +111,13 @@ def all_int8(model: ModelProto, reasons: dict[str, str], *, results: bool) -> Mo
 
 @pytest.mark.parametrize("results", [False, True])
 def test_no_residual_or_skip_edge_is_rounded(aminet: tuple[ModelProto, dict[str, str]], results: bool) -> None:
-    wiring = Wiring(all_int8(*aminet, results=results))
+    flow = Dataflow(all_int8(*aminet, results=results))
     met = 0
-    for readers in wiring.readers.values():
+    for readers in flow.readers.values():
         for node in readers:
-            if node.op_type in ("Add", "Sub", "Mul", "Div") and len(wiring.activations(node)) == 2:
+            if node.op_type in ("Add", "Sub", "Mul", "Div") and len(flow.activations(node)) == 2:
                 met += 1
-                givers = [wiring.producer[name].op_type for name in node.input if name in wiring.producer]
+                givers = [flow.producer[name].op_type for name in node.input if name in flow.producer]
                 assert "DequantizeLinear" not in givers, node.name
     assert met > 50
 

@@ -16,7 +16,7 @@ DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def graph(precision: str) -> onnx.ModelProto:
-    """Return y = (x + 1000 - 1000) * 2 computed in a precision, float32 at the rim, one constant held in a node."""
+    """Return y = (x + 1000 - 1000) * 2 computed in a precision, float32 at both ends, one constant held in a node."""
     dtype = TYPES[precision]
     two = helper.make_tensor("two", dtype, [], [2.0])
     nodes = [
@@ -27,9 +27,9 @@ def graph(precision: str) -> onnx.ModelProto:
         helper.make_node("Mul", ["c", "two"], ["d"]),
         helper.make_node("Cast", ["d"], ["y"], to=TensorProto.FLOAT),
     ]
-    rim = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in "xy"]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in "xy"]
     thousand = helper.make_tensor("thousand", dtype, [], [1000.0])
-    model = helper.make_graph(nodes, "g", rim[:1], rim[1:], [thousand])
+    model = helper.make_graph(nodes, "g", ends[:1], ends[1:], [thousand])
     return helper.make_model(model, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
@@ -51,10 +51,10 @@ def test_pairs_of_quantize_and_dequantize_keep_their_fp16_scales() -> None:
         helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["b"]),
         helper.make_node("Cast", ["b"], ["y"], to=TensorProto.FLOAT),
     ]
-    rim = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in "xy"]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in "xy"]
     constants = [numpy_helper.from_array(scale, "scale"), numpy_helper.from_array(zero, "zero")]
     model = helper.make_model(
-        helper.make_graph(nodes, "g", rim[:1], rim[1:], constants),
+        helper.make_graph(nodes, "g", ends[:1], ends[1:], constants),
         opset_imports=[helper.make_opsetid("", 19)],
         ir_version=9,
     )

@@ -273,8 +273,8 @@ def _chain() -> onnx.ModelProto:
         helper.make_node("Sub", ["a", "k"], ["b"], "b/Sub_1"),
         helper.make_node("Mul", ["b", "f"], ["y"], "c/Mul_2"),
     ]
-    rim = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in "xy"]
-    graph = helper.make_graph(nodes, "g", rim[:1], rim[1:], constants)
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in "xy"]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
@@ -301,8 +301,8 @@ def test_casts_are_left_out_between_two_neighbours_in_fp32_only() -> None:
         helper.make_node("Cast", ["e"], ["f"], "e/Cast_5", to=TensorProto.FLOAT),
         helper.make_node("Add", ["d", "f"], ["y"], "/Add_6"),
     ]
-    rim = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in "xy"]
-    graph = helper.make_graph(nodes, "g", rim[:1], rim[1:])
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in "xy"]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     pass_on(model)
     onnx.checker.check_model(model, full_check=True)

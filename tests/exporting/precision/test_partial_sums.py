@@ -30,7 +30,7 @@ def graph(*nodes: Node, shape: tuple[int, ...], half: bool = True, **constants: 
         helper.make_node(kind, inputs, [result], f"net/{kind}_{at}", **attributes)
         for at, ((kind, inputs, attributes), result) in enumerate(zip(nodes, results, strict=True))
     ]
-    rim = [helper.make_tensor_value_info("x", 1, ["N", *shape]), helper.make_tensor_value_info("y", 1, None)]
+    ends = [helper.make_tensor_value_info("x", 1, ["N", *shape]), helper.make_tensor_value_info("y", 1, None)]
     first, last = (helper.make_node("Cast", [a], [b], to=to) for a, b, to in (("x", "a", dtype), ("b", "y", 1)))
     floats = helper.tensor_dtype_to_np_dtype(dtype)
     tensors = [
@@ -38,7 +38,7 @@ def graph(*nodes: Node, shape: tuple[int, ...], half: bool = True, **constants: 
         for name, value in constants.items()
     ]
     model = helper.make_model(
-        helper.make_graph([first, *inner, last], "g", rim[:1], rim[1:], tensors),
+        helper.make_graph([first, *inner, last], "g", ends[:1], ends[1:], tensors),
         opset_imports=[helper.make_opsetid("", 19)],
         ir_version=9,
     )

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from fsr_deploy.bundle.info import BundleInfo
-from fsr_deploy.exporting.report.drawing import Shown, draw
+from fsr_deploy.exporting.report.drawing import ReportFaces, draw
 from fsr_deploy.exporting.report.page import report_page
 from fsr_deploy.images.codec import encode_frame, read_frame
 from fsr_deploy.images.face_table import GAP, HEADER, MARGIN, amplified_difference, parity_picture
@@ -154,7 +154,7 @@ def test_the_difference_is_twenty_times_the_error_and_does_not_wrap() -> None:
 
 def test_where_only_floats_are_known_the_picture_has_no_column_for_the_lr_faces(tmp_path: Path) -> None:
     x = np.random.default_rng(0).uniform(-1.2, 1.2, (5, 3, 32, 32)).astype(np.float32)
-    shown = Shown(x, x + 0.1, None)
+    shown = ReportFaces(x, x + 0.1, None)
     faces = shown.by(lambda batch: batch + 0.1, at_once=3)
     draw(tmp_path, "bare", replace(INFO, io="float"), "an engine", shown, faces)
     picture = read_frame(tmp_path / "parity.png")

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.exporting.tensorrt import child
-from fsr_deploy.exporting.tensorrt.child import Request
+from fsr_deploy.exporting.tensorrt.child import BuildRequest
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
 from tests.contract.table import RTX, recorded
 
@@ -28,7 +28,7 @@ VALUES = np.random.default_rng(0)
 
 def build(graph: Path, *gpus: str, precision: str = "fp32") -> child.Answer:
     options = PlanOptions(flavour="rtx", gpus=gpus or ("sm_86",))
-    return child.build(Request(graph, graph.with_suffix(".plan"), precision, (1, 2, 4), options, {}))
+    return child.build(BuildRequest(graph, graph.with_suffix(".plan"), precision, (1, 2, 4), options, {}))
 
 
 def write(
@@ -164,7 +164,7 @@ from pathlib import Path
 from fsr_deploy.exporting.tensorrt import child
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
 graph = Path(sys.argv[1])
-child.build(child.Request(graph, graph.with_suffix(".plan"), "fp32", (1, 2, 4), PlanOptions(flavour="rtx"), {}))
+child.build(child.BuildRequest(graph, graph.with_suffix(".plan"), "fp32", (1, 2, 4), PlanOptions(flavour="rtx"), {}))
 """
 
 

@@ -50,6 +50,16 @@ def test_outputs_never_lie_among_the_frames(faces: Path, output: str):
         find_work("faces", output, None)
 
 
+def test_two_slashes_at_the_front_are_no_way_round(faces: Path):
+    """POSIX lets //a be another place than /a; on Linux it is the same."""
+    with pytest.raises(UsageError, match="is inside the folder of the frames"):
+        find_work(f"/{Path('faces').absolute()}", "faces/sr", None)
+    with pytest.raises(UsageError, match="is inside the folder of the frames"):
+        find_work("faces", f"/{Path('faces/sr').absolute()}", None)
+    with pytest.raises(UsageError, match="is the frame itself"):
+        find_work("faces/a.jpg", f"/{Path('faces/a.jpg').absolute()}", None)
+
+
 def test_a_frame_that_links_to_where_its_output_would_go_is_not_overwritten(faces: Path):
     Path("out").mkdir()
     Path("out/c.png").touch()
@@ -103,15 +113,20 @@ def test_listed_paths_keep_their_places_below_their_common_folder(faces: Path):
         (["link/b.webp", "faces/a.png"], ["link/b.webp", "faces/a.png"], ["out/link/b.webp", "out/faces/a.png"]),
         (["link/../a.png", "faces/a.jpg"], ["faces/a.png", "faces/a.jpg"], ["out/a.png", "out/a.jpg"]),
         (["nowhere/../faces/a.png"], ["faces/a.png"], ["out/a.png"]),
+        (
+            ["/HERE/faces/a.png", "faces/a.png", "faces/a.jpg"],
+            ["faces/a.png", "faces/a.jpg"],
+            ["out/a.png", "out/a.jpg"],
+        ),
     ],
-    ids=["one folder", "above", "a link", "out of a link", "a folder that is not there"],
+    ids=["one folder", "above", "a link", "out of a link", "a folder that is not there", "two slashes"],
 )
 def test_dots_in_listed_paths_are_undone_as_the_system_does(
     faces: Path, listed: list[str], sources: list[str], outputs: list[str]
 ):
     Path("link").symlink_to("faces/sub")
-    work = find_work("-", "out", None, listed)
     here = Path.cwd()
+    work = find_work("-", "out", None, [line.replace("HERE", str(here)) for line in listed])
     assert [job.source for job in work.jobs] == [Path(os.path.normpath(here / source)) for source in sources]
     assert [str(job.target) for job in work.jobs] == [output.replace("HERE", here.name) for output in outputs]
 

@@ -14,11 +14,11 @@ from fsr_deploy.bundle.engine_file import EngineFile
 from fsr_deploy.errors import ExitCode, InputError, MissingError
 from fsr_deploy.runtime.cuda.driver import Gpu, has_gpu
 from fsr_deploy.runtime.open import open_session
-from fsr_deploy.runtime.tensorrt.preflight import Machine, check_file, check_machine, this_platform
+from fsr_deploy.runtime.tensorrt.preflight import PlanHost, check_file, check_machine, this_platform
 from tests.fakes.machine import MachineFactory
 from tests.fakes.plans import describe, foreign, plan_info, write_bundle, write_plan
 
-HERE = Machine("10.13.3.9", Gpu(0, "NVIDIA L4", (8, 9), 24 << 30), "linux-x86_64")
+HERE = PlanHost("10.13.3.9", Gpu(0, "NVIDIA L4", (8, 9), 24 << 30), "linux-x86_64")
 
 
 def header(*version: int) -> bytes:

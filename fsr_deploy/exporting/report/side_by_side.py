@@ -12,15 +12,15 @@ from fsr_deploy.bundle.info import BundleInfo
 TITLE = "Precisions side by side"
 
 
-def offers_section(info: BundleInfo) -> str:
+def side_by_side_section(info: BundleInfo) -> str:
     """Return the part, empty where nothing was measured side by side."""
     if not info.precisions:
         return ""
     return _candidates(info.precisions) if "outcome" in info.precisions[0] else _precisions(info.precisions)
 
 
-def _precisions(offers: Sequence[Mapping[str, Any]]) -> str:
-    rows = [(row["precision"], row["batch"], f"{row['ms']:.1f}", _psnr(row)) for row in offers]
+def _precisions(compared: Sequence[Mapping[str, Any]]) -> str:
+    rows = [(row["precision"], row["batch"], f"{row['ms']:.1f}", _psnr(row)) for row in compared]
     lead = (
         "The same network on the machine of the export: least time of several turns, and PSNR against eager in the "
         "worst face."
@@ -28,8 +28,8 @@ def _precisions(offers: Sequence[Mapping[str, Any]]) -> str:
     return section(TITLE, lead, table(("Precision", "Batch", "ms", "PSNR, dB"), rows))
 
 
-def _candidates(offers: Sequence[Mapping[str, Any]]) -> str:
-    timed = [row for row in offers if row["ms"] is not None]
+def _candidates(compared: Sequence[Mapping[str, Any]]) -> str:
+    timed = [row for row in compared if row["ms"] is not None]
     marks = [
         Mark(at, _name(row), row["ms"], row["psnr_db"], (row["low_ms"], row["high_ms"])) for at, row in enumerate(timed)
     ]
@@ -44,7 +44,7 @@ def _candidates(offers: Sequence[Mapping[str, Any]]) -> str:
             _psnr(row) if row["measured"] else "",
             row["outcome"] + (", left early" if row["left_early"] else ""),
         )
-        for row in offers
+        for row in compared
     ]
     lead = (
         f"The candidates for the fastest engine on the machine of the export, {faces} face{'s' * (faces > 1)} {many}: "

@@ -14,12 +14,12 @@ from fsr_deploy._util.log import ProgressCallback, reporting, say, to_callback, 
 from fsr_deploy.bundle.info import Bundle, BundleInfo, write_info
 from fsr_deploy.bundle.publish import staged_directory
 from fsr_deploy.errors import UsageError
-from fsr_deploy.exporting.build import Built, Step, Work, build
+from fsr_deploy.exporting.build import Built, ExportInputs, Step, build
 from fsr_deploy.exporting.options import ExportOptions
 from fsr_deploy.exporting.proof.engines import Runner
 from fsr_deploy.exporting.proof.latency import measure, slower_note
 from fsr_deploy.exporting.proof.reference import Reference
-from fsr_deploy.exporting.report.drawing import Shown, draw
+from fsr_deploy.exporting.report.drawing import ReportFaces, draw
 from fsr_deploy.exporting.target import choose_target
 from fsr_deploy.models.eager import Eager
 from fsr_deploy.models.source import Source
@@ -49,7 +49,7 @@ def run_export(options: ExportOptions) -> Bundle:
     choose_target(options)  # what this machine lacks is told before any work
     step = stopwatch()
     step("load the network and faces to prove with")
-    work = Work(options)
+    work = ExportInputs(options)
     destination = options.output or Path(f"{work.source.name}-{options.precision.replace('+', '-')}")
     with staged_directory(destination) as directory:
         built = build(options, work, directory, step)
@@ -58,7 +58,7 @@ def run_export(options: ExportOptions) -> Bundle:
     return Bundle(destination, info)
 
 
-def finish(built: Built, work: Work, directory: Path, name: str, step: Step) -> BundleInfo:
+def finish(built: Built, work: ExportInputs, directory: Path, name: str, step: Step) -> BundleInfo:
     """Time an engine in its directory, draw it, and write what is known of it; ``name`` is that of the bundle."""
     options, info = built.options, built.info
     for note in info.notes:
@@ -67,7 +67,7 @@ def finish(built: Built, work: Work, directory: Path, name: str, step: Step) -> 
     step("time the engine against eager")
     info = replace(info, latency=time_both(options, work.source, info, built.engines[0], reference))
     step("draw, describe and publish")
-    shown = Shown(reference.inputs, reference.outputs, reference.lr)
+    shown = ReportFaces(reference.inputs, reference.outputs, reference.lr)
     draw(directory, name, info, built.engines[-1].name, shown, shown.by(built.engines[-1].run, _largest(info)))
     return write_info(directory, info)
 

@@ -14,7 +14,7 @@ ROUNDS = 4  # so many times at least each actor gets files, so that fast ones do
 
 
 @dataclass(frozen=True)
-class Share:
+class Allocation:
     """``actors`` with ``cores`` each, and with a GPU each or none."""
 
     actors: int
@@ -32,7 +32,7 @@ class Share:
         return batch * ceil(min(fair, max(FILES_AT_ONCE, ROUNDS * batch)) / batch)
 
 
-def share_out(nodes: Sequence[Mapping[str, float]], gpus: bool | None) -> Share:
+def allocate(nodes: Sequence[Mapping[str, float]], gpus: bool | None) -> Allocation:
     """Return the actors for nodes of so many "CPU" and "GPU" each; ``gpus`` None means GPUs where there are any.
 
     Every actor gets the same, so that the node with the least decides. Raises MissingError where there is no device.
@@ -44,10 +44,10 @@ def share_out(nodes: Sequence[Mapping[str, float]], gpus: bool | None) -> Share:
         if not with_gpus:
             raise MissingError("--device cuda: no node of the cluster has a GPU; leave the option out")
         cores = min(int(node.get("CPU", 0) // int(node["GPU"])) for node in with_gpus)
-        return Share(sum(int(node["GPU"]) for node in with_gpus), cores, True)
+        return Allocation(sum(int(node["GPU"]) for node in with_gpus), cores, True)
     with_cores = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
     if not with_cores:
         raise MissingError("no node of the cluster offers a core; start one with ray start --address=HOST:PORT")
     # Two on the smallest node: if one dies, the other goes on.
     cores = max(1, min(MOST_CORES, min(with_cores) // 2))
-    return Share(sum(count // cores for count in with_cores), cores, False)
+    return Allocation(sum(count // cores for count in with_cores), cores, False)
