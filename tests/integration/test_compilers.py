@@ -14,7 +14,7 @@ from fsr_deploy.exporting.tensorrt.gpus import TURING, gpus_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
-# Each with operators or attention that no other has. What lacks a part of these, or has other kernel sizes, is not here.
+# Each with operators or attention that no other has; what only lacks a part or has other kernel sizes is not here.
 NETWORKS = (
     *("aminet", "aminet-s", "aminet-tiny", "aminet.ffn", "aminet.single3", "aminet.skaf-max", "aminet.skaf-mean"),
     *("aminet.transformer", "mfspnet", "sparnet", "sparnet.edff"),
