@@ -256,7 +256,7 @@ def _openvino(wrong: MissingError | None) -> Component:
     elif VNNI & set(instructions()):
         worth = "this CPU has no BF16, but VNNI for INT8: fsr-profile --against openvino tells which is faster"
     else:
-        worth = "this CPU has neither AMX, AVX512-BF16 nor VNNI, which it is worth having for"
+        worth = "it pays on CPUs with AMX, AVX512-BF16 or VNNI, and this one has none of them"
     part = _try("OpenVINO", _openvino_devices, "openvino" if found else "", wrong)
     return replace(part, state=f"{part.state}; {worth}")
 

@@ -29,6 +29,12 @@ def test_a_list_is_read_to_the_byte(content: bytes, paths: list[str]):
     assert read_list(content) == paths
 
 
+def test_another_file_is_not_taken_for_thousands_of_paths():
+    with pytest.raises(InputError, match="-: takes paths, not what is in a file; name the file instead of -"):
+        read_list(b"\x7fELF\x02\x01\0\0\0a.out\0")
+    assert read_list(b"\0\0") == []
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_a_list_in_utf_16_is_named(encoding: str):
     with pytest.raises(InputError, match=r"-: the list is in UTF-16; write it in UTF-8"):
