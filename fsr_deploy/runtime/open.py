@@ -179,7 +179,8 @@ def _open_bundle(directory: Path, wanted: _Wanted) -> Session:
         except MissingError as error:
             if wanted.device != "auto" or ONNX_NAME not in files:
                 raise
-            warn(f"{directory / PLAN_NAME}: {error}; running {ONNX_NAME} instead")
+            plan = f"{directory / PLAN_NAME}: "
+            warn(f"{plan}{str(error).removeprefix(plan)}; running {ONNX_NAME} instead")
     if ONNX_NAME not in files:
         raise InputError(f"{directory}: the bundle has no {ONNX_NAME} for this device; export it again")
     return _open_file(directory / ONNX_NAME, wanted)

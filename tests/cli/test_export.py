@@ -185,6 +185,7 @@ def test_float_tensors_in_and_out_are_the_bare_network() -> None:
 
 FOR_ONNX_RUNTIME = "the graph is written for ONNX Runtime; for a GPU with TensorRT export it with --target tensorrt"
 FOR_TENSORRT = "build it where the GPU is: fsr-export --rebuild bundle"
+FOR_RTX = "build it on any machine: fsr-export --rebuild bundle --target rtx --gpus sm_86"
 
 
 @pytest.mark.parametrize(
@@ -195,6 +196,7 @@ FOR_TENSORRT = "build it where the GPU is: fsr-export --rebuild bundle"
         (("--bf16",), "tensorrt", FOR_TENSORRT),
         (("--target", "tensorrt"), "tensorrt", FOR_TENSORRT),
         (("--target", "trt", "--no-plan"), "tensorrt", f"no TensorRT plan: --no-plan\n{FOR_TENSORRT}"),
+        (("--target", "rtx", "--gpus", "sm_86", "--no-plan"), "tensorrt", FOR_RTX),
         (("--fp16", "--target", "onnxruntime"), "onnxruntime", None),
         (("--fp16", "--target", "onnx"), "onnxruntime", None),
         (("--bf16", "--target", "cpu", "--no-plan"), "onnxruntime", None),

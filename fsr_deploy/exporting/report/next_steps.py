@@ -28,7 +28,11 @@ def say_next(bundle: Bundle, options: ExportOptions | None = None) -> None:
             from fsr_deploy.runtime.tensorrt.availability import why_no_plan
 
             say(f"no TensorRT plan: {'--no-plan' if options.with_plan is False else why_no_plan(options.plan.device)}")
-            say(f"build it where the GPU is: fsr-export --rebuild {bundle.path}")
+            if options.plan.flavour == "rtx":
+                gpus = f" --gpus {','.join(options.plan.gpus)}" if options.plan.gpus else ""
+                say(f"build it on any machine: fsr-export --rebuild {bundle.path} --target rtx{gpus}")
+            else:
+                say(f"build it where the GPU is: fsr-export --rebuild {bundle.path}")
             _say_lost(options)
         elif options.target == "auto":
             say("the graph is written for ONNX Runtime; for a GPU with TensorRT export it with --target tensorrt")

@@ -216,6 +216,7 @@ def test_on_a_cpu_the_graph_runs_with_one_line(
     assert session.info.device == "cpu" and session.info.notes == ()
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].endswith(f"running {ONNX_NAME} instead")
+    assert lines[0].count(PLAN_NAME) == 1
     assert replace(session.info).precision == "fp32"
 
 
