@@ -19,6 +19,7 @@ STATES = {
     "a driver that is too old": ("tensorrt", "raise RuntimeError('CUDA initialization failure with error: 35')"),
     "a damaged file": ("numpy", "def ("),
     "a file of zeros": ("numpy", "\0\0\0\0"),
+    "a lock that is broken": ("filelock", "raise ImportError('no _unix')"),
     "an import that ends Python": ("cv2", "import os; os.abort()"),
 }
 # What makes each of the libraries that take seconds to import look whole, in no time.

@@ -8,9 +8,11 @@ of this package, so none ends in a traceback.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -57,6 +59,7 @@ LIBRARIES = {
     "numpy": _library("NumPy", "numpy", "ndarray"),
     "cv2": _library("OpenCV", "opencv-python-headless", "imdecode", rivals=OPENCVS),
     "PIL.Image": _library("Pillow", "pillow", "open"),
+    "filelock": _library("filelock", "filelock", "FileLock"),
     "onnxruntime": Library(
         "ONNX Runtime",
         "onnxruntime",
@@ -101,7 +104,8 @@ def load(module: str, install: str = "") -> ModuleType:
     if install:
         library = replace(library, install=install)
     try:
-        found = importlib.import_module(module)
+        with _home():
+            found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and module.startswith(error.name):
             raise _not_installed(library) from None
@@ -111,6 +115,21 @@ def load(module: str, install: str = "") -> ModuleType:
     if _is_hollow(found):
         raise _hollow(found)
     return found
+
+
+@contextmanager
+def _home() -> Iterator[None]:
+    """Name a home directory where a container's user has none: OpenVINO asks for one while it is imported."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = os.devnull
+        try:
+            yield
+        finally:
+            del os.environ["HOME"]
+    else:
+        yield
 
 
 def import_fault(error: BaseException) -> MissingError | None:

@@ -43,7 +43,7 @@ class Purpose:
     needs: tuple[str, ...]
 
 
-BASE = {"numpy": "NumPy", "cv2": "OpenCV", "PIL.Image": "Pillow"}
+BASE = {"numpy": "NumPy", "cv2": "OpenCV", "PIL.Image": "Pillow", "filelock": "filelock"}
 
 
 INSTALLED = {  # modules by the names of their distributions, which are the parts' names, and their extras

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -31,6 +32,23 @@ def here(tmp_path: Path) -> Path:
     (tmp_path / "frames").mkdir()
     cv2.imwrite(str(tmp_path / "frames" / "face.png"), np.zeros((4, 4, 3), np.uint8))
     return tmp_path
+
+
+def test_a_library_that_asks_for_the_home_of_a_user_without_one_is_not_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As OpenVINO does, for a container's user without an entry in /etc/passwd."""
+    pwd = pytest.importorskip("pwd")
+
+    def unknown(user: int) -> None:
+        raise KeyError(user)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.syspath_prepend(write(tmp_path, "homely", "from pathlib import Path\nHOME = Path.home()"))
+    library = load("homely")
+    assert str(library.HOME) == os.devnull
+    assert "HOME" not in os.environ
 
 
 @pytest.mark.parametrize("module", [name for name in LIBRARIES if name not in NOT_IN_DEV])
