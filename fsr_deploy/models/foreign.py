@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fsr_deploy._util import imports
 from fsr_deploy._util.log import say, warn
+from fsr_deploy._util.sizes import Size, as_shape, written
 from fsr_deploy.errors import InputError, MissingError, UsageError
 from fsr_deploy.models.weight_files import some
 
@@ -60,13 +61,13 @@ class Foreign:
     minimum: int
     usual: int
 
-    def lr_size(self, asked: int | None) -> int:
-        """Return the side of the pictures it is exported for; raises UsageError for one that it does not take."""
+    def lr_size(self, asked: Size | None) -> Size:
+        """Return the size of the pictures it is exported for; raises UsageError for one that it does not take."""
         step = self.size_multiple
         size = asked or max(self.minimum, -(-self.usual // step) * step)
-        if size < self.minimum or size % step:
+        if any(side < self.minimum or side % step for side in as_shape(size)):
             least = f" of at least {self.minimum}" if self.minimum > step else ""
-            raise UsageError(f"--lr-size {size}: {self.name} takes multiples of {step}{least}")
+            raise UsageError(f"--lr-size {written(size)}: {self.name} takes multiples of {step}{least}")
         return size
 
 
