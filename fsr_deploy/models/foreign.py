@@ -42,6 +42,7 @@ CALLS: dict[str, Callable[[Any, Tensor], Tensor]] = {
 }
 LR_SIZE, FACE_SIZE = 64, 512  # of networks that take any; what face restorers are made for
 RGB = 3
+NEAR = 0.6  # share of an architecture's names from which a checkpoint is like it
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,38 @@ def recognise(tensors: Mapping[str, Tensor], path: Path, key: str | None = None)
         return _described(descriptor, place, path)
     raise InputError(
         f"{path}: neither a registered model nor one of the {len(registry)} architectures that spandrel knows has such "
-        f"weights ({some(tensors)}); give the code with FILE.py:NAME --checkpoint {path.name}"
+        f"weights ({some(tensors)}){_nearest(registry, tensors, key)}; give the code with FILE.py:NAME --checkpoint "
+        f"{path.name}"
     )
+
+
+def _nearest(registry: Any, tensors: Mapping[str, Tensor], key: str | None) -> str:
+    """Return which architectures want the names of weights that are here, and what they lack; "" where none does.
+
+    spandrel keeps what it tells an architecture by in a private member; where that is another, nothing is said.
+    """
+    found: dict[str, tuple[float, list[str]]] = {}
+    for _, weights in _entries(tensors, key):
+        for support in registry:
+            architecture = support.architecture
+            share, lacking = _wanted(getattr(architecture, "_detect", None), weights)
+            if share > found.get(architecture.name, (NEAR, []))[0]:
+                found[architecture.name] = share, lacking
+    best = sorted(found.items(), key=lambda one: -one[1][0])[:2]
+    said = " and ".join(f"{name}, but for {', '.join(lacking[:3])}" for name, (_, lacking) in best if lacking)
+    return f"; the nearest: {said}" if said else ""
+
+
+def _wanted(condition: Any, weights: Mapping[str, Tensor]) -> tuple[float, list[str]]:
+    """Return the share of a condition's names that are there, and those that are not."""
+    if isinstance(condition, str):
+        return (1.0, []) if condition in weights else (0.0, [condition])
+    parts = [_wanted(part, weights) for part in getattr(condition, "_keys", ())]
+    if not parts:
+        return 0.0, []
+    if getattr(condition, "_kind", "all") == "any":
+        return max(parts, key=lambda one: one[0])
+    return sum(share for share, _ in parts) / len(parts), [name for _, lacking in parts for name in lacking]
 
 
 def _registry() -> Any:

@@ -171,6 +171,17 @@ def test_what_is_not_taken_is_one_sentence(
         recognise(weights(channels), Path("net.pth"))
 
 
+def test_the_nearest_architecture_and_what_it_lacks_are_named(spandrel: Install) -> None:
+    wide = Architecture(5)
+    names = ("body.weight", "body.bias", SimpleNamespace(_kind="any", _keys=("tail.weight", "end.weight")))
+    wide._detect = SimpleNamespace(_kind="all", _keys=names)  # type: ignore[attr-defined]
+    spandrel(wide)
+    with pytest.raises(InputError, match=r"; the nearest: Enlarging, but for tail\.weight; give the code"):
+        recognise(weights(), Path("net.pth"))
+    with pytest.raises(InputError, match=r"has such weights \(other\); give the code"):
+        recognise({"other": torch.zeros(1)}, Path("net.pth"))
+
+
 def test_weights_of_another_variant_and_a_wrong_key_are_one_sentence(spandrel: Install) -> None:
     spandrel(Architecture())
     broken = {**weights(), "tail.weight": torch.zeros(1)}
