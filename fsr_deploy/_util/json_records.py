@@ -75,7 +75,8 @@ def decode(kind: Any, value: Any, where: str) -> Any:
 
 def _decode_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
     """Decode as the alternative of the value's JSON type; if none fits, the error names the first alternative."""
-    matching = [kind for kind in arguments if type(value) is kind]
+    json_types = {kind: list if typing.get_origin(kind) is tuple else kind for kind in arguments}
+    matching = [kind for kind in arguments if type(value) is json_types[kind]]
     return decode((matching or arguments)[0], value, where)
 
 

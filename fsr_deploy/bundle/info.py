@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fsr_deploy._util.json_records import decode, json_text, read_json
+from fsr_deploy._util.sizes import Shape, Size, as_shape
 from fsr_deploy.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -84,25 +85,27 @@ class PlanInfo:
 class BundleInfo:
     """The contents of ``bundle.json``.
 
-    ``batches`` is (min, opt, max). ``io`` is "uint8" (RGB faces, (N, h, w, 3)) or "float" (the bare network, (N, 3, H,
-    W) in [-1, 1]); ``graph_target`` is what the graph was written for, one of TARGETS. ``files`` maps a file's name to
-    its SHA-256. ``precision_map`` maps a module's name in the network, "" for the network itself, to {"precision",
-    "reason"} where it differs from what is around it; the innermost entry that is or holds a module counts, without any
-    ``precision``. ``parity`` and ``latency`` are the measured tables, ``worst_case`` rows like parity's that no budget
-    holds for; ``parity_passed`` is False where an engine over its ``budget`` (parity.Budget's figures) was published by
-    force. ``precisions`` are those that were measured side by side, ``analysis`` the blocks by what the precision does
-    to each (search.Damage), ``kernels`` what the compiler of TensorRT for RTX made of the graph (kernels.Kernels),
-    where it was asked. ``notes`` are sentences that whoever runs the engine should read. ``lr_recipe`` names the way to
-    its LR faces (LR_RECIPE); ``resizable`` tells whether the same weights can be exported for LR faces of another size,
-    None where a bundle does not say. ``checkpoint_entry`` is the entry of the checkpoint that held the weights, "" for
-    the file itself. ``template`` is where the landmarks of a face (faces.face.LANDMARKS) lie in the faces that the
-    network was trained with, (x, y) as fractions of their width and height; None where they were not aligned.
+    ``lr_size`` is the side of LR faces, or their (height, width) where these differ; a network enlarges both ``scale``
+    times. ``batches`` is (min, opt, max). ``io`` is "uint8" (RGB faces, (N, h, w, 3)) or "float" (the bare network, (N,
+    3, H, W) in [-1, 1]); ``graph_target`` is what the graph was written for, one of TARGETS. ``files`` maps a file's
+    name to its SHA-256. ``precision_map`` maps a module's name in the network, "" for the network itself, to
+    {"precision", "reason"} where it differs from what is around it; the innermost entry that is or holds a module
+    counts, without any ``precision``. ``parity`` and ``latency`` are the measured tables, ``worst_case`` rows like
+    parity's that no budget holds for; ``parity_passed`` is False where an engine over its ``budget`` (parity.Budget's
+    figures) was published by force. ``precisions`` are those that were measured side by side, ``analysis`` the blocks
+    by what the precision does to each (search.Damage), ``kernels`` what the compiler of TensorRT for RTX made of the
+    graph (kernels.Kernels), where it was asked. ``notes`` are sentences that whoever runs the engine should read.
+    ``lr_recipe`` names the way to its LR faces (LR_RECIPE); ``resizable`` tells whether the same weights can be
+    exported for LR faces of another size, None where a bundle does not say. ``checkpoint_entry`` is the entry of the
+    checkpoint that held the weights, "" for the file itself. ``template`` is where the landmarks of a face
+    (faces.face.LANDMARKS) lie in the faces that the network was trained with, (x, y) as fractions of their width and
+    height; None where they were not aligned.
     """
 
     model: str
     precision: str
     scale: int
-    lr_size: int
+    lr_size: Size
     batches: tuple[int, int, int]
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
@@ -130,6 +133,17 @@ class BundleInfo:
     resizable: bool | None = None
     template: tuple[tuple[float, float], ...] | None = None
     schema: int = SCHEMA_VERSION
+
+    @property
+    def lr_shape(self) -> Shape:
+        """(height, width) of LR faces in pixels."""
+        return as_shape(self.lr_size)
+
+    @property
+    def sr_shape(self) -> Shape:
+        """(height, width) of SR faces in pixels."""
+        height, width = self.lr_shape
+        return height * self.scale, width * self.scale
 
 
 @dataclass(frozen=True)
@@ -216,7 +230,7 @@ def _conditions(info: BundleInfo) -> list[tuple[bool, str]]:
         (info.plan is None or info.plan.flavour in FLAVOUR_TITLES, "plan.flavour is not known"),
         (info.io in IO_KINDS, f"io is not one of {', '.join(IO_KINDS)}"),
         (info.graph_target in TARGETS, f"graph_target is not one of {', '.join(TARGETS)}"),
-        (0 < info.scale <= 64 and 0 < info.lr_size <= 4096, "scale or lr_size is out of range"),
+        (0 < info.scale <= 64 and all(0 < side <= 4096 for side in info.lr_shape), "scale or lr_size is out of range"),
         (all(0 < a <= b <= c for a, b, c in ((low, best, high), *profiles)), "batches are not min <= opt <= max"),
         (len(info.inputs) == len(info.outputs) == 1, "an engine has one input and one output"),
         (info.template is None or _is_template(info.template), "template is not five different points (x, y), 0 to 1"),

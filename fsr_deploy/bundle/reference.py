@@ -39,8 +39,7 @@ def read_truth(path: Path, info: BundleInfo) -> NDArray[np.uint8] | None:
 
 
 def _read(path: Path, info: BundleInfo) -> dict[str, NDArray[Any]]:
-    side = info.lr_size * info.scale
-    truth = TensorInfo(TRUTH_NAME, "uint8", ("N", side, side, 3))
+    truth = TensorInfo(TRUTH_NAME, "uint8", ("N", *info.sr_shape, 3))
     wanted = {f"{tensor.name}.npy": tensor for tensor in (*info.inputs, *info.outputs, truth)}
     try:
         with zipfile.ZipFile(path) as archive:

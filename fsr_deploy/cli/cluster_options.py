@@ -29,7 +29,7 @@ class ClusterArguments:
         ),
     ] = None
 
-    def refuse_on_cluster(self, source: str, film: bool, whole_frames: bool, tile: int | None) -> None:
+    def refuse_on_cluster(self, source: str, film: bool, whole_frames: bool, tile: str | None) -> None:
         """Raise UsageError for what runs on one machine only."""
         if self.cluster is None:
             return

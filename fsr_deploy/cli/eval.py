@@ -9,6 +9,7 @@ import typer
 
 from fsr_deploy._util.console import command, print_json, show
 from fsr_deploy._util.log import say
+from fsr_deploy._util.sizes import read_size
 
 
 @command
@@ -27,7 +28,12 @@ def main(
     ] = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="Measure on the first so many faces.")] = None,
     lr_size: Annotated[
-        int | None, typer.Option(min=8, help="Side of the LR faces.", show_default="the engine's or checkpoint's")
+        str | None,
+        typer.Option(
+            metavar="N | H,W",
+            help="Side of the LR faces, or height and width.",
+            show_default="the engine's or checkpoint's",
+        ),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder with the weights of LPIPS, FID, NIQE ...")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or openvino:NAME.")] = "auto",
@@ -52,7 +58,7 @@ def main(
         key=key,
         layout=layout,
         limit=limit,
-        lr_size=lr_size,
+        lr_size=read_size("--lr-size", lr_size),
         weights=weights,
         device=device,
         backend=backend,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from fsr_deploy._util.console import command, options_from, print_json, show
 from fsr_deploy._util.imports import load, one_onnxruntime
+from fsr_deploy._util.sizes import read_size
 from fsr_deploy.bundle.info import INT8_BF16, MIXED, MIXED_FP8, Bundle, Io
 from fsr_deploy.cli.change import change
 from fsr_deploy.cli.export_options import Arguments
@@ -58,7 +59,7 @@ def _export(given: Arguments, plan: PlanOptions) -> Bundle:
         checkpoint=given.checkpoint,
         key=given.key,
         precision=precision,
-        lr_size=given.lr_size,
+        lr_size=read_size("--lr-size", given.lr_size),
         batches=batch_range("--batch", given.batch),
         target=given.target,
         with_plan=given.with_plan,

@@ -60,9 +60,10 @@ class ExportArguments:
     ] = False
     faces: Annotated[Path | None, typer.Option(help="Folder of faces to prove with.", show_default="drawn ones")] = None
     lr_size: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            help=f"Side of the LR faces in pixels, {MIN_LR_SIZE} to {MAX_LR_SIZE}.",
+            metavar="N | H,W",
+            help=f"Side of the LR faces in pixels, {MIN_LR_SIZE} to {MAX_LR_SIZE}, or height and width.",
             show_default="the network's, or 16",
         ),
     ] = None

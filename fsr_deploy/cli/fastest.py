@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from fsr_deploy._util.sizes import read_size
 from fsr_deploy.cli.plan_options import OPTIONS
 from fsr_deploy.errors import UsageError
 
@@ -51,7 +52,7 @@ def export_fastest(given: Arguments, plan: PlanOptions) -> Bundle:
         budget=budget,
         checkpoint=given.checkpoint,
         key=given.key,
-        lr_size=given.lr_size,
+        lr_size=read_size("--lr-size", given.lr_size),
         batches=batch_range("--batch", given.batch),
         faces=given.faces,
         plan=plan,

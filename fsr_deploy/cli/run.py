@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from fsr_deploy._util.console import command, finish_on_interrupt, options_from, print_json, read_stdin
 from fsr_deploy._util.cores import usable_cores
+from fsr_deploy._util.sizes import read_size
 from fsr_deploy.cli.cluster_options import run_on_cluster
 from fsr_deploy.cli.film_options import run_film
 from fsr_deploy.cli.run_options import Arguments
@@ -59,7 +60,7 @@ def main(given: Arguments) -> ExitCode:
     if given.cluster is not None:
         cluster = ClusterOptions(given.engine, given.cluster, given.device, given.backend, given.trust)
         return run_on_cluster(cluster, work, options, given.json)
-    task: Task | None = frames.tiles_instead(given.tile, given.overlap, options.fit)
+    task: Task | None = frames.tiles_instead(read_size("--tile", given.tile), given.overlap, options.fit)
     if frames.wanted:
         frames.refuse_fit(options.fit)
         work, task = frames.task(work, given.source, given.device, given.overwrite)

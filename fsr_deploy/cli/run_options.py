@@ -72,8 +72,10 @@ class Arguments(ClusterArguments, FilmArguments):
         bool, typer.Option("--all-faces", help="Upscale also faces that are larger in the frame than the SR faces.")
     ] = False
     tile: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Enlarge whole pictures, in tiles of N pixels a side, the engine's own size."),
+        str | None,
+        typer.Option(
+            metavar="N | H,W", help="Enlarge whole pictures, in tiles of N pixels a side, the engine's own size."
+        ),
     ] = None
     overlap: Annotated[
         int | None, typer.Option(metavar="M", help="With --tile: pixels that two tiles share.", show_default="N/4")

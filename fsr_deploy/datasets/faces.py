@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from fsr_deploy._util.log import warn
+from fsr_deploy._util.sizes import Size, as_shape, by
 from fsr_deploy.datasets.layouts import FaceFile, find_faces, refuse_unknown_layout
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.images.codec import frame_header, read_frame, read_picture
@@ -36,7 +37,7 @@ class FaceSource(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Face:
-        """Return one face, (S, S, 3) uint8 RGB; raises InputError that names an unreadable file."""
+        """Return one face, (H, W, 3) uint8 RGB; raises InputError that names an unreadable file."""
         ...
 
 
@@ -46,7 +47,7 @@ class DrawnFaces:
 
     count: int
     split: str
-    size: int
+    size: Size
 
     @property
     def name(self) -> str:
@@ -67,7 +68,7 @@ class FolderFaces:
 
     name: str
     files: Sequence[FaceFile]
-    size: int
+    size: Size
 
     def __len__(self) -> int:
         return len(self.files)
@@ -78,11 +79,11 @@ class FolderFaces:
         # Boxes are in stored pixels, before the EXIF orientation is applied.
         picture = read_frame(file.path, upright=file.box is None)
         left, top, right, bottom = _box(file, (picture.shape[1], picture.shape[0]))
-        return lr_face(picture[top:bottom, left:right], (self.size, self.size))
+        return lr_face(picture[top:bottom, left:right], as_shape(self.size))
 
 
-def open_faces(spec: str, split: str, size: int = 128, layout: str = "auto", limit: int | None = None) -> FaceSource:
-    """Open ``faces:COUNT`` or a folder, its faces ``size`` x ``size``, for "train", "val" or "test".
+def open_faces(spec: str, split: str, size: Size = 128, layout: str = "auto", limit: int | None = None) -> FaceSource:
+    """Open ``faces:COUNT`` or a folder, its faces of ``size``, for "train", "val" or "test".
 
     ``limit`` keeps the first so many. Raises UsageError for a wrong count or layout, InputError for a folder that is
     missing, has no faces or has unreadable ones. Faces of less than half the size are left out with a warning.
@@ -99,13 +100,15 @@ def open_faces(spec: str, split: str, size: int = 128, layout: str = "auto", lim
     return FolderFaces(f"{len(files)} faces of {root} ({name} layout, {split})", files, size)
 
 
-def _large_enough(root: Path, files: list[FaceFile], size: int) -> list[FaceFile]:
+def _large_enough(root: Path, files: list[FaceFile], size: Size) -> list[FaceFile]:
     """Read every picture's header once, so that a bad data set fails at once and not after an hour."""
-    sides, broken = [], []
+    height, width = as_shape(size)
+    least = by((height // 2, width // 2))
+    shares, broken = [], []
     for file in files:
         try:
             left, top, right, bottom = _box(file, _stored_size(file.path))
-            sides.append(min(right - left, bottom - top))
+            shares.append(min((right - left) / width, (bottom - top) / height))
         except InputError:
             broken.append(file.path)
     if broken:
@@ -113,14 +116,11 @@ def _large_enough(root: Path, files: list[FaceFile], size: int) -> list[FaceFile
             f"{broken[0]}: cannot be read as a picture ({len(broken)} of {len(files)} files here); "
             "repair or remove them"
         )
-    kept = [file for file, side in zip(files, sides, strict=True) if 2 * side >= size]
+    kept = [file for file, share in zip(files, shares, strict=True) if 2 * share >= 1]
     if not kept:
-        raise InputError(
-            f"{root}: all {len(files)} faces are smaller than {size // 2}x{size // 2}; "
-            f"HR faces of {size}x{size} are needed"
-        )
+        raise InputError(f"{root}: all {len(files)} faces are smaller than {least}; HR faces of {by(size)} are needed")
     if len(kept) < len(files):
-        warn(f"{root}: {len(files) - len(kept)} of {len(files)} faces left out, smaller than {size // 2}x{size // 2}")
+        warn(f"{root}: {len(files) - len(kept)} of {len(files)} faces left out, smaller than {least}")
     return kept
 
 

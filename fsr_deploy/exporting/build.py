@@ -144,7 +144,7 @@ def reduce(
 def run_eager(options: ExportOptions, source: Source, faces: NDArray[np.uint8]) -> Reference:
     """Run the network as it was trained over LR faces, (N, h, w, 3) uint8 RGB."""
     knows_truth = source.trained and options.faces is None
-    truth = true_faces(len(faces), source.lr_size * source.scale) if knows_truth else None
+    truth = true_faces(len(faces), source.sr_shape) if knows_truth else None
     if truth is None and options.budget.max_loss_db != BUDGETS[options.precision].max_loss_db:
         warn(
             "--budget-loss holds for drawn faces and trained weights, whose truth is known; nothing is held to it here"

@@ -10,6 +10,7 @@ from numbers import Real
 from pathlib import Path
 from typing import cast
 
+from fsr_deploy._util.sizes import Size, checked_size
 from fsr_deploy.bundle.info import (
     INT8_BF16,
     IO_KINDS,
@@ -68,17 +69,17 @@ OF_THE_PRECISION = cast(Budget, None)  # none is given; an ExportOptions always 
 class ExportOptions:
     """What to export and how; the command's options, one to one.
 
-    ``model`` is a registered name or a checkpoint, ``batches`` are (min, opt, max), or one number. ``lr_size`` None is
-    the size that the network is made for, or 16; ``opset`` None that of DEFAULT_OPSETS. ``target`` is what the graph is
-    written for, one of bundle.TARGETS, or "auto": TensorRT where this machine can build a plan and for half precision,
-    which is worth its name on a GPU only, ONNX Runtime elsewhere; "openvino" is for OpenVINO on a CPU, which proves it;
-    "rtx" is TensorRT's graph and a plan that TensorRT for RTX compiles, on any machine. ``check_tensorrt`` has that
-    compiler tell what it makes of the graph. ``with_plan`` builds a plan of a graph for TensorRT, or does not; None
-    builds it where this machine can. ``faces`` is a folder to prove with, None for drawn faces. ``plan`` is how a plan
-    is built, ``int8`` how INT8 or FP8 is calibrated. ``repair`` returns the fewest modules to float where the precision
-    is over its budget; without, such an export is refused. ``analyze`` ranks the modules by what the precision does to
-    each. ``key`` is the checkpoint's entry to take, None an average of the weights where there is one. ``budget`` None
-    is that of the precision, parity.BUDGETS.
+    ``model`` is a registered name or a checkpoint, ``batches`` are (min, opt, max), or one number. ``lr_size`` is the
+    side of LR faces or their (height, width), None the size that the network is made for, or 16; ``opset`` None that of
+    DEFAULT_OPSETS. ``target`` is what the graph is written for, one of bundle.TARGETS, or "auto": TensorRT where this
+    machine can build a plan and for half precision, which is worth its name on a GPU only, ONNX Runtime elsewhere;
+    "openvino" is for OpenVINO on a CPU, which proves it; "rtx" is TensorRT's graph and a plan that TensorRT for RTX
+    compiles, on any machine. ``check_tensorrt`` has that compiler tell what it makes of the graph. ``with_plan`` builds
+    a plan of a graph for TensorRT, or does not; None builds it where this machine can. ``faces`` is a folder to prove
+    with, None for drawn faces. ``plan`` is how a plan is built, ``int8`` how INT8 or FP8 is calibrated. ``repair``
+    returns the fewest modules to float where the precision is over its budget; without, such an export is refused.
+    ``analyze`` ranks the modules by what the precision does to each. ``key`` is the checkpoint's entry to take, None an
+    average of the weights where there is one. ``budget`` None is that of the precision, parity.BUDGETS.
 
     Raises UsageError for values that do not exist or contradict each other, as the command does.
     """
@@ -87,7 +88,7 @@ class ExportOptions:
     checkpoint: Path | None = None
     key: str | None = None
     precision: str = "fp32"
-    lr_size: int | None = None
+    lr_size: Size | None = None
     batches: tuple[int, int, int] = (1, 8, 32)
     target: str = "auto"
     with_plan: bool | None = None
@@ -120,7 +121,8 @@ class ExportOptions:
         refuse_unknown("--target", self.target, ("auto", *TARGETS, "rtx"))
         refuse_unknown("--io", self.io, IO_KINDS)
         if self.lr_size is not None:
-            refuse_outside("--lr-size", self.lr_size, MIN_LR_SIZE, MAX_LR_SIZE)
+            size = checked_size("--lr-size", self.lr_size, MIN_LR_SIZE, MAX_LR_SIZE)
+            object.__setattr__(self, "lr_size", size)
         _check_budget(self.budget)
         if self.opset is not None:
             check_opset(self.opset, self.precision)

@@ -10,6 +10,7 @@ from pathlib import Path
 from fsr_deploy._util import imports
 from fsr_deploy._util.files import is_folder, one_slash
 from fsr_deploy._util.log import say
+from fsr_deploy._util.sizes import Size, written
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.faces.boxes import COLUMNS, Boxes, read_boxes
 from fsr_deploy.faces.detector import Detector, open_detector
@@ -67,7 +68,7 @@ class FrameOptions:
         if fit != "crop":
             raise UsageError(f"--fit {fit}: is for frames that are faces; leave it out")
 
-    def tiles_instead(self, tile: int | None, overlap: int | None, fit: str) -> TileTask | None:
+    def tiles_instead(self, tile: Size | None, overlap: int | None, fit: str) -> TileTask | None:
         """Return the task of --tile and --overlap, None where neither is given.
 
         Raises UsageError where they do not go with each other or with what is chosen here.
@@ -77,7 +78,7 @@ class FrameOptions:
                 raise UsageError(f"--overlap {overlap}: is for tiles; add --tile")
             return None
         if self.wanted:
-            raise UsageError(f"--tile {tile}: enlarges whole pictures; leave out --boxes and --find-faces")
+            raise UsageError(f"--tile {written(tile)}: enlarges whole pictures; leave out --boxes and --find-faces")
         self.refuse_fit(fit)
         return TileTask(tile, overlap)
 

@@ -42,18 +42,18 @@ def face_table(columns: Mapping[str, Faces], footer: str) -> RGB:
     pixel is visible.
     """
     rows = min(len(faces) for faces in columns.values())
-    side = max(faces.shape[1] for faces in columns.values())
-    cell = side * -(-MIN_CELL // side)
-    width = 2 * MARGIN + len(columns) * cell + (len(columns) - 1) * GAP
-    height = HEADER + rows * cell + (rows - 1) * GAP + HEADER
+    sides = [max(faces.shape[axis] for faces in columns.values()) for axis in (1, 2)]
+    high, wide = (side * -(-MIN_CELL // sides[1]) for side in sides)
+    width = 2 * MARGIN + len(columns) * wide + (len(columns) - 1) * GAP
+    height = HEADER + rows * high + (rows - 1) * GAP + HEADER
     canvas = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(canvas)
     for column, (title, faces) in enumerate(columns.items()):
-        left = MARGIN + column * (cell + GAP)
+        left = MARGIN + column * (wide + GAP)
         draw.text((left, HEADER / 2), title, INK, ImageFont.load_default(20), anchor="lm")
         for row in range(rows):
-            face = Image.fromarray(faces[row]).resize((cell, cell), Image.Resampling.NEAREST)
-            canvas.paste(face, (left, HEADER + row * (cell + GAP)))
+            face = Image.fromarray(faces[row]).resize((wide, high), Image.Resampling.NEAREST)
+            canvas.paste(face, (left, HEADER + row * (high + GAP)))
     draw.text((MARGIN, height - HEADER / 2), footer, FAINT, ImageFont.load_default(16), anchor="lm")
     return np.asarray(canvas)
 

@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fsr_deploy._util.sizes import Shape, Size, as_shape
+
 Face = NDArray[np.uint8]
-Shape = tuple[int, int]
 Fit = Literal["crop", "stretch"]
 FITS = ("crop", "stretch")
 
@@ -51,11 +52,11 @@ def cropped_shape(frame: tuple[int, ...], shape: Shape) -> Shape:
     return max(1, round(width * shape[0] / shape[1])), width
 
 
-def shrink(faces: Sequence[Face], lr_size: int) -> list[Face]:
-    """Return the LR faces of square HR faces."""
-    return [lr_face(face, (lr_size, lr_size)) for face in faces]
+def shrink(faces: Sequence[Face], lr_size: Size) -> list[Face]:
+    """Return the LR faces of HR faces."""
+    return [lr_face(face, as_shape(lr_size)) for face in faces]
 
 
-def bicubic(lr: Sequence[Face], size: int) -> list[Face]:
+def bicubic(lr: Sequence[Face], size: Size) -> list[Face]:
     """Bring LR faces to ``size`` by bicubic: what every network is measured against."""
-    return [resize(face, (size, size)) for face in lr]
+    return [resize(face, as_shape(size)) for face in lr]

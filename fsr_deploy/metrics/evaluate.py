@@ -16,7 +16,8 @@ from fsr_deploy._util import log
 from fsr_deploy._util.files import write_file
 from fsr_deploy._util.json_records import json_text
 from fsr_deploy._util.log import ProgressCallback, reporting, say, to_callback
-from fsr_deploy.bundle.info import ONNX_NAME, PLAN_NAME, Bundle, place, read_bundle
+from fsr_deploy._util.sizes import Size, as_shape, as_size, by, checked_size, written
+from fsr_deploy.bundle.info import MIN_LR_SIZE, ONNX_NAME, PLAN_NAME, Bundle, place, read_bundle
 from fsr_deploy.datasets.faces import FaceSource, open_faces
 from fsr_deploy.errors import InputError, MissingError, UsageError
 from fsr_deploy.images.resize import Face, bicubic, shrink
@@ -34,11 +35,11 @@ CHUNK = 64  # faces in memory at a time
 
 @dataclass(frozen=True)
 class System:
-    """Something that upscales LR faces of ``lr_size`` to SR faces of ``size``, both square uint8 RGB."""
+    """Something that upscales LR faces of ``lr_size`` to SR faces of ``size``, both uint8 RGB."""
 
     name: str
-    lr_size: int
-    size: int
+    lr_size: Size
+    size: Size
     upscale: Callable[[Sequence[Face]], list[Face]]
 
 
@@ -48,8 +49,8 @@ class ScoreTable:
 
     data: str
     faces: int
-    lr_size: int
-    size: int
+    lr_size: Size
+    size: Size
     measures: tuple[str, ...]
     rows: dict[str, list[float]]
     left_out: dict[str, str] = field(default_factory=dict)
@@ -71,7 +72,7 @@ class ScoreTable:
     def as_markdown(self) -> str:
         """Return the table as Markdown."""
         lines = [
-            f"{self.data}: {self.faces} faces, {self.lr_size}x{self.lr_size} to {self.size}x{self.size}",
+            f"{self.data}: {self.faces} faces, {by(self.lr_size)} to {by(self.size)}",
             "",
             "| system | " + " | ".join(self.measures) + " |",
             "|---|" + "---:|" * len(self.measures),
@@ -98,7 +99,7 @@ def evaluate(
     key: str | None = None,
     layout: str = "auto",
     limit: int | None = None,
-    lr_size: int | None = None,
+    lr_size: Size | None = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
     backend: str | None = None,
@@ -114,6 +115,7 @@ def evaluate(
     Raises what ``open_systems`` raises, and InputError for faces that cannot be read.
     """
     path = Path(checkpoint) if checkpoint else None
+    lr_size = None if lr_size is None else checked_size("--lr-size", lr_size, MIN_LR_SIZE)
     with reporting(to_callback(progress) if progress else None):
         opened, not_run = open_systems(
             [str(place(name)) for name in systems], path, lr_size, device, trust, key, backend
@@ -126,7 +128,7 @@ def evaluate(
 def open_systems(
     names: Sequence[str],
     checkpoint: Path | None,
-    lr_size: int | None,
+    lr_size: Size | None,
     device: str,
     trust: bool = False,
     key: str | None = None,
@@ -160,8 +162,8 @@ def open_systems(
         raise MissingError("; ".join(left_out.values()))
     sizes = {(system.lr_size, system.size) for system in systems}
     if len(sizes) > 1 or systems[0].lr_size != (lr_size or systems[0].lr_size):
-        sides = ", ".join(f"{system.name} {system.lr_size} to {system.size}" for system in systems)
-        asked = f"--lr-size {lr_size}: " if lr_size else ""
+        sides = ", ".join(f"{system.name} {by(system.lr_size)} to {by(system.size)}" for system in systems)
+        asked = f"--lr-size {written(lr_size)}: " if lr_size else ""
         raise UsageError(f"{asked}one table needs one size of LR faces and of SR faces: {sides}")
     return systems, left_out
 
@@ -243,11 +245,11 @@ def _engine_system(path: Path, session: Session) -> System:
         return [face for start in starts for face in session.upscale(np.stack(lr[start : start + batch]))]
 
     name = f"{path} ({info.engine} {info.precision} on {info.device})"
-    return System(name, info.lr_shape[0], info.sr_shape[0], run)
+    return System(name, as_size(info.lr_shape), as_size(info.sr_shape), run)
 
 
 def _open_eager(
-    name: str, checkpoint: Path | None, asked: int | None, engines: int | None, device: str, key: str | None
+    name: str, checkpoint: Path | None, asked: Size | None, engines: Size | None, device: str, key: str | None
 ) -> System:
     """Open a network for LR faces of the size ``asked`` for, or else of the ``engines``' where it takes any size."""
     registered = name in registry.names()
@@ -256,7 +258,10 @@ def _open_eager(
     source = load_source(name, checkpoint, asked or (engines if registered else None), key)
     if not source.trained:
         raise UsageError(f"{name}: name its weights with --checkpoint FILE; untrained ones measure nothing")
-    side = registry.made_for(source.name, source.options) or asked or engines or source.lr_size
+    made_for = registry.made_for(source.name, source.options) if source.registered else None
+    size = made_for or asked or engines or source.lr_size
+    height, width = as_shape(size)
+    large = as_size((height * source.scale, width * source.scale))
     place = torch_device(device)
     eager = Eager(source.network, source.upsampling, place)
-    return System(f"{name} (eager fp32 on {place})", side, side * source.scale, eager.upscale)
+    return System(f"{name} (eager fp32 on {place})", size, large, eager.upscale)

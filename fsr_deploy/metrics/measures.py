@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from fsr_deploy._util.sizes import Size, as_shape
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.metrics import fid, identity, lpips, niqe
 from fsr_deploy.metrics.pixel import Measure, basic_measures
@@ -21,8 +22,8 @@ OPTIONAL: dict[str, tuple[tuple[str, ...], Loader]] = {
 }
 
 
-def find_measures(folder: Path | None, size: int, device: torch.device) -> tuple[list[Measure], dict[str, str]]:
-    """Return the measures for ``size`` x ``size`` faces with the weights of a folder, and what the others need. Raises
+def find_measures(folder: Path | None, size: Size, device: torch.device) -> tuple[list[Measure], dict[str, str]]:
+    """Return the measures for faces of ``size`` with the weights of a folder, and what the others need. Raises
     InputError for weights of something else and for a missing folder.
     """
     if folder is not None and not folder.is_dir():
@@ -39,6 +40,6 @@ def find_measures(folder: Path | None, size: int, device: torch.device) -> tuple
         except MissingError as error:
             wanted[name] = str(error)
     for measure in measures:
-        if size < measure.smallest:
+        if min(as_shape(size)) < measure.smallest:
             wanted[measure.name] = f"faces of at least {measure.smallest}x{measure.smallest} pixels"
     return [measure for measure in measures if measure.name not in wanted], wanted

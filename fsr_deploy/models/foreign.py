@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fsr_deploy._util import imports
 from fsr_deploy._util.log import say, warn
+from fsr_deploy._util.sizes import Size, as_shape, written
 from fsr_deploy.errors import InputError, MissingError, UsageError
 from fsr_deploy.models.weight_files import some
 from fsr_deploy.models.weight_search import (
@@ -38,6 +39,7 @@ CALLS: dict[str, Callable[[Any, Tensor], Tensor]] = {
 }
 LR_SIZE, FACE_SIZE = 64, 512  # of networks that take any; what face restorers are made for
 RGB = 3
+NEAR = 0.6  # share of an architecture's names from which a checkpoint is like it
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,13 @@ class Foreign:
     minimum: int
     usual: int
 
-    def lr_size(self, asked: int | None) -> int:
-        """Return the side of the pictures it is exported for; raises UsageError for one that it does not take."""
+    def lr_size(self, asked: Size | None) -> Size:
+        """Return the size of the pictures it is exported for; raises UsageError for one that it does not take."""
         step = self.size_multiple
         size = asked or max(self.minimum, -(-self.usual // step) * step)
-        if size < self.minimum or size % step:
+        if any(side < self.minimum or side % step for side in as_shape(size)):
             least = f" of at least {self.minimum}" if self.minimum > step else ""
-            raise UsageError(f"--lr-size {size}: {self.name} takes multiples of {step}{least}")
+            raise UsageError(f"--lr-size {written(size)}: {self.name} takes multiples of {step}{least}")
         return size
 
 
@@ -106,7 +108,8 @@ def recognise(tensors: Mapping[str, Tensor], path: Path, key: str | None = None)
     if not known:
         raise InputError(
             f"{path}: neither a registered model nor one of the {len(registry)} architectures that spandrel knows has "
-            f"such weights ({some(tensors)}); give the code with FILE.py:NAME --checkpoint {path.name}"
+            f"such weights ({some(tensors)}){_nearest(registry, entries)}; give the code with FILE.py:NAME --checkpoint "
+            f"{path.name}"
         )
     try:
         found = _taken(tensors, entries, known)
@@ -133,6 +136,35 @@ def _taken(tensors: Mapping[str, Tensor], entries: Mapping[str, dict[str, Tensor
     found = Found(weights, taken, tuple(place for place in known if place != taken), averaged)
     refuse_broken(found, [name for name in weights if name.endswith((".weight", ".bias"))])
     return found
+
+
+def _nearest(registry: Any, entries: Mapping[str, Mapping[str, Tensor]]) -> str:
+    """Return which architectures want the names of weights that are here, and what they lack; "" where none does.
+
+    spandrel keeps what it tells an architecture by in a private member; where that is another, nothing is said.
+    """
+    found: dict[str, tuple[float, list[str]]] = {}
+    for weights in entries.values():
+        for support in registry:
+            architecture = support.architecture
+            share, lacking = _wanted(getattr(architecture, "_detect", None), weights)
+            if share > found.get(architecture.name, (NEAR, []))[0]:
+                found[architecture.name] = share, lacking
+    best = sorted(found.items(), key=lambda one: -one[1][0])[:2]
+    said = " and ".join(f"{name}, but for {', '.join(lacking[:3])}" for name, (_, lacking) in best if lacking)
+    return f"; the nearest: {said}" if said else ""
+
+
+def _wanted(condition: Any, weights: Mapping[str, Tensor]) -> tuple[float, list[str]]:
+    """Return the share of a condition's names that are there, and those that are not."""
+    if isinstance(condition, str):
+        return (1.0, []) if condition in weights else (0.0, [condition])
+    parts = [_wanted(part, weights) for part in getattr(condition, "_keys", ())]
+    if not parts:
+        return 0.0, []
+    if getattr(condition, "_kind", "all") == "any":
+        return max(parts, key=lambda one: one[0])
+    return sum(share for share, _ in parts) / len(parts), [name for _, lacking in parts for name in lacking]
 
 
 def _registry() -> Any:

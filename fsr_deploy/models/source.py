@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fsr_deploy._util.sizes import Shape, Size, as_shape, written
 from fsr_deploy.bundle.info import sha256
 from fsr_deploy.errors import UsageError
 from fsr_deploy.models import own_code, registry
@@ -25,22 +26,32 @@ LR_SIZE = 16
 class Source:
     """A network in eval mode, and what is known of it; without a checkpoint its weights are untrained.
 
-    It takes and gives float RGB in [-1, 1], whatever range it was trained on.
-    ``options`` are those that ``registry.build`` made it with. ``lr_size`` is the side of its LR faces,
-    which it takes ``upsampling`` times as large.
-    ``checkpoint_entry`` is where in the checkpoint its weights lay, "" for the file itself. What is not ``registered``
-    cannot be built again by its name.
+    It takes and gives float RGB in [-1, 1], whatever range it was trained on. ``options`` are those that
+    ``registry.build`` made it with. ``lr_size`` is the side of its LR faces, or their (height, width), which it takes
+    ``upsampling`` times as large. ``checkpoint_entry`` is where in the checkpoint its weights lay, "" for the file
+    itself. What is not ``registered`` cannot be built again by its name.
     """
 
     network: nn.Module
     name: str
     scale: int
     upsampling: int
-    lr_size: int
+    lr_size: Size
     options: dict[str, Any] = field(default_factory=dict)
     checkpoint_sha256: str | None = None
     checkpoint_entry: str = ""
     registered: bool = True
+
+    @property
+    def lr_shape(self) -> Shape:
+        """(height, width) of its LR faces in pixels."""
+        return as_shape(self.lr_size)
+
+    @property
+    def sr_shape(self) -> Shape:
+        """(height, width) of its SR faces in pixels."""
+        height, width = self.lr_shape
+        return height * self.scale, width * self.scale
 
     @property
     def trained(self) -> bool:
@@ -49,15 +60,15 @@ class Source:
 
 
 def load_source(
-    model: str, checkpoint: Path | None = None, lr_size: int | None = None, key: str | None = None
+    model: str, checkpoint: Path | None = None, lr_size: Size | None = None, key: str | None = None
 ) -> Source:
     """Return the network of a registered name, with a checkpoint's weights or fresh ones that are always the same.
 
     ``model`` may be a checkpoint itself, whose metadata names its model, or ``FILE.py:NAME``, code that is run (see
-    own_code.py). ``lr_size`` None stands for the size that the
-    checkpoint's network was made for or trained at, or 16. ``key`` is the entry of the checkpoint to take, None the
-    best that fits. Raises UsageError for an unknown name or entry or a size that the network is not made for, and
-    InputError for a checkpoint that cannot be read or does not fit.
+    own_code.py). ``lr_size`` None stands for the size that the checkpoint's network was made for or trained at, or 16.
+    ``key`` is the entry of the checkpoint to take, None the best that fits. Raises UsageError for an unknown name or
+    entry or a size that the network is not made for, and InputError for a checkpoint that cannot be read or does not
+    fit.
     """
     model = own_code.resolve(model)
     if model not in registry.names() and may_be_checkpoint(Path(model)):
@@ -70,7 +81,9 @@ def load_source(
         network, metadata = load_model(Path(model), key)
         size = registry.made_for(metadata.model, metadata.options)
         if size and lr_size not in (None, size):
-            raise UsageError(f"{model}: made for LR faces of {size} pixels a side; leave --lr-size {lr_size} out")
+            raise UsageError(
+                f"{model}: made for LR faces of {size} pixels a side; leave --lr-size {written(lr_size or size)} out"
+            )
         return _source(network, metadata.model, metadata.options, lr_size or size or metadata.lr_size, Path(model))
     registry.find(model)
     if key is not None and checkpoint is None:
@@ -79,6 +92,8 @@ def load_source(
     known = known if known and known.model == model else Metadata(model)
     options = known.options
     if lr_size and registry.made_for(model, options):
+        if not isinstance(lr_size, int):
+            raise UsageError(f"--lr-size {written(lr_size)}: {model} is built for square LR faces; give one number")
         options = {**options, "lr_size": lr_size}
     network = _build(model, options)
     entry = load_into(network, checkpoint, model, key) if checkpoint else ""
@@ -90,19 +105,19 @@ def _source(
     network: nn.Module,
     name: str,
     options: dict[str, Any],
-    lr_size: int | None,
+    lr_size: Size | None,
     checkpoint: Path | None,
     entry: str = "",
 ) -> Source:
-    record, side = registry.find(name), lr_size or LR_SIZE
-    if side % record.size_multiple:
-        raise UsageError(f"--lr-size {side}: {name} takes multiples of {record.size_multiple}")
+    record, size = registry.find(name), lr_size or LR_SIZE
+    if any(side % record.size_multiple for side in as_shape(size)):
+        raise UsageError(f"--lr-size {written(size)}: {name} takes multiples of {record.size_multiple}")
     digest = sha256(checkpoint) if checkpoint else None
     network = adapted(network.eval(), record.range)
-    return Source(network, name, record.scale, record.upsampling, side, options, digest, entry)
+    return Source(network, name, record.scale, record.upsampling, size, options, digest, entry)
 
 
-def _foreign(found: Foreign, checkpoint: Path, lr_size: int | None) -> Source:
+def _foreign(found: Foreign, checkpoint: Path, lr_size: Size | None) -> Source:
     return Source(
         found.network,
         found.name,

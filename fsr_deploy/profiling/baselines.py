@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fsr_deploy.bundle.info import BundleInfo
-from fsr_deploy.errors import MissingError
+from fsr_deploy.errors import MissingError, UsageError
 from fsr_deploy.exporting.graph.deployable import Deployable
 from fsr_deploy.models import registry
 from fsr_deploy.models.value_range import adapted
@@ -81,6 +81,11 @@ class TorchSession:
     def __init__(self, bundle: BundleInfo, way: str, device: str) -> None:
         if device != "cpu" and not torch.cuda.is_available():
             raise MissingError(f"--against {way}: this PyTorch has no CUDA; install one that has, or add --device cpu")
+        if bundle.model not in registry.names():
+            raise UsageError(
+                f"--against {way} builds the network by its name, and {bundle.model} came from a file of its own; take "
+                "--against onnxruntime or openvino, or the bundle's report.html, which has its time beside eager's"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             record = registry.find(bundle.model)
@@ -92,8 +97,8 @@ class TorchSession:
             device=device,
             precision="bf16" if way.endswith("bf16") else "fp32",
             sha256="",
-            lr_shape=(bundle.lr_size, bundle.lr_size),
-            sr_shape=(bundle.lr_size * bundle.scale, bundle.lr_size * bundle.scale),
+            lr_shape=bundle.lr_shape,
+            sr_shape=bundle.sr_shape,
             best_batch=bundle.batches[1],
         )
 
@@ -118,7 +123,7 @@ def open_baseline(bundle: BundleInfo, way: str, device: str) -> TorchSession:
     session = TorchSession(bundle, way, device)
     if way.startswith("compile"):
         try:
-            shape = (1, bundle.lr_size, bundle.lr_size, 3)
+            shape = (1, *bundle.lr_shape, 3)
             session.upscale(torch.zeros(shape, dtype=torch.uint8).numpy())
         except Exception as error:
             reason = str(error).strip().splitlines()[0]

@@ -44,8 +44,9 @@ class FacesModel:
     def of(cls, bundle: Bundle, name: str, max_batch: int) -> FacesModel:
         """Return what is to be known of a bundle's model."""
         info = bundle.info
-        lr, sr = info.lr_size, info.lr_size * info.scale
-        return cls(name, info.inputs[0].name, info.outputs[0].name, max_batch, (lr, lr), (sr, sr), info.template)
+        return cls(
+            name, info.inputs[0].name, info.outputs[0].name, max_batch, info.lr_shape, info.sr_shape, info.template
+        )
 
     @classmethod
     def from_text(cls, text: str) -> FacesModel:

@@ -39,6 +39,16 @@ def bundle(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_size_that_is_no_square_is_height_and_width(bundle: Path) -> None:
+    change(bundle, lr_size=[90, 160])
+    info = read_bundle(bundle).info
+    assert (info.lr_size, info.lr_shape, info.sr_shape) == ((90, 160), (90, 160), (720, 1280))
+    for wrong in ([90], [90, 160, 3], [0, 160], [90, 5000], "90", [90, 1.5]):
+        change(bundle, lr_size=wrong)
+        with pytest.raises(InputError, match="lr_size"):
+            read_bundle(bundle)
+
+
 def change(bundle: Path, **members: Any) -> None:
     """Overwrite members of bundle.json as an attacker or a bad disk would."""
     path = bundle / "bundle.json"

@@ -11,12 +11,14 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from fsr_deploy._util import imports
 from fsr_deploy.errors import InputError, MissingError, UsageError
+from fsr_deploy.metrics.evaluate import open_systems
 from fsr_deploy.models.foreign import recognise
 from fsr_deploy.models.source import load_source
 
@@ -184,6 +186,24 @@ def test_the_size_is_the_networks_or_one_that_it_takes(spandrel: Install, tmp_pa
             load_source(str(path), lr_size=size)
 
 
+def test_a_picture_need_not_be_square(spandrel: Install, tmp_path: Path) -> None:
+    spandrel(Architecture(size_requirements=SimpleNamespace(minimum=16, multiple_of=8)))
+    torch.save(weights(), tmp_path / "net.pth")
+    source = load_source(str(tmp_path / "net.pth"), lr_size=(16, 40))
+    assert (source.lr_size, source.lr_shape, source.sr_shape) == ((16, 40), (16, 40), (32, 80))
+    with pytest.raises(UsageError, match="--lr-size 16,42: Enlarging takes multiples of 8 of at least 16"):
+        load_source(str(tmp_path / "net.pth"), lr_size=(16, 42))
+
+
+def test_a_foreign_checkpoint_is_measured_like_an_engine(spandrel: Install, tmp_path: Path) -> None:
+    spandrel(Architecture())
+    torch.save(weights(), tmp_path / "net.pth")
+    systems, _ = open_systems([str(tmp_path / "net.pth")], None, (24, 40), "cpu")
+    assert (systems[0].lr_size, systems[0].size) == ((24, 40), (48, 80))
+    faces = [np.zeros((24, 40, 3), np.uint8)]
+    assert systems[0].upscale(faces)[0].shape == (48, 80, 3)
+
+
 def test_a_face_restorer_gets_the_size_that_it_is_made_for(spandrel: Install, tmp_path: Path) -> None:
     spandrel(Architecture(purpose="FaceSR"))
     torch.save(weights(), tmp_path / "net.pth")
@@ -205,6 +225,17 @@ def test_what_is_not_taken_is_one_sentence(
     spandrel(*architectures)
     with pytest.raises(InputError, match=sentence):
         recognise(weights(channels), Path("net.pth"))
+
+
+def test_the_nearest_architecture_and_what_it_lacks_are_named(spandrel: Install) -> None:
+    wide = Architecture(5)
+    names = ("body.weight", "body.bias", SimpleNamespace(_kind="any", _keys=("tail.weight", "end.weight")))
+    wide._detect = SimpleNamespace(_kind="all", _keys=names)  # type: ignore[attr-defined]
+    spandrel(wide)
+    with pytest.raises(InputError, match=r"; the nearest: Enlarging, but for tail\.weight; give the code"):
+        recognise(weights(), Path("net.pth"))
+    with pytest.raises(InputError, match=r"has such weights \(other\); give the code"):
+        recognise({"other": torch.zeros(1)}, Path("net.pth"))
 
 
 def test_weights_of_another_variant_and_a_wrong_key_are_one_sentence(spandrel: Install) -> None:

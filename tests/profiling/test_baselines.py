@@ -1,11 +1,12 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from fsr_deploy.bundle.info import BundleInfo, TensorInfo
-from fsr_deploy.errors import MissingError
+from fsr_deploy.errors import MissingError, UsageError
 from fsr_deploy.metrics.pixel import psnr
 from fsr_deploy.profiling.baselines import open_baseline
 
@@ -28,6 +29,11 @@ def test_eager_runs_a_bundles_network_in_fp32() -> None:
     assert (faces.shape, faces.dtype, faces.flags.c_contiguous) == ((2, 64, 64, 3), np.uint8, True)
     assert (session.info.precision, session.info.lr_shape, session.info.sr_shape) == ("fp32", (8, 8), (64, 64))
     assert np.array_equal(faces, open_baseline(INFO, "eager", "cpu").upscale(FACES))
+
+
+def test_a_network_of_a_file_of_its_own_cannot_be_built_by_name() -> None:
+    with pytest.raises(UsageError, match="--against eager builds the network by its name, and Compact came from"):
+        open_baseline(replace(INFO, model="Compact"), "eager", "cpu")
 
 
 def _same(way: str) -> None:

@@ -108,7 +108,8 @@ def test_a_folder_goes_on_and_another_overlap_begins_anew(tmp_path: Path, monkey
     ("options", "code", "sentence"),
     [
         (("--tile", 16), 2, "--tile 16: this engine takes 32x32; export it with --lr-size 16, or give --tile 32"),
-        (("--tile", 0), 2, "--tile 0: give the side"),
+        (("--tile", 0), 2, "--tile 0: give a whole number from 1 on"),
+        (("--tile", "32,16"), 2, "this engine takes 32x32; export it with --lr-size 32,16, or give --tile 32"),
         (("--tile", 32, "--overlap", 17), 2, "--overlap 17: give 0 to 16, half of a tile"),
         (("--overlap", 4), 2, "--overlap 4: is for tiles; add --tile"),
         (("--tile", 32, "--fit", "stretch"), 2, "--fit stretch"),

@@ -15,6 +15,13 @@ def test_a_face_is_a_square_rgb_image_of_the_asked_size(size):
     assert face.dtype == np.uint8
 
 
+@pytest.mark.parametrize("shape", [(96, 160), (160, 96), (64, 64)])
+def test_a_face_of_other_proportions_is_the_middle_of_the_square_one(shape):
+    side = max(shape)
+    top, left = (side - shape[0]) // 2, (side - shape[1]) // 2
+    assert np.array_equal(draw_face(3, shape), draw_face(3, side)[top : top + shape[0], left : left + shape[1]])
+
+
 def test_the_same_seed_draws_the_same_face_and_another_seed_another():
     assert np.array_equal(list(faces(3, seed=5)), list(faces(3, seed=5)))
     drawn = [*faces(3, seed=5), *faces(3, seed=6)]

@@ -12,6 +12,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from fsr_deploy._util.sizes import Size, as_shape
+
 SUPPORT = 2.0
 A = -0.5
 FRACTION_BITS = 22
@@ -46,19 +48,19 @@ def weights(size: int, scale: int) -> Tensor:
 class Bicubic(nn.Module):
     """Upsample LR faces as Pillow does.
 
-    Maps (N, 3, size, size) float32 in levels (0, 1 .. 255) to (N, 3, size * scale, size * scale) float32, whole levels
-    too. Away from the border the products and sums are exact in float32, so the result is Pillow's to the bit; near it
-    a sum within 2e-5 of a half level may round the other way.
+    Maps (N, 3, h, w) float32 in levels (0, 1 .. 255) to (N, 3, h * scale, w * scale) float32, whole levels too. Away
+    from the border the products and sums are exact in float32, so the result is Pillow's to the bit; near it a sum
+    within 2e-5 of a half level may round the other way.
     """
 
     horizontal: Tensor
     vertical: Tensor
 
-    def __init__(self, size: int, scale: int = 8) -> None:
+    def __init__(self, size: Size, scale: int = 8) -> None:
         super().__init__()
-        matrix = weights(size, scale)
-        self.register_buffer("horizontal", matrix.t().contiguous())
-        self.register_buffer("vertical", matrix)
+        height, width = as_shape(size)
+        self.register_buffer("horizontal", weights(width, scale).t().contiguous())
+        self.register_buffer("vertical", weights(height, scale))
 
     def forward(self, levels: Tensor) -> Tensor:
         """Return the upsampled levels; see the class."""

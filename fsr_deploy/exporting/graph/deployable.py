@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from fsr_deploy._util.sizes import Size
 from fsr_deploy.bundle.info import Io
 from fsr_deploy.exporting.graph.bicubic import Bicubic
 from fsr_deploy.exporting.precision.cast import PrecisionMap, cast, precision_map
@@ -17,11 +18,12 @@ class Deployable(nn.Module):
     """A network with its pre- and postprocessing inside.
 
     Maps (N, h, w, 3) uint8 RGB LR faces to (N, H, W, 3) uint8 RGB SR faces. The network takes them enlarged
-    ``upsampling`` times by bicubic; 1 means unchanged. The casts are first and last and the layout changes between
-    them, because TensorRT accepts uint8 only at a graph's input and output.
+    ``upsampling`` times by bicubic; 1 means unchanged. ``lr_size`` is (h, w), or the side of squares. The casts are
+    first and last and the layout changes between them, because TensorRT accepts uint8 only at a graph's input and
+    output.
     """
 
-    def __init__(self, network: nn.Module, lr_size: int, upsampling: int = 8) -> None:
+    def __init__(self, network: nn.Module, lr_size: Size, upsampling: int = 8) -> None:
         super().__init__()
         self.bicubic = Bicubic(lr_size, upsampling) if upsampling > 1 else nn.Identity()
         self.network = network
@@ -37,7 +39,7 @@ class Deployable(nn.Module):
 def prepare(
     network: nn.Module,
     *,
-    lr_size: int,
+    lr_size: Size,
     upsampling: int = 8,
     precision: str = "fp32",
     io: Io = "uint8",

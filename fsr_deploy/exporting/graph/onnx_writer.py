@@ -13,6 +13,7 @@ from onnx import ModelProto, NodeProto, helper
 from torch import nn
 
 from fsr_deploy import __version__
+from fsr_deploy._util.sizes import Size, as_shape
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.graph import opset17
 from fsr_deploy.exporting.graph.deployable import Deployable
@@ -30,7 +31,7 @@ def export_onnx(
     deployable: nn.Module,
     path: Path,
     *,
-    lr_size: int,
+    lr_size: Size,
     batches: tuple[int, int, int],
     precision: str,
     opset: int = EXPORT_OPSET,
@@ -50,9 +51,10 @@ def export_onnx(
     precision, and InputError for a graph for TensorRT that its parser would not take.
     """
     check_opset(opset, precision)
-    side = lr_size * upsampling
+    height, width = as_shape(lr_size)
     uint8 = isinstance(deployable, Deployable)
-    example = torch.zeros((2, lr_size, lr_size, 3), dtype=torch.uint8) if uint8 else torch.zeros((2, 3, side, side))
+    faces = torch.zeros((2, height, width, 3), dtype=torch.uint8)
+    example = faces if uint8 else torch.zeros((2, 3, height * upsampling, width * upsampling))
     model = trace(deployable, example, max(opset, EXPORT_OPSET), form and (form, max(opset, EXPORT_OPSET)))
     _ask_for_shapes_after_the_cast(model)
     _name_nodes(model)

@@ -12,6 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
+from fsr_deploy._util.sizes import Size, as_shape
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.graph.deployable import Io
 from fsr_deploy.exporting.graph.onnx_writer import module_of_node
@@ -105,18 +106,20 @@ SEED = 417  # of the drawn faces; neither those that networks are trained on nor
 
 
 def calibration_faces(
-    folder: Path | None, count: int, lr_size: int, scale: int, upsampling: int, io: Io
+    folder: Path | None, count: int, lr_size: Size, scale: int, upsampling: int, io: Io
 ) -> list[tuple[str, NDArray[Any]]]:
     """Return up to ``count`` named inputs of a graph, without a batch axis: of a folder, or else drawn faces.
 
     (h, w, 3) uint8 RGB LR faces, or with float ``io`` (3, H, W) float32 RGB in [-1, 1]. Raises InputError for a folder
     without images, and for an image that cannot be read.
     """
+    height, width = as_shape(lr_size)
+    large = (height * scale, width * scale)
     if folder:
         named = [(str(path), read_frame(path)) for path in pictures_of(folder)[:count]]
     else:
-        named = [(f"drawn face {index}", draw_face((SEED, index), lr_size * scale)) for index in range(count)]
-    faces = [(name, lr_face(face, (lr_size, lr_size))) for name, face in named]
+        named = [(f"drawn face {index}", draw_face((SEED, index), large)) for index in range(count)]
+    faces = [(name, lr_face(face, (height, width))) for name, face in named]
     return (
         faces if io == "uint8" else [(name, network_input(face[None], upsampling).numpy()[0]) for name, face in faces]
     )

@@ -58,6 +58,8 @@ def cast(
         _convert(module, inside)
         if inside != outside:
             _bracket(module, inside, outside)
+        elif inside != torch.float32 and _has_weights(module):
+            module.register_forward_pre_hook(_taking(inside), with_kwargs=True)
     return network
 
 
@@ -130,13 +132,23 @@ def _convert(module: nn.Module, dtype: torch.dtype) -> None:
             module._buffers[name] = buffer.to(dtype)
 
 
-def _bracket(module: nn.Module, inside: torch.dtype, outside: torch.dtype) -> None:
-    """Make a module cast what it is given to ``inside`` and what it returns to ``outside``."""
+def _has_weights(module: nn.Module) -> bool:
+    own = (*module._parameters.values(), *module._buffers.values())
+    return any(value is not None and value.is_floating_point() for value in own)
+
+
+def _taking(dtype: torch.dtype) -> Callable[..., tuple[Any, Any]]:
+    """Return a hook that casts what a module is given, which code around it may have made in FP32: a mask, a grid."""
 
     def enter(_: nn.Module, inputs: Any, keywords: Any) -> tuple[Any, Any]:
-        return _cast_all(inputs, inside), _cast_all(keywords, inside)
+        return _cast_all(inputs, dtype), _cast_all(keywords, dtype)
 
-    module.register_forward_pre_hook(enter, with_kwargs=True)
+    return enter
+
+
+def _bracket(module: nn.Module, inside: torch.dtype, outside: torch.dtype) -> None:
+    """Make a module cast what it is given to ``inside`` and what it returns to ``outside``."""
+    module.register_forward_pre_hook(_taking(inside), with_kwargs=True)
     module.register_forward_hook(lambda _, inputs, outputs: _cast_all(outputs, outside))
 
 

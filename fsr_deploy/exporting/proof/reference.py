@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsr_deploy._util.log import warn
+from fsr_deploy._util.sizes import Size, as_shape
 from fsr_deploy.bundle.info import REFERENCE_NAME, TRUTH_NAME
 from fsr_deploy.images.codec import read_frame
 from fsr_deploy.images.listing import list_frames
@@ -61,17 +62,18 @@ def make_reference(
     return Reference(lr, inputs, np.concatenate(outputs), truth)
 
 
-def lr_faces(folder: Path | None, count: int, lr_size: int, scale: int) -> NDArray[np.uint8]:
-    """Return up to ``count`` LR faces, (N, lr_size, lr_size, 3) uint8 RGB: of a folder, or else procedural ones.
+def lr_faces(folder: Path | None, count: int, lr_size: Size, scale: int) -> NDArray[np.uint8]:
+    """Return up to ``count`` LR faces of a size, (N, h, w, 3) uint8 RGB: of a folder, or else procedural ones.
 
     Raises InputError where the folder has no readable image.
     """
-    source = _folder(folder) if folder else faces(count, SEED, lr_size * scale)
-    return np.stack([lr_face(face, (lr_size, lr_size)) for face in islice(source, count)])
+    height, width = as_shape(lr_size)
+    source = _folder(folder) if folder else faces(count, SEED, (height * scale, width * scale))
+    return np.stack([lr_face(face, (height, width)) for face in islice(source, count)])
 
 
-def true_faces(count: int, size: int) -> NDArray[np.uint8]:
-    """Return what the drawn faces of ``lr_faces`` were reduced from, (N, size, size, 3) uint8 RGB."""
+def true_faces(count: int, size: Size) -> NDArray[np.uint8]:
+    """Return what the drawn faces of ``lr_faces`` were reduced from, (N, H, W, 3) uint8 RGB of a size."""
     return np.stack(list(faces(count, SEED, size)))
 
 

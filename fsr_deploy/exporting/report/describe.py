@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from fsr_deploy._util.sizes import Shape
 from fsr_deploy.bundle.info import LR_RECIPE, BundleInfo, TensorInfo
 from fsr_deploy.exporting.graph.trace import BATCH, INPUT, OUTPUT
 from fsr_deploy.exporting.options import ExportOptions
@@ -26,8 +27,8 @@ def describe(
     worst: Sequence[Row] = (),
 ) -> BundleInfo:
     """Return what is known; an engine over its budget, here by force, gets a note for whoever runs it."""
-    small, large = source.lr_size, source.lr_size * source.scale
-    taken = source.lr_size * source.upsampling
+    small = source.lr_shape
+    large, taken = ((small[0] * times, small[1] * times) for times in (source.scale, source.upsampling))
     info = BundleInfo(
         model=source.name,
         precision=options.precision,
@@ -53,7 +54,7 @@ def describe(
     return judged(info)
 
 
-def _tensor(name: str, io: str, uint8_side: int, float_side: int) -> TensorInfo:
+def _tensor(name: str, io: str, of_uint8: Shape, of_floats: Shape) -> TensorInfo:
     if io == "uint8":
-        return TensorInfo(name, "uint8", (BATCH, uint8_side, uint8_side, 3))
-    return TensorInfo(name, "float32", (BATCH, 3, float_side, float_side))
+        return TensorInfo(name, "uint8", (BATCH, *of_uint8, 3))
+    return TensorInfo(name, "float32", (BATCH, 3, *of_floats))

@@ -9,6 +9,7 @@ from typing import Any
 
 from fsr_deploy._util import svg
 from fsr_deploy._util.html_page import Cell, document, notes, pairs, section, table, tiles
+from fsr_deploy._util.sizes import by
 from fsr_deploy.bundle.info import INT8_BF16, MIXES, NOT_PROVEN, TARGET_TITLES, BundleInfo
 from fsr_deploy.exporting.precision.search import ITSELF
 from fsr_deploy.exporting.proof.verdict import PLAN, recorded_rows, worst_rows
@@ -23,7 +24,7 @@ def report_page(info: BundleInfo, name: str, picture: bytes) -> str:
     """
     body = f"""
 <h1>{escape(info.model)} {escape(info.precision)}{_badge(info.parity_passed)}</h1>
-<p class="lead">x{info.scale} face super-resolution, {_size(info.lr_size)} to {_size(info.lr_size * info.scale)}</p>
+<p class="lead">x{info.scale} face super-resolution, {by(info.lr_size)} to {by(info.sr_shape)}</p>
 {_tiles(info)}
 {notes(_notes(info))}
 {section("Parity with the eager FP32 module", _budget(info), _parity(info))}
@@ -173,7 +174,8 @@ def _share(share: float | None) -> str:
 
 def _how_to(info: BundleInfo, name: str) -> str:
     if info.io == "float":
-        tensor = f"(N, 3, {info.lr_size * info.scale}, {info.lr_size * info.scale}) float32 RGB in [-1, 1]"
+        height, width = info.sr_shape
+        tensor = f"(N, 3, {height}, {width}) float32 RGB in [-1, 1]"
         return f"<p>The bare network: {tensor} in and out, the upsampled LR face to the SR face. Run model.onnx.</p>"
     run = f"fsr-run {escape(name)} frames/ -o upscaled/"
     if info.graph_target != "tensorrt":
@@ -221,10 +223,6 @@ def _precision(info: BundleInfo) -> str:
         groups.setdefault((kept["precision"], kept["reason"]), []).append(module or ITSELF)
     rows = [(precision, reason, ", ".join(modules)) for (precision, reason), modules in groups.items()]
     return table(("Precision", "Why", "Modules"), rows) if rows else ""
-
-
-def _size(side: int) -> str:
-    return f"{side}x{side}"
 
 
 def _picture(content: bytes) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fsr_deploy._util.log import say, warn
+from fsr_deploy._util.sizes import written
 from fsr_deploy.bundle.info import (
     INFO_NAME,
     INT8_BF16,
@@ -143,7 +144,7 @@ def export_again(bundle: Bundle) -> str:
     words = ["fsr-export", info.model, *(["--checkpoint", "CHECKPOINT"] if info.trained else [])]
     precision = MIXED if info.precision == INT8_BF16 else info.precision  # the one is OpenVINO's, the other a GPU's
     words += [f"--{part}" for part in precision.split("+") if part != "fp32"]
-    words += ["--lr-size", str(info.lr_size), "--batch", ",".join(map(str, info.batches))]
+    words += ["--lr-size", written(info.lr_size), "--batch", ",".join(map(str, info.batches))]
     words += ["--io", "float"] if info.io == "float" else []
     return shlex.join([*words, "--target", "tensorrt", "-o", str(bundle.path)])
 

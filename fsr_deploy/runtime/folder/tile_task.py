@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fsr_deploy._util.sizes import Size, as_shape, as_size, by, checked_size, written
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.images.codec import Frame, encode_frame
 from fsr_deploy.images.opencv import MAX_PIXELS
@@ -24,26 +25,30 @@ SHARE = 4  # of a tile's side is the overlap, unless it is given
 
 @dataclass(frozen=True)
 class TileTask:
-    """Each frame is a picture that is enlarged whole, in tiles of ``tile`` pixels a side, the engine's own size.
+    """Each frame is a picture that is enlarged whole, in tiles of ``tile``, the engine's own size.
 
-    ``overlap`` is how many pixels two tiles share, None for a quarter. Raises UsageError for what cannot be.
+    ``tile`` is a side, or (height, width). ``overlap`` is how many pixels two tiles share, None for a quarter of the
+    shorter side. Raises UsageError for what cannot be.
     """
 
-    tile: int
+    tile: Size
     overlap: int | None = None
     whole_frames = True
     unit = "tiles"
 
     def __post_init__(self) -> None:
-        if self.tile < 1:
-            raise UsageError(f"--tile {self.tile}: give the side of the engine's LR pictures")
-        if not 0 <= self.pixels <= self.tile // 2:
-            raise UsageError(f"--overlap {self.overlap}: give 0 to {self.tile // 2}, half of a tile")
+        object.__setattr__(self, "tile", checked_size("--tile", self.tile, 1))
+        if not 0 <= self.pixels <= self._side // 2:
+            raise UsageError(f"--overlap {self.overlap}: give 0 to {self._side // 2}, half of a tile")
 
     @property
     def pixels(self) -> int:
         """The overlap in pixels."""
-        return self.tile // SHARE if self.overlap is None else self.overlap
+        return self._side // SHARE if self.overlap is None else self.overlap
+
+    @property
+    def _side(self) -> int:
+        return min(as_shape(self.tile))
 
     @property
     def recipe(self) -> str:
@@ -52,16 +57,16 @@ class TileTask:
 
     def check(self, engine: EngineInfo) -> None:
         """Raise UsageError for an engine that takes pictures of another size."""
-        if engine.lr_shape != (self.tile, self.tile):
-            height, width = engine.lr_shape
+        if engine.lr_shape != as_shape(self.tile):
+            own, asked = written(as_size(engine.lr_shape)), written(self.tile)
             raise UsageError(
-                f"--tile {self.tile}: this engine takes {width}x{height}; export it with --lr-size {self.tile}, "
-                f"or give --tile {min(height, width)}"
+                f"--tile {asked}: this engine takes {by(engine.lr_shape)}; export it with --lr-size {asked}, "
+                f"or give --tile {own}"
             )
 
     def grid(self, size: tuple[int, int]) -> Grid:
         """Return where the tiles of a picture of (height, width) are."""
-        return Grid(size, (self.tile, self.tile), self.pixels)
+        return Grid(size, as_shape(self.tile), self.pixels)
 
     def targets(self, work: Work) -> Sequence[Path]:
         """Return the place of each picture."""

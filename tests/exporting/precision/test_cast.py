@@ -40,6 +40,35 @@ def test_a_cast_network_still_takes_and_gives_fp32(precision: str) -> None:
     assert {value.dtype for value in network.state_dict().values()} == {torch.float32}
 
 
+class Masked(nn.Module):
+    """Makes a mask for the size that it is given, as window attention does for another one than its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 3, 1), Weighing()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x), mask=torch.linspace(0, 1, x.shape[-1]))
+
+
+class Weighing(nn.Module):
+    """Has a weight of its own, and takes a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(8))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return (x + mask) @ self.weight
+
+
+@pytest.mark.parametrize("precision", HALF)
+def test_what_code_makes_in_fp32_on_the_way_is_taken_in_half_precision(precision: str) -> None:
+    network, x = Masked().eval(), torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        assert (cast(network, precision)(x) - network(x)).abs().max() < 0.05
+
+
 def test_what_needs_fp32_stays_in_fp32_and_says_why() -> None:
     network = rewrite(nn.Sequential(LGFI(8, 2, 8), PA(8, 8)), "onnxruntime")
     kept = precision_map(network, "fp16")
