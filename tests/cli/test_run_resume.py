@@ -82,12 +82,12 @@ def test_killed_while_an_output_takes_its_place_the_next_run_knows_it(here: Path
     """Its line is in the journal at both moments: nobody else's file is found there, nor is one missing for good."""
     succeed("model.onnx", "faces", "-o", "undisturbed")
     code = (
-        "import os, signal, threading; from pathlib import Path; replace, one = Path.replace, threading.Lock()\n"
+        "import os, signal, threading; replace, one = os.replace, threading.Lock()\n"
         "def killed(path, target):\n"
         "    one.acquire()\n"  # other threads have outputs to put in place too
         f"    {'replace(path, target)' if moment == 'after' else 'pass'}\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "Path.replace = killed\n"
+        "os.replace = killed\n"
         "from fsr_deploy.cli.run import main; main()"
     )
     arguments = ("model.onnx", "faces", "-o", "out")

@@ -21,7 +21,7 @@ from fsr_deploy.runtime.folder.steps import Failed, Load
 from fsr_deploy.runtime.folder.summary import RunSummary
 from fsr_deploy.runtime.folder.tally import Tally, new_summary
 from fsr_deploy.runtime.folder.task import FaceTask, Task
-from fsr_deploy.runtime.folder.write import Write
+from fsr_deploy.runtime.folder.write import WriteFaces
 from fsr_deploy.runtime.session import Session
 
 
@@ -81,12 +81,12 @@ def run(
         write = task.writer(info, journal, work, made, None if settings.overwrite else places.taken)
         # Fewer than a batch: a slow engine's faces are on the disk before its next ones are begun.
         at_a_time = 1 if task.whole_frames else max(1, min(FACES_AT_A_TIME, settings.batch // 2))
-        if settings.processes and isinstance(task, FaceTask) and isinstance(load, Load) and isinstance(write, Write):
+        if settings.processes and isinstance(load, Load) and isinstance(write, WriteFaces):
             outcomes = pipeline.run_in_processes(
                 settings.processes, work.jobs, load, batches, write, tally.aside, ahead, at_a_time
             )
         else:
-            outcomes = pipeline.run(work.jobs, load, batches, write, tally.aside, ahead, at_a_time)
+            outcomes = pipeline.run(work.jobs, load, batches, write.all, tally.aside, ahead, at_a_time)
         for outcome in outcomes:
             tally.written(outcome)
         if not settings.stop.is_set():
