@@ -34,9 +34,9 @@ class CannotWrite(InputError):
 def read_file(path: Path) -> bytes:
     """Return a regular file's content; raises InputError where it cannot be read."""
     try:
-        handle = _open_regular(path)
+        handle, size = _open_regular(path)
         try:
-            return _read_all(handle)
+            return _read_all(handle, size)
         finally:
             os.close(handle)
     except OSError as error:
@@ -49,7 +49,7 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a regular file of any size; raises InputError where it cannot be read."""
     digest = hashlib.sha256()
     try:
-        with os.fdopen(_open_regular(path), "rb") as stream:
+        with os.fdopen(_open_regular(path)[0], "rb") as stream:
             while part := stream.read(_HASHED_AT_ONCE):
                 digest.update(part)
     except OSError as error:
@@ -183,21 +183,22 @@ def make_folder(path: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
 
 
-def _read_all(handle: int) -> bytes:
-    """Return the content of an open file, which may grow or shrink meanwhile."""
+def _read_all(handle: int, size: int) -> bytes:
+    """Return the content of an open file of ``size`` bytes, which may grow or shrink meanwhile."""
     parts = []
-    count = os.fstat(handle).st_size + 1
-    while part := os.read(handle, min(count, _READ_AT_ONCE)):
+    while part := os.read(handle, min(size + 1, _READ_AT_ONCE)):
         parts.append(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _open_regular(path: Path) -> int:
+def _open_regular(path: Path) -> tuple[int, int]:
+    """Return the open handle and the size of a file, not of a pipe or a folder."""
     handle = os.open(path, _READ)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
         os.close(handle)
         raise InputError(f"{path}: not a file")
-    return handle
+    return handle, found.st_size
 
 
 def _create(path: str) -> int:

@@ -15,7 +15,7 @@ from fsr_deploy.runtime.folder.ordered import ordered_map
 from fsr_deploy.runtime.folder.parts import Upscale, frames_in, groups, whole_frames
 from fsr_deploy.runtime.folder.processes import CodecProcesses, in_groups
 from fsr_deploy.runtime.folder.rates import Stage
-from fsr_deploy.runtime.folder.steps import AlreadyDone, Failed, Load, Loaded, Upscaled
+from fsr_deploy.runtime.folder.steps import AlreadyDone, Failed, Loaded, Upscaled
 from fsr_deploy.runtime.folder.write import WriteFaces
 
 # While some threads of a codec stage wait for files or for Python, others use the cores; this makes JPEGs a third
@@ -74,20 +74,17 @@ class Pipeline:
 
     def run_in_processes(
         self,
-        count: int,
+        processes: CodecProcesses,
         jobs: Iterable[Job],
-        load: Load,
         batches: Batches,
         write: WriteFaces,
         aside: Callable[[AlreadyDone | Failed], None],
         ahead: int,
-        at_a_time: int,
     ) -> Iterator[Loaded | Failed]:
-        """As ``run``, for frames that are faces, with ``count`` processes for decoding and encoding."""
-        decode, _, encode = self.stages
-        decode.workers = encode.workers = count
-        processes = CodecProcesses(count, load, at_a_time)
+        """As ``run``, for frames that are faces, with processes for decoding and encoding, which it closes."""
         self._stack.callback(processes.close)
+        decode, _, encode = self.stages
+        decode.workers = encode.workers = processes.count
         begun = itertools.takewhile(lambda job: not self._stop.is_set(), jobs)
         done = self._upscaled(processes.load(begun, decode, ahead), batches, aside)
         return processes.write(done, encode, write)

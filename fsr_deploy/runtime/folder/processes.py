@@ -39,8 +39,8 @@ from fsr_deploy.runtime.folder.rates import Stage
 from fsr_deploy.runtime.folder.steps import BYTES_AT_ONCE, AlreadyDone, Failed, Load, Loaded, Upscaled
 from fsr_deploy.runtime.folder.write import WriteFaces, Written, target_of, write_beside
 
-FACES_AT_A_TIME = 16  # at most: handing over costs as much as a small face takes
-BYTES_AT_A_TIME = 1 << 20
+FACES_AT_A_TIME = 32  # at most: handing over costs as much as a small face takes
+BYTES_AT_A_TIME = 1 << 21
 GROUPS_PER_PROCESS = 2  # one that it works on and one that waits, at each end
 # A process takes half a second to begin, in which a core decodes and encodes about a hundred faces.
 FACES_PER_PROCESS = 200
@@ -58,6 +58,15 @@ def processes_for(faces: int, cores: int) -> int:
     On two cores they gain what they take to begin only after some 2600 small JPEGs (benchmarks/codecs.py).
     """
     return cores if cores > 2 and faces >= FACES_PER_PROCESS * cores else 0
+
+
+def begin_processes(count: int, load: Load, at_a_time: int, notice: Callable[[str], None]) -> CodecProcesses | None:
+    """Return new processes; None, with a ``notice``, where there can be none, as in a container that is locked down."""
+    try:
+        return CodecProcesses(count, load, at_a_time)
+    except (ImportError, NotImplementedError, OSError) as error:
+        notice(f"threads decode and encode, slower than processes, which cannot be had here: {error}")
+        return None
 
 
 @dataclass(frozen=True)
@@ -79,11 +88,12 @@ class _LoadElsewhere(Load):
 class CodecProcesses:
     """So many processes for both ends of a run, each given ``at_a_time`` faces, or fewer large ones.
 
-    Close it when done: what was written beside its place and is not wanted goes then.
+    Close it when done: what was written beside its place and is not wanted goes then. Raises OSError,
+    NotImplementedError or ImportError where the system does not let us have processes or what they share.
     """
 
     def __init__(self, count: int, load: Load, at_a_time: int) -> None:
-        self._count = count
+        self.count = count
         self._at_a_time = at_a_time
         self._load = load
         context = multiprocessing.get_context("spawn")
@@ -95,6 +105,12 @@ class CodecProcesses:
             count, context, _begin, (_LoadElsewhere.of(load, count), memory, groups + sr_face)
         )
         self._beside: deque[Sequence[Upscaled]] = deque()
+        try:
+            for _ in range(count):
+                self._submit(_is_there)  # begins a process
+        except OSError:
+            self.close()
+            raise
 
     def load(self, jobs: Iterable[Job], stage: Stage, ahead: int) -> Iterator[Outcome]:
         """Yield what becomes of each job, in order, with about ``ahead`` of them decoded before they are wanted.
@@ -103,7 +119,7 @@ class CodecProcesses:
         """
         groups = in_groups(jobs, self._at_a_time)
         given = ((group, [(str(job.source), str(job.target)) for job in group]) for group in groups)
-        ahead = ahead // self._at_a_time + GROUPS_PER_PROCESS * self._count
+        ahead = ahead // self._at_a_time + GROUPS_PER_PROCESS * self.count
         for group, (tidings, faces) in self._map(_load_all, given, stage, ahead):
             lr_faces = iter(faces)
             for job, told in zip(group, tidings, strict=True):
@@ -135,6 +151,10 @@ class CodecProcesses:
         for upscaled in chain.from_iterable(self._beside):
             remove_part(target_of(upscaled))
 
+    def _submit(self, work: Callable[..., Answer], *given: object) -> Future[Answer]:
+        with _no_signals():
+            return self._pool.submit(work, *given)
+
     def _map(
         self,
         work: Callable[[Given], tuple[float, Answer]],
@@ -153,8 +173,7 @@ class CodecProcesses:
 
         try:
             for group, given in groups:
-                with _no_signals():
-                    pending.append((group, self._pool.submit(work, given)))
+                pending.append((group, self._submit(work, given)))
                 if len(pending) > ahead or pending[0][1].done():
                     yield answer()
             while pending:
@@ -212,6 +231,10 @@ def _begin(load: Load, memory: Any, shape: tuple[int, ...]) -> None:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
+
+
+def _is_there() -> None:
+    """Do nothing, in a process."""
 
 
 def _end_with_parent() -> None:
