@@ -63,11 +63,12 @@ def main(
     processes: Annotated[int, typer.Option(help="that decode and encode; 0 for threads")] = 0,
     formats: Annotated[str, typer.Option(help="of all files, with commas: png, jpg")] = "png,jpg",
     turns: Annotated[int, typer.Option(help="runs of each")] = 6,
+    state: Annotated[str, typer.Option(help="of fsr-deploy, to tell its rows from those of another")] = "now",
     output: Annotated[Path, typer.Option("--output", "-o", help="the file of JSON lines to write")] = RESULTS,
 ) -> None:
     """Print the pipeline's rate beside that of the codecs alone."""
     facts = machine()
-    around = {"files": count, "processes": processes, "cores": usable_cores(), "cpu": facts.cpu}
+    around = {"state": state, "files": count, "processes": processes, "cores": usable_cores(), "cpu": facts.cpu}
     rows = Rows(output, "codecs", go_on=True)
     with TemporaryDirectory() as name:
         folder = Path(name)

@@ -55,7 +55,7 @@ Outcome = Loaded | AlreadyDone | Failed
 def processes_for(faces: int, cores: int) -> int:
     """Return how many processes a run of so many faces is worth, 0 for threads.
 
-    On two cores they gain what they take to begin only after some 2600 small JPEGs (benchmarks/codecs.py).
+    On two cores they take more processor time for a face than threads do, and some to begin (benchmarks/codecs.py).
     """
     return cores if cores > 2 and faces >= FACES_PER_PROCESS * cores else 0
 
