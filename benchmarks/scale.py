@@ -162,10 +162,10 @@ class Storage:
     files: float | None
     lock: str
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, size: int | None = None) -> bytes:
         """Read a file after a while."""
         time.sleep(self.latency)
-        return READ(path)
+        return READ(path, size)
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file after a while, and when it is its turn."""

@@ -66,7 +66,7 @@ def main(given: Arguments) -> ExitCode:
         work, task = frames.task(work, given.source, given.device, given.overwrite)
     session = opened(lambda engine: options.batch_for(engine, work, task), throughput=len(work.jobs) > 1)
     with finish_on_interrupt("interrupted: finishing the batch (press Ctrl-C again to stop at once)") as stop:
-        processes = processes_for(len(work.jobs), usable_cores())
+        processes = processes_for(len(work.jobs), usable_cores(), session.info.sr_shape)
         summary = upscale_files(session, work, options, stop, task, processes)
     session.close()
     conclude(summary, work)

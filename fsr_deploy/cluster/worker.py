@@ -94,9 +94,9 @@ class Worker:
             begun[job.number] = time.perf_counter()
             return self._load(job)
 
-        def write(upscaled: Upscaled) -> Outcome:
-            outcome = self._write.outcome(upscaled, self._about)
-            return replace(outcome, seconds=time.perf_counter() - begun[outcome.number])
+        def write(group: Sequence[Upscaled]) -> list[Outcome]:
+            written = [self._write.outcome(upscaled, self._about) for upscaled in group]
+            return [replace(outcome, seconds=time.perf_counter() - begun[outcome.number]) for outcome in written]
 
         def aside(outcome: AlreadyDone | Failed) -> None:
             if isinstance(outcome, Failed):

@@ -62,9 +62,11 @@ def read_frame(path: str | Path, upright: bool = True) -> RGB:
     return decode_frame(read_picture(Path(path)), path, upright).pixels
 
 
-def read_picture(path: Path) -> bytes:
-    """Return the content of an image file; raises InputError where it cannot be read or is over MAX_FILE_BYTES."""
-    if file_bytes(path) > MAX_FILE_BYTES:
+def read_picture(path: Path, size: int | None = None) -> bytes:
+    """Return the content of an image file; raises InputError where it cannot be read or is over MAX_FILE_BYTES.
+    ``size`` is that of ``file_bytes``, where it is known.
+    """
+    if (file_bytes(path) if size is None else size) > MAX_FILE_BYTES:
         raise InputError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB")
     return read_file(path)
 

@@ -108,8 +108,8 @@ def recognise(tensors: Mapping[str, Tensor], path: Path, key: str | None = None)
     if not known:
         raise InputError(
             f"{path}: neither a registered model nor one of the {len(registry)} architectures that spandrel knows has "
-            f"such weights ({some(tensors)}){_nearest(registry, entries)}; give the code with FILE.py:NAME --checkpoint "
-            f"{path.name}"
+            f"such weights ({some(tensors)}){_nearest(registry, entries)}; give the code with FILE.py:NAME "
+            f"--checkpoint {path.name}"
         )
     try:
         found = _taken(tensors, entries, known)

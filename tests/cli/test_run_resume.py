@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,17 @@ def slow(here: Path) -> dict[str, bytes]:
     return contents("undisturbed")
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+# As where there are many cores and faces.
+WITH_PROCESSES = (
+    sys.executable,
+    "-c",
+    "from fsr_deploy.runtime.folder import processes; processes.processes_for = lambda *asked: 2\n"
+    "from fsr_deploy.cli.run import main; main()",
+)
+
+
+def start(*arguments: str, command: Sequence[str] = COMMAND) -> subprocess.Popen[str]:
+    return subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for_output(process: subprocess.Popen[str], folder: str, count: int) -> None:
@@ -62,39 +72,43 @@ def wait_for_output(process: subprocess.Popen[str], folder: str, count: int) -> 
         time.sleep(0.002)
 
 
-def test_killed_at_any_moment_and_run_again_the_bytes_are_the_same(slow: dict[str, bytes]):
+@pytest.mark.parametrize("command", [COMMAND, WITH_PROCESSES], ids=["threads", "processes"])
+def test_killed_at_any_moment_and_run_again_the_bytes_are_the_same(slow: dict[str, bytes], command: Sequence[str]):
     generator = random.Random(2)
     for wanted in (1, 17, 40):
-        process = start("model.onnx", "faces", "-o", "out", "--batch", "4")
+        process = start("model.onnx", "faces", "-o", "out", "--batch", "4", command=command)
         wait_for_output(process, "out", wanted)
         time.sleep(generator.uniform(0, 0.02))
         process.kill()
         process.communicate()
         whole = {name: content for name, content in contents("out").items() if name.endswith(".png")}
         assert whole.items() <= slow.items()
-    succeed("model.onnx", "faces", "-o", "out", "--batch", "4")
+    process = start("model.onnx", "faces", "-o", "out", "--batch", "4", command=command)
+    assert " done before" in process.communicate()[1]
+    assert process.returncode == 0
     assert contents("out") == slow
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("again", [(), ("--no-resume",)])
 def test_killed_while_an_output_takes_its_place_the_next_run_knows_it(here: Path, moment: str, again: tuple[str, ...]):
-    """Its line is in the journal at both moments: nobody else's file is found there, nor is one missing for good."""
-    succeed("model.onnx", "faces", "-o", "undisturbed")
+    """Its line is in the journal at both moments, and those of the faces that are written with it: nobody else's file
+    is found there, nor is one missing for good."""
+    succeed("model.onnx", "faces", "-o", "undisturbed", "--batch", 8)
     code = (
-        "import os, signal, threading; from pathlib import Path; replace, one = Path.replace, threading.Lock()\n"
+        "import os, signal, threading; replace, one = os.replace, threading.Lock()\n"
         "def killed(path, target):\n"
         "    one.acquire()\n"  # other threads have outputs to put in place too
         f"    {'replace(path, target)' if moment == 'after' else 'pass'}\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "Path.replace = killed\n"
+        "os.replace = killed\n"
         "from fsr_deploy.cli.run import main; main()"
     )
-    arguments = ("model.onnx", "faces", "-o", "out")
+    arguments = ("model.onnx", "faces", "-o", "out", "--batch", "8")
     for frame in (None, "faces/00.png"):  # a first run, and one that makes an output of an earlier one again
         if frame:
             write_frame(frame, np.zeros((4, 4, 3), np.uint8))
-            succeed("model.onnx", "faces", "-o", "undisturbed")
+            succeed("model.onnx", "faces", "-o", "undisturbed", "--batch", 8)
         assert subprocess.run([sys.executable, "-c", code, *arguments], check=False).returncode == -signal.SIGKILL
         done = sum(name.endswith(".png") for name in contents("out"))
         assert done == (COUNT if frame else int(moment == "after"))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 # Amounts below this are not counted, even with several threads per core.
 SMALL = 1 << 20
+_NOTHING = nullcontext()
 
 
 class OverBudget(Exception):
@@ -26,12 +27,12 @@ class ByteBudget:
         self._held = 0
         self._changed = threading.Condition()
 
-    @contextmanager
-    def hold(self, count: int) -> Iterator[None]:
+    def hold(self, count: int) -> AbstractContextManager[None]:
         """Wait for room and hold ``count`` bytes while the block runs."""
-        if count < SMALL:
-            yield
-            return
+        return _NOTHING if count < SMALL else self._hold(count)
+
+    @contextmanager
+    def _hold(self, count: int) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: self._held == 0 or self._held + count <= self.total)
             self._held += count
@@ -49,12 +50,11 @@ class Share:
 
     total: int
 
-    @contextmanager
-    def hold(self, count: int) -> Iterator[None]:
+    def hold(self, count: int) -> AbstractContextManager[None]:
         """Hold ``count`` bytes while the block runs."""
         if count > self.total:
             raise OverBudget
-        yield
+        return _NOTHING
 
 
 class Budget(Protocol):

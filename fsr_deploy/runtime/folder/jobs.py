@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from fsr_deploy._util.files import is_folder, is_link, one_slash, status
+from fsr_deploy._util.files import is_folder, is_link, name_below, one_slash, status
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.images.codec import SUFFIXES
 from fsr_deploy.images.listing import Listing, list_frames
@@ -70,7 +70,7 @@ def _folder(folder: Path, output: Path, suffix: str | None) -> Work:
     if frames in (target, *target.parents):
         raise UsageError(f"{output}: is inside the folder of the frames; name another with -o")
     listing = list_frames(folder)
-    places = [frame.relative_to(folder) for frame in listing.frames]
+    places = [name_below(frame, folder) for frame in listing.frames]
     return Work(_below(output, listing.frames, places, suffix), output, listing)
 
 
@@ -89,7 +89,7 @@ def _listed(listed: Iterable[str], output: str | None, suffix: str | None) -> Wo
         common = Path(os.path.commonpath([path.parent for path in listing.frames]))
     except ValueError:
         raise InputError("-: the paths are on several drives; run fsr-run once for each drive") from None
-    places = [path.relative_to(common) for path in listing.frames]
+    places = [name_below(path, common) for path in listing.frames]
     return Work(_below(folder, listing.frames, places, suffix), folder, listing)
 
 
@@ -108,7 +108,7 @@ def _without_dots(path: str) -> Path:
 
 
 def _image(path: Path, output: str | None, suffix: str | None) -> Work:
-    own = suffix or own_suffix(path)
+    own = suffix or own_suffix(path.suffix)
     if output is None:
         return Work([Job(path, path.with_name(f"{path.stem}_sr{own}"))], None)
     target = Path(output)
@@ -138,14 +138,15 @@ def _as_folder(output: str) -> Path:
     return path
 
 
-def _below(output: Path, sources: Sequence[Path], places: Sequence[Path], suffix: str | None) -> list[Job]:
+def _below(output: Path, sources: Sequence[Path], places: Sequence[str], suffix: str | None) -> list[Job]:
     """Return a job for each source, with its output at the same relative place below the folder."""
     names = output_names(places, suffix)
     jobs = [Job(source, output / name) for source, name in zip(sources, names, strict=True)]
-    real_folder = cache(_real)
+    real_folder = cache(lambda folder: _real(Path(folder)))
 
     def real_file(path: Path) -> str:
-        return str(_real(path)) if is_link(path) else f"{real_folder(path.parent)}{os.sep}{path.name}"
+        folder, name = os.path.split(path)
+        return str(_real(path)) if is_link(path) else f"{real_folder(folder)}{os.sep}{name}"
 
     wall = _real(output)
     for folder in dict.fromkeys(job.target.parent for job in jobs):

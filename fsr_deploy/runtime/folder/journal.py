@@ -11,7 +11,7 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 import PIL
 
-from fsr_deploy._util.files import file_sha256, make_folder, read_file, status
+from fsr_deploy._util.files import file_sha256, make_folder, name_below, read_file, status, write_all
 from fsr_deploy._util.locks import locked
 from fsr_deploy.bundle.info import LR_RECIPE
 from fsr_deploy.errors import InputError
@@ -62,7 +62,7 @@ class JournalView:
 
     def has(self, target: Path, keys: Collection[str]) -> bool:
         """See ``Journal.has``."""
-        found = self.finished.get(target.relative_to(self.folder).as_posix())
+        found = self.finished.get(name_below(target, self.folder).replace(os.sep, "/"))
         return found is not None and found[0] in keys
 
 
@@ -136,7 +136,11 @@ class Journal:
 
     def add_hashed(self, target: Path, key: str, sha256: str) -> None:
         """As ``add``, for an output that is known by its SHA-256."""
-        self._append({"output": self._name(target), "key": key, "sha256": sha256})
+        self.add_all([(target, key, sha256)])
+
+    def add_all(self, outputs: Iterable[tuple[Path, str, str]]) -> None:
+        """As ``add_hashed``, for outputs with keys and SHA-256, in one go: none is moved before all are recorded."""
+        self._append(*({"output": self._name(target), "key": key, "sha256": sha256} for target, key, sha256 in outputs))
 
     def is_ours(self, target: Path) -> bool:
         """Tell whether a file existed at the start as some run had written it."""
@@ -174,7 +178,7 @@ class Journal:
                 os.close(self._stream)
 
     def _name(self, target: Path) -> str:
-        return target.relative_to(self._folder).as_posix()
+        return name_below(target, self._folder).replace(os.sep, "/")
 
     def _read(self) -> None:
         """Read the lines; a line that a crash cut off is ignored."""
@@ -191,15 +195,14 @@ class Journal:
                     self._boxes.add(digest)
         self._cut_off = bool(content) and not content.endswith(b"\n")
 
-    def _append(self, line: dict[str, Any]) -> None:
-        content = json.dumps(line).encode() + b"\n"
+    def _append(self, *lines: dict[str, Any]) -> None:
+        content = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         try:
             with self._writing:
                 if self._stream is None:
                     self._stream = os.open(self._path, _APPEND, 0o666)
                     content = b"\n" + content if self._cut_off else content
-                while content:  # a full disk may take only a part
-                    content = content[os.write(self._stream, content) :]
+                write_all(self._stream, content)
         except OSError as error:
             raise InputError(f"{self._path}: cannot be written: {error.strerror}") from error
 

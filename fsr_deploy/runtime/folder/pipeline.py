@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TypeVar
@@ -15,8 +15,8 @@ from fsr_deploy.runtime.folder.ordered import ordered_map
 from fsr_deploy.runtime.folder.parts import Upscale, frames_in, groups, whole_frames
 from fsr_deploy.runtime.folder.processes import CodecProcesses, in_groups
 from fsr_deploy.runtime.folder.rates import Stage
-from fsr_deploy.runtime.folder.steps import AlreadyDone, Failed, Load, Loaded, Upscaled
-from fsr_deploy.runtime.folder.write import Write
+from fsr_deploy.runtime.folder.steps import AlreadyDone, Failed, Loaded, Upscaled
+from fsr_deploy.runtime.folder.write import WriteFaces
 
 # While some threads of a codec stage wait for files or for Python, others use the cores; this makes JPEGs a third
 # faster.
@@ -52,38 +52,39 @@ class Pipeline:
         jobs: Iterable[GivenJob],
         load: Callable[[GivenJob], Loaded | AlreadyDone | Failed],
         batches: Batches,
-        write: Callable[[Upscaled], Result],
+        write: Callable[[Sequence[Upscaled]], Sequence[Result]],
         aside: Callable[[AlreadyDone | Failed], None],
         ahead: int,
         at_a_time: int = 1,
     ) -> Iterator[Result]:
-        """Yield what ``write`` returns for each frame that ``load`` has for the engine, in order; ``aside`` gets the
+        """Yield what ``write`` returns for the frames that ``load`` has for the engine, in order; ``aside`` gets the
         others. Up to ``ahead`` frames wait before a stage; threads take ``at_a_time`` of them, because handing over
         costs more than a small face takes. Once the run is to stop, no job and no batch is begun.
         """
         decode, _, encode = self.stages
         decoders, _, encoders = self._pools
         begun = itertools.takewhile(lambda job: not self._stop.is_set(), jobs)
-        loaded = _in_groups(decoders, decode.timed(load), begun, at_a_time, ahead)
+
+        def load_all(group: Sequence[GivenJob]) -> list[Loaded | AlreadyDone | Failed]:
+            return [load(job) for job in group]
+
+        loaded = _in_groups(decoders, decode.timed(load_all, len), begun, at_a_time, ahead)
         done = self._upscaled(loaded, batches, aside)
-        return _in_groups(encoders, encode.timed(write), done, at_a_time, ahead)
+        return _in_groups(encoders, encode.timed(write, len), done, at_a_time, ahead)
 
     def run_in_processes(
         self,
-        count: int,
+        processes: CodecProcesses,
         jobs: Iterable[Job],
-        load: Load,
         batches: Batches,
-        write: Write,
+        write: WriteFaces,
         aside: Callable[[AlreadyDone | Failed], None],
         ahead: int,
-        at_a_time: int,
     ) -> Iterator[Loaded | Failed]:
-        """As ``run``, for frames that are faces, with ``count`` processes for decoding and encoding."""
-        decode, _, encode = self.stages
-        decode.workers = encode.workers = count
-        processes = CodecProcesses(count, load, at_a_time)
+        """As ``run``, for frames that are faces, with processes for decoding and encoding, which it closes."""
         self._stack.callback(processes.close)
+        decode, _, encode = self.stages
+        decode.workers = encode.workers = processes.count
         begun = itertools.takewhile(lambda job: not self._stop.is_set(), jobs)
         done = self._upscaled(processes.load(begun, decode, ahead), batches, aside)
         return processes.write(done, encode, write)
@@ -106,14 +107,14 @@ class Pipeline:
 
 
 def _in_groups(
-    pool: Executor, step: Callable[[Item], Result], items: Iterable[Item], size: int, ahead: int
+    pool: Executor,
+    step: Callable[[Sequence[Item]], Sequence[Result]],
+    items: Iterable[Item],
+    size: int,
+    ahead: int,
 ) -> Iterator[Result]:
-    """Yield ``step(item)`` in order, ``size`` of them in one go."""
-
-    def steps(group: list[Item]) -> list[Result]:
-        return [step(item) for item in group]
-
-    return itertools.chain.from_iterable(ordered_map(pool, steps, in_groups(items, size), -(-ahead // size)))
+    """Yield what ``step`` returns for ``size`` items at a time, in order."""
+    return itertools.chain.from_iterable(ordered_map(pool, step, in_groups(items, size), -(-ahead // size)))
 
 
 def _frames(

@@ -15,13 +15,13 @@ from fsr_deploy.runtime.folder.jobs import Work
 from fsr_deploy.runtime.folder.journal import Journal, made_with
 from fsr_deploy.runtime.folder.outputs import look_at, refuse_to_replace
 from fsr_deploy.runtime.folder.pipeline import CODEC_THREADS_PER_CORE, Pipeline
-from fsr_deploy.runtime.folder.processes import FACES_AT_A_TIME
+from fsr_deploy.runtime.folder.processes import FACES_AT_A_TIME, begin_processes
 from fsr_deploy.runtime.folder.rates import report
 from fsr_deploy.runtime.folder.steps import Failed, Load
 from fsr_deploy.runtime.folder.summary import RunSummary
 from fsr_deploy.runtime.folder.tally import Tally, new_summary
 from fsr_deploy.runtime.folder.task import FaceTask, Task
-from fsr_deploy.runtime.folder.write import Write
+from fsr_deploy.runtime.folder.write import WriteFaces
 from fsr_deploy.runtime.session import Session
 
 
@@ -81,12 +81,13 @@ def run(
         write = task.writer(info, journal, work, made, None if settings.overwrite else places.taken)
         # Fewer than a batch: a slow engine's faces are on the disk before its next ones are begun.
         at_a_time = 1 if task.whole_frames else max(1, min(FACES_AT_A_TIME, settings.batch // 2))
-        if settings.processes and isinstance(task, FaceTask) and isinstance(load, Load) and isinstance(write, Write):
-            outcomes = pipeline.run_in_processes(
-                settings.processes, work.jobs, load, batches, write, tally.aside, ahead, at_a_time
-            )
+        processes = None
+        if settings.processes and isinstance(load, Load) and isinstance(write, WriteFaces):
+            processes = begin_processes(settings.processes, load, at_a_time, notice)
+        if processes and isinstance(write, WriteFaces):
+            outcomes = pipeline.run_in_processes(processes, work.jobs, batches, write, tally.aside, ahead)
         else:
-            outcomes = pipeline.run(work.jobs, load, batches, write, tally.aside, ahead, at_a_time)
+            outcomes = pipeline.run(work.jobs, load, batches, write.all, tally.aside, ahead, at_a_time)
         for outcome in outcomes:
             tally.written(outcome)
         if not settings.stop.is_set():

@@ -39,6 +39,9 @@ class SizeCount:
 
     def add(self, shape: Shape) -> None:
         """Count a frame that was (height, width) pixels before it was made an LR face."""
+        if shape == self.lr_shape:
+            self.resized[Resized.AS_IS] += 1
+            return
         kept = cropped_shape(shape, self.lr_shape) if self.fit == "crop" else shape
         longest = max(side / lr_side for side, lr_side in zip(kept, self.lr_shape, strict=True))
         if kept == self.lr_shape:

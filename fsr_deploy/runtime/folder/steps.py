@@ -80,8 +80,9 @@ class Load:
     def __call__(self, job: Job) -> Loaded | AlreadyDone | Failed:
         """Read a frame; returns Failed instead of raising for a bad file."""
         try:
-            with self.reading.hold(file_bytes(job.source)):
-                return self._load(job, read_picture(job.source))
+            size = file_bytes(job.source)
+            with self.reading.hold(size):
+                return self._load(job, read_picture(job.source, size))
         except InputError as error:
             return Failed(job.source, str(error))
 

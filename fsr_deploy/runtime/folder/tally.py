@@ -31,7 +31,8 @@ class Tally:
             self.failed(frame)
             return
         self.summary.done += 1
-        self.summary.changes.update(frame.changes)
+        if frame.changes:
+            self.summary.changes.update(frame.changes)
         if self.summary.faces:
             self.summary.faces.add(len(frame.faces), frame.found)
         for size in frame.sizes:

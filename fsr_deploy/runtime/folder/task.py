@@ -10,12 +10,11 @@ from typing import Protocol
 from fsr_deploy.images.resize import Fit
 from fsr_deploy.runtime.folder.jobs import Job, Work
 from fsr_deploy.runtime.folder.journal import Journal
-from fsr_deploy.runtime.folder.steps import AlreadyDone, Failed, Load, Loaded, Upscaled
-from fsr_deploy.runtime.folder.write import Write
+from fsr_deploy.runtime.folder.steps import AlreadyDone, Failed, Load, Loaded
+from fsr_deploy.runtime.folder.write import Write, WriteFaces
 from fsr_deploy.runtime.session import EngineInfo
 
 Read = Callable[[Job], Loaded | AlreadyDone | Failed]
-Finish = Callable[[Upscaled], Loaded | Failed]
 
 
 class Task(Protocol):
@@ -46,7 +45,7 @@ class Task(Protocol):
 
     def writer(
         self, engine: EngineInfo, journal: Journal | None, work: Work, made_with: str, taken: Collection[Path] | None
-    ) -> Finish:
+    ) -> Write:
         """Return the step after the engine; see ``Write``."""
         ...
 
@@ -78,9 +77,9 @@ class FaceTask:
 
     def writer(
         self, engine: EngineInfo, journal: Journal | None, work: Work, made_with: str, taken: Collection[Path] | None
-    ) -> Finish:
-        """Return the step that writes an SR face."""
-        return Write(journal, work.folder, made_with, taken)
+    ) -> WriteFaces:
+        """Return the step that writes SR faces."""
+        return WriteFaces(journal, work.folder, made_with, taken)
 
     def close(self, journal: Journal | None) -> None:
         """Nothing is left to do."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsr_deploy._util.files import CannotWrite, part_of, place_part, status, write_part
+from fsr_deploy._util.files import CannotWrite, place_part, remove_part, write_part
+from fsr_deploy.errors import InputError
 from fsr_deploy.images.codec import encode_frame
+from fsr_deploy.images.resize import Face
 from fsr_deploy.runtime.folder.journal import Journal, face_key
 from fsr_deploy.runtime.folder.steps import Failed, Loaded, Upscaled
 
@@ -21,12 +22,14 @@ _ONE_OUTPUT = {
     *(errno.ENOENT, errno.ELOOP, errno.EBUSY, errno.ETXTBSY),
 }
 _REFUSED = {errno.EACCES, errno.EPERM}
+# The SHA-256 of a face that is written beside its target, or why it is not.
+Written = str | InputError
 
 
 @dataclass(frozen=True)
 class Write:
-    """SR face -> file, recorded in the journal just before it is moved into place. ``taken`` are the targets that
-    existed when the run began and may be replaced; None allows all.
+    """SR faces of a frame -> files, recorded in the journal just before they are moved into place. ``taken`` are the
+    targets that existed when the run began and may be replaced; None allows all.
     """
 
     journal: Journal | None
@@ -35,11 +38,15 @@ class Write:
     taken: Collection[Path] | None
 
     def __call__(self, upscaled: Upscaled) -> Loaded | Failed:
-        """Encode and write a face; raises InputError where no face can be written, or where the single one cannot."""
-        frame = upscaled.frame
-        target = frame.job.target
-        key = face_key(frame.sha256, target.suffix, self.made_with, upscaled.batch)
-        return self.put(frame, {target: encode_frame(upscaled.faces[0], target.suffix)}, key)
+        """Write what becomes of a frame; raises InputError where none can be written, or where the single one cannot.
+
+        This is for tasks that make more of a frame than one face.
+        """
+        raise NotImplementedError
+
+    def all(self, group: Sequence[Upscaled]) -> list[Loaded | Failed]:
+        """As ``__call__``, for each frame of a group."""
+        return [self(upscaled) for upscaled in group]
 
     def put(self, frame: Loaded, contents: Mapping[Path, bytes], key: str) -> Loaded | Failed:
         """Write the outputs of a frame; raises InputError where none can be written, or where the single one cannot."""
@@ -50,23 +57,8 @@ class Write:
             return self._failed(frame, error)
         return frame
 
-    def place(self, upscaled: Upscaled, written: str | CannotWrite) -> Loaded | Failed:
-        """Record a face that is ``written`` beside its target, its SHA-256, and move it there; or tell why it is not.
-
-        Raises InputError as ``__call__`` does.
-        """
-        frame, target = upscaled.frame, upscaled.frame.job.target
-        key = face_key(frame.sha256, target.suffix, self.made_with, upscaled.batch)
-        try:
-            if isinstance(written, CannotWrite):
-                raise written
-            put_in_place(target, key, written, self.journal, self.taken)
-        except CannotWrite as error:
-            return self._failed(frame, error)
-        return frame
-
-    def _failed(self, frame: Loaded, error: CannotWrite) -> Failed:
-        if self.folder and is_about_one(error, self.folder):
+    def _failed(self, frame: Loaded, error: InputError) -> Failed:
+        if self.folder and isinstance(error, CannotWrite) and is_about_one(error, self.folder):
             return Failed(frame.job.source, str(error))
         raise error
 
@@ -75,26 +67,92 @@ class Write:
         put_in_place(target, key, hashlib.sha256(content).hexdigest(), self.journal, self.taken)
 
 
+@dataclass(frozen=True)
+class WriteFaces(Write):
+    """Frames that became one SR face each -> files, a group at a time."""
+
+    def all(self, group: Sequence[Upscaled]) -> list[Loaded | Failed]:
+        """Encode and write faces; raises InputError where no face can be written, or where the single one cannot."""
+        return self.place(group, write_beside([(target_of(upscaled), upscaled.faces[0]) for upscaled in group]))
+
+    def place(self, group: Sequence[Upscaled], written: Sequence[Written]) -> list[Loaded | Failed]:
+        """Record what ``write_beside`` returned for a group, and move its faces into their places; or tell why not.
+
+        Raises InputError as ``all`` does; then faces before that one are in their places, and nothing is left of those
+        after it.
+        """
+        results: list[Loaded | Failed] = []
+        try:
+            if self.journal:
+                self.journal.add_all(
+                    (upscaled.frame.job.target, self._key(upscaled), sha256)
+                    for upscaled, sha256 in zip(group, written, strict=True)
+                    if isinstance(sha256, str)
+                )
+            for upscaled, sha256 in zip(group, written, strict=True):
+                results.append(self._place(upscaled.frame, sha256))
+        except BaseException:
+            for upscaled in group[len(results) :]:
+                remove_part(target_of(upscaled))
+            raise
+        return results
+
+    def _place(self, frame: Loaded, written: Written) -> Loaded | Failed:
+        try:
+            if isinstance(written, InputError):
+                raise written
+            move_new(frame.job.target, self.taken)
+        except CannotWrite as error:
+            return self._failed(frame, error)
+        return frame
+
+    def _key(self, upscaled: Upscaled) -> str:
+        frame = upscaled.frame
+        return face_key(frame.sha256, frame.job.target.suffix, self.made_with, upscaled.batch)
+
+
+def target_of(upscaled: Upscaled) -> str:
+    """Return where a frame's output goes."""
+    return str(upscaled.frame.job.target)
+
+
+def write_beside(faces: Sequence[tuple[str, Face]]) -> list[Written]:
+    """Encode faces and write each beside its target, for ``WriteFaces.place``, in this process or in another."""
+    return [_write_beside(target, face) for target, face in faces]
+
+
+def _write_beside(target: str, face: Face) -> Written:
+    try:
+        content = encode_frame(face, f".{target.rpartition('.')[2]}")
+        write_part(target, content)
+    except InputError as error:
+        return error
+    return hashlib.sha256(content).hexdigest()
+
+
 def put_in_place(target: Path, key: str, sha256: str, journal: Journal | None, taken: Collection[Path] | None) -> None:
     """Record an output that ``write_part`` wrote and move it to its target. Where that fails it is removed.
 
-    Raises CannotWrite, ``refuse_new``'s included, and InputError where the journal cannot be written.
+    Raises CannotWrite, as ``move_new`` does, and InputError where the journal cannot be written.
     """
     try:
-        refuse_new(target, taken)
         if journal:
             journal.add_hashed(target, key, sha256)
-        place_part(target)
+        move_new(target, taken)
     except BaseException:
-        with suppress(OSError):
-            part_of(target).unlink()
+        remove_part(target)
         raise
 
 
-def refuse_new(target: Path, taken: Collection[Path] | None) -> None:
-    """Raise CannotWrite where a file has appeared at an output's place since the run began; see ``Write``."""
-    if taken is not None and target not in taken and status(target, follow=False):
+def move_new(target: Path, taken: Collection[Path] | None) -> None:
+    """Move what ``write_part`` wrote to its target; see ``Write``.
+
+    Raises CannotWrite, also where a file has appeared there since the run began; then nothing is left behind.
+    """
+    if taken is not None and os.path.lexists(target) and target not in taken:
+        remove_part(target)
         raise CannotWrite(f"{target}: was made by something else during this run and is not replaced", errno.EEXIST)
+    place_part(target)
 
 
 def is_about_one(error: CannotWrite, folder: Path) -> bool:

@@ -1,10 +1,11 @@
+import operator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsr_deploy.runtime.folder.names import output_names
+from fsr_deploy.runtime.folder.names import output_names, suffix_of
 
 
 @pytest.mark.parametrize(
@@ -20,15 +21,18 @@ from fsr_deploy.runtime.folder.names import output_names
     ],
 )
 def test_names_differ_by_more_than_case_where_they_can(frames: list[str], suffix: str | None, outputs: list[str]):
-    assert [str(name) for name in output_names([Path(frame) for frame in frames], suffix)] == outputs
+    assert output_names(frames, suffix) == outputs
 
 
 names = st.text("aAb.", min_size=1, max_size=4).filter(lambda name: name.strip("."))
-frames = st.builds(
-    lambda name, suffix: Path(name + suffix), names, st.sampled_from([".png", ".jpg", ".JPG", ".jpg.png", ""])
-)
+frames = st.builds(operator.add, names, st.sampled_from([".png", ".jpg", ".JPG", ".jpg.png", ""]))
 
 
 @given(st.lists(frames, unique=True, max_size=12), st.sampled_from([None, ".png", ".jpg"]))
-def test_no_two_frames_share_an_output(paths: list[Path], suffix: str | None):
-    assert len(set(output_names(paths, suffix))) == len(paths)
+def test_no_two_frames_share_an_output(frames: list[str], suffix: str | None):
+    assert len(set(output_names(frames, suffix))) == len(frames)
+
+
+@given(st.text("a./", min_size=1, max_size=6).map(lambda name: str(Path(name))))
+def test_a_suffix_is_that_of_a_path(path: str):
+    assert suffix_of(path) == Path(path).suffix

@@ -25,14 +25,14 @@ def work(tmp_path: Path) -> Work:
 def fail_at(name: str, code: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Let the system refuse to put one file into its place; returns what it says."""
     number = getattr(errno, code)
-    original = Path.replace
+    original = os.replace
 
-    def replaced(path: Path, target: Path) -> Path:
-        if target.name == name:
+    def replaced(path: str | Path, target: str | Path) -> None:
+        if Path(target).name == name:
             raise OSError(number, os.strerror(number), str(target))
-        return original(path, target)
+        original(path, target)
 
-    monkeypatch.setattr(Path, "replace", replaced)
+    monkeypatch.setattr(os, "replace", replaced)
     return os.strerror(number)
 
 

@@ -29,6 +29,7 @@ from fsr_deploy.runtime.folder.run import RunSettings, run
 from tests.runtime.folder.test_run import FakeSession, assert_all_right
 
 FACES = 70
+THREADS = "threads decode and encode, slower than processes, which cannot be had here: "
 
 
 @pytest.fixture
@@ -105,6 +106,35 @@ def test_a_process_that_is_ended_from_outside_ends_the_run_in_one_sentence_and_t
     assert summary.done + summary.already_done == FACES
 
 
+@pytest.mark.parametrize("error", [ImportError, NotImplementedError, OSError])
+def test_where_processes_cannot_be_had_threads_do_it_and_one_line_says_so(
+    work: Work, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def no_semaphores(*arguments: object) -> None:
+        raise error("no semaphores here")
+
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", no_semaphores)
+    notices: list[str] = []
+    assert_all_right(work, run(FakeSession(), work, settings(), notice=notices.append))
+    assert notices == [f"{THREADS}no semaphores here"]
+
+
+def test_no_process_is_left_where_only_some_can_be_begun(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    popen, begun = processes.multiprocessing.get_context("spawn").Process._Popen, []
+
+    def only_one(process: object) -> object:
+        if begun:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        begun.append(popen(process))
+        return begun[-1]
+
+    monkeypatch.setattr(processes.multiprocessing.get_context("spawn").Process, "_Popen", staticmethod(only_one))
+    notices: list[str] = []
+    assert_all_right(work, run(FakeSession(), work, settings(), notice=notices.append))
+    assert notices == [f"{THREADS}[Errno {errno.EAGAIN}] {os.strerror(errno.EAGAIN)}"]
+    assert begun[0].poll() is not None
+
+
 SCRIPT = """
 import os, signal, sys
 import psutil
@@ -143,7 +173,11 @@ def test_an_error_comes_whole_from_another_process() -> None:
 
 @pytest.mark.parametrize(("faces", "cores", "expected"), [(10**6, 2, 0), (100, 16, 0), (3200, 16, 16), (600, 3, 3)])
 def test_processes_are_begun_where_they_pay(faces: int, cores: int, expected: int) -> None:
-    assert processes_for(faces, cores) == expected
+    assert processes_for(faces, cores, (128, 128)) == expected
+
+
+def test_large_faces_are_not_kept_in_shared_memory() -> None:
+    assert (processes_for(100_000, 16, (512, 512)), processes_for(100_000, 16, (4096, 4096))) == (16, 0)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
