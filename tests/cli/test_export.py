@@ -193,13 +193,11 @@ FOR_RTX = "build it on any machine: fsr-export --rebuild bundle --target rtx --g
     [
         ((), "onnxruntime", FOR_ONNX_RUNTIME),
         (("--fp16",), "tensorrt", FOR_TENSORRT),
-        (("--bf16",), "tensorrt", FOR_TENSORRT),
-        (("--target", "tensorrt"), "tensorrt", FOR_TENSORRT),
+        (("--bf16", "--target", "tensorrt"), "tensorrt", FOR_TENSORRT),
         (("--target", "trt", "--no-plan"), "tensorrt", f"no TensorRT plan: --no-plan\n{FOR_TENSORRT}"),
         (("--target", "rtx", "--gpus", "sm_86", "--no-plan"), "tensorrt", FOR_RTX),
-        (("--fp16", "--target", "onnxruntime"), "onnxruntime", None),
         (("--fp16", "--target", "onnx"), "onnxruntime", None),
-        (("--bf16", "--target", "cpu", "--no-plan"), "onnxruntime", None),
+        (("--bf16", "--target", "onnxruntime", "--no-plan"), "onnxruntime", None),
     ],
 )
 def test_without_a_gpu_the_graph_is_written_for_what_was_asked_and_the_advice_fits_it(

@@ -117,7 +117,7 @@ def test_the_best_weights_are_those_of_the_best_validation(finished):
     assert metadata.training["psnr_y"] == pytest.approx(max(scores.values()), abs=1e-3)
 
 
-@pytest.mark.parametrize(("adversarial", "steps"), [(0.0, 5), (0.01, 3)])
+@pytest.mark.parametrize(("adversarial", "steps"), [pytest.param(0.0, 5, marks=pytest.mark.slow), (0.01, 3)])
 def test_a_run_killed_at_a_random_step_ends_with_the_weights_of_one_never_killed(tmp_path, adversarial, steps):
     chosen = settings(overrides={"adversarial": adversarial, "steps": steps})
     train(tmp_path / "whole", chosen)
@@ -194,7 +194,7 @@ def as_process(rank: int, port: int, folder: Path, chosen: TrainSettings) -> Non
     train_elsewhere(folder, chosen)
 
 
-@pytest.mark.parametrize(("adversarial", "steps"), [(0.0, 4), (0.01, 2)])
+@pytest.mark.parametrize(("adversarial", "steps"), [(0.0, 4), pytest.param(0.01, 2, marks=pytest.mark.slow)])
 def test_two_processes_learn_what_one_learns_from_the_same_global_batch(tmp_path, adversarial, steps):
     chosen = settings(overrides={"batch": 4, "steps": steps, "adversarial": adversarial})
     train(tmp_path / "one", chosen)
