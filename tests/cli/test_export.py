@@ -197,7 +197,7 @@ FOR_RTX = "build it on any machine: fsr-export --rebuild bundle --target rtx --g
         (("--target", "trt", "--no-plan"), "tensorrt", f"no TensorRT plan: --no-plan\n{FOR_TENSORRT}"),
         (("--target", "rtx", "--gpus", "sm_86", "--no-plan"), "tensorrt", FOR_RTX),
         (("--fp16", "--target", "onnx"), "onnxruntime", None),
-        (("--bf16", "--target", "onnxruntime", "--no-plan"), "onnxruntime", None),
+        (("--bf16", "--target", "cpu", "--no-plan"), "onnxruntime", None),
     ],
 )
 def test_without_a_gpu_the_graph_is_written_for_what_was_asked_and_the_advice_fits_it(
