@@ -115,7 +115,7 @@ class PrecisionFigures:
 
     def beats(self, other: PrecisionFigures) -> bool:
         """Whether this one is at least as close to eager as the other, and faster."""
-        mine, theirs = (float("inf") if other.psnr_db is None else other.psnr_db for other in (self, other))
+        mine, theirs = (float("inf") if one.psnr_db is None else one.psnr_db for one in (self, other))
         return mine >= theirs and self.ms < other.ms * (1 - NOISE)
 
 
