@@ -14,6 +14,7 @@ from typing import Any
 
 from fsr_deploy._util.log import say, warn
 from fsr_deploy._util.sizes import written
+from fsr_deploy.bundle.engine_file import read_engine_file
 from fsr_deploy.bundle.info import (
     INFO_NAME,
     INT8_BF16,
@@ -70,7 +71,8 @@ def rebuild_plan(directory: Path, options: PlanOptions, *, force: bool = False) 
         raise MissingError(reason)
     for name in (ONNX_NAME, REFERENCE_NAME):
         bundle.file(name)
-    read_reference(directory / REFERENCE_NAME, bundle.info)  # known before minutes are spent
+    read_engine_file(directory / ONNX_NAME)  # what is wrong is known before minutes are spent
+    read_reference(directory / REFERENCE_NAME, bundle.info)
     if bundle.info.graph_target != "tensorrt":
         warn(f"{directory}: {ANOTHER_FORM}: {export_again(bundle)}")
     if bundle.info.plan and not options.profiles:

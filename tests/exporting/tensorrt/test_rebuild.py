@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from fsr_deploy import __version__
@@ -344,6 +345,21 @@ def test_a_bundle_whose_graph_was_changed_is_refused_untouched(machine: MachineF
     with pytest.raises(InputError, match=r"model.onnx: its SHA-256 is not the one in bundle.json"):
         rebuild_plan(directory, PlanOptions())
     assert contents(directory) == before and not gpu.tensorrt.builds
+
+
+def test_a_graph_that_refers_to_another_file_is_named_and_not_built(machine: MachineFactory, tmp_path: Path) -> None:
+    gpu = machine("10.16")
+    directory = tmp_path / "bundle"
+    write_bundle(directory)
+    model = onnx.load(directory / ONNX_NAME)
+    weights = model.graph.initializer.add(name="weights", data_type=onnx.TensorProto.FLOAT, dims=[1])
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="/etc/hostname")
+    (directory / ONNX_NAME).write_bytes(model.SerializeToString())
+    write_info(directory, read_bundle(directory).info)
+    with pytest.raises(InputError, match=rf"^{directory / ONNX_NAME}: keeps weights in other files"):
+        rebuild_plan(directory, PlanOptions())
+    assert not gpu.tensorrt.builds
 
 
 @pytest.mark.parametrize(
