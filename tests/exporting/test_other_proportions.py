@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fsr_deploy.exporting.pipeline import run_export
+from fsr_deploy.exporting.export import run_export
 
 from fsr_deploy.bundle.info import REFERENCE_NAME, Bundle
 from fsr_deploy.bundle.reference import read_reference
