@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fsr_deploy.exporting.export import run_export
 
 from fsr_deploy.bundle.info import REFERENCE_NAME, Bundle
 from fsr_deploy.bundle.reference import read_reference
 from fsr_deploy.errors import UsageError
+from fsr_deploy.exporting.export import run_export
 from fsr_deploy.exporting.options import ExportOptions
 from fsr_deploy.exporting.tensorrt.rebuild import export_again
 from fsr_deploy.images.codec import read_frame, write_frame
