@@ -14,8 +14,8 @@ from fsr_deploy.exporting.tensorrt.gpus import TURING, gpus_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
-# Each with operators or attention that no other has; what only lacks a part or has other kernel sizes is not here, nor is
-# the tiny network, which make test compiles in all precisions.
+# Each with operators or attention that no other has; what only lacks a part or has other kernel sizes is not here, nor
+# is the tiny network, which make test compiles in all precisions.
 NETWORKS = (
     *("aminet", "aminet.ffn", "aminet.skaf-max", "aminet.skaf-mean", "aminet.transformer"),
     *("mfspnet", "sparnet", "sparnet.edff"),
