@@ -16,6 +16,12 @@ def as_shape(size: Size) -> Shape:
     return (size, size) if isinstance(size, int) else size
 
 
+def enlarged(size: Size, scale: int) -> Shape:
+    """Return the (height, width) of what an LR face of a size becomes."""
+    height, width = as_shape(size)
+    return height * scale, width * scale
+
+
 def as_size(shape: Shape) -> Size:
     """Return (height, width) as a user would write it: one number for a square."""
     return shape[0] if shape[0] == shape[1] else shape

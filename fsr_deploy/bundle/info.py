@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fsr_deploy._util.json_records import decode, json_text, read_json
-from fsr_deploy._util.sizes import Shape, Size, as_shape
+from fsr_deploy._util.sizes import Shape, Size, as_shape, enlarged
 from fsr_deploy.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -142,8 +142,7 @@ class BundleInfo:
     @property
     def sr_shape(self) -> Shape:
         """(height, width) of SR faces in pixels."""
-        height, width = self.lr_shape
-        return height * self.scale, width * self.scale
+        return enlarged(self.lr_size, self.scale)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fsr_deploy._util.sizes import Shape, Size, as_shape, written
+from fsr_deploy._util.sizes import Shape, Size, as_shape, enlarged, written
 from fsr_deploy.bundle.info import sha256
 from fsr_deploy.errors import UsageError
 from fsr_deploy.models import own_code, registry
@@ -50,8 +50,7 @@ class Source:
     @property
     def sr_shape(self) -> Shape:
         """(height, width) of its SR faces in pixels."""
-        height, width = self.lr_shape
-        return height * self.scale, width * self.scale
+        return enlarged(self.lr_size, self.scale)
 
     @property
     def trained(self) -> bool:

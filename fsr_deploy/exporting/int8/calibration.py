@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
-from fsr_deploy._util.sizes import Size, as_shape
+from fsr_deploy._util.sizes import Size, as_shape, enlarged
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.graph.deployable import Io
 from fsr_deploy.exporting.graph.onnx_writer import module_of_node
@@ -114,7 +114,7 @@ def calibration_faces(
     without images, and for an image that cannot be read.
     """
     height, width = as_shape(lr_size)
-    large = (height * scale, width * scale)
+    large = enlarged(lr_size, scale)
     if folder:
         named = [(str(path), read_frame(path)) for path in pictures_of(folder)[:count]]
     else:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsr_deploy._util.log import warn
-from fsr_deploy._util.sizes import Size, as_shape
+from fsr_deploy._util.sizes import Size, as_shape, enlarged
 from fsr_deploy.bundle.info import REFERENCE_NAME, TRUTH_NAME
 from fsr_deploy.images.codec import read_frame
 from fsr_deploy.images.listing import list_frames
@@ -68,7 +68,7 @@ def lr_faces(folder: Path | None, count: int, lr_size: Size, scale: int) -> NDAr
     Raises InputError where the folder has no readable image.
     """
     height, width = as_shape(lr_size)
-    source = _folder(folder) if folder else faces(count, SEED, (height * scale, width * scale))
+    source = _folder(folder) if folder else faces(count, SEED, enlarged(lr_size, scale))
     return np.stack([lr_face(face, (height, width)) for face in islice(source, count)])
 
 
