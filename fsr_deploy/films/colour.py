@@ -82,14 +82,21 @@ def to_rgb(frame: VideoFrame, colours: Colours) -> Pixels:
     bits = bits_of(frame.format)
     if is_rgb(frame.format):
         # Only the order of the samples changes here.
-        return _deep_rgb(frame, bits) if bits > 8 else np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-    planar = frame if _is_planar(frame.format) else frame.reformat(format=_planar_name(frame.format))
+        return _deep_rgb(frame, bits) if bits > 8 else np.asarray(converted(frame, "rgb24").to_ndarray(), np.uint8)
+    planar = frame if _is_planar(frame.format) else converted(frame, _planar_name(frame.format))
     luma, *chroma = [_read(planar, index, bits) for index in range(min(len(planar.planes), 3))]
     if len(chroma) < 2:  # grey
         chroma = [np.full_like(luma, 1 << 15)] * 2
     full_size = [_enlarged(plane, luma.shape) for plane in chroma]
     rgb = cv2.transform(cv2.merge([luma, *full_size]), _decoding(colours, bits))
     return _to_8(rgb, 1 / 257) if bits == 8 else np.asarray(rgb, np.uint16)
+
+
+def converted(frame: VideoFrame, name: str) -> VideoFrame:
+    """Return a frame in another pixel format, by FFmpeg's name. In one thread: with more, FFmpeg 8 now and then gives
+    eight columns of some rows another colour where the source has more than 8 bits.
+    """
+    return frame.reformat(format=name, threads=1)
 
 
 def to_planes(pixels: Pixels, colours: Colours, bits: int, halved: tuple[bool, bool]) -> list[NDArray[Any]]:
@@ -135,7 +142,7 @@ def _deep_rgb(frame: VideoFrame, bits: int) -> NDArray[np.uint16]:
         green, blue, red = (_read(frame, index, bits) for index in range(3))
         scale = 65535 / (((1 << bits) - 1) << (16 - bits))
         return np.rint(np.stack([red, green, blue], axis=-1) * scale).astype(np.uint16)
-    return np.asarray(frame.to_ndarray(format="rgb48le"), np.uint16)
+    return np.asarray(converted(frame, "rgb48le").to_ndarray(), np.uint16)
 
 
 def _enlarged(plane: Plane, shape: tuple[int, ...]) -> Plane:

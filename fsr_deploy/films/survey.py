@@ -15,7 +15,7 @@ from typing import Any
 from fsr_deploy._util.files import file_sha256, is_folder, status
 from fsr_deploy.errors import InputError
 from fsr_deploy.films import library
-from fsr_deploy.films.colour import Colours, bits_of, colours_of
+from fsr_deploy.films.colour import Colours, bits_of, colours_of, converted
 from fsr_deploy.films.turn import Turn, turn_of
 from fsr_deploy.images.opencv import MAX_PIXELS
 
@@ -252,7 +252,7 @@ def _losses(frame: Any, turn: Turn, colours: Colours) -> Iterator[str]:
 
 
 def _is_transparent(frame: Any) -> bool:
-    return bool((frame.to_ndarray(format="rgba")[..., 3] < 255).any())
+    return bool((converted(frame, "rgba").to_ndarray()[..., 3] < 255).any())
 
 
 def _aspect(aspect: Fraction | None, turn: Turn) -> Fraction | None:

@@ -122,17 +122,25 @@ def test_a_film_is_told_from_a_picture(here: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_keep_what_is_finished_and_say_how_to_go_on(here: Path, number: int) -> None:
     write_onnx(Path("slow.onnx"), scale=32, work=12)
-    code = "from fsr_deploy.films import segments; segments.LENGTH = 3; from fsr_deploy.cli.run import main; main()"
-    command = [sys.executable, "-c", code, "slow.onnx", "film.mkv", "-o", "new.mkv", "--batch", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not Path(".new.mkv.fsr-run/segment_000000").exists():
-        pass
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
+    short = "import os; from fsr_deploy.films import pipeline, segments; segments.LENGTH = 3\n"
+    interrupted = (
+        "write = pipeline.write_segment\n"
+        "def interrupted(*arguments):\n"
+        "    write(*arguments)\n"
+        "    pipeline.write_segment = write\n"
+        f"    os.kill(os.getpid(), {int(number)})\n"
+        "pipeline.write_segment = interrupted\n"
+    )
+    run = "from fsr_deploy.cli.run import main; main()"
+    arguments = ("slow.onnx", "film.mkv", "-o", "new.mkv", "--batch", "1")
+    process = subprocess.run(
+        [sys.executable, "-c", short + interrupted + run, *arguments], capture_output=True, text=True, check=False
+    )
     assert process.returncode == 130
-    assert "run the same command again to go on; the finished parts of the film are kept" in stderr
+    assert "run the same command again to go on; the finished parts of the film are kept" in process.stderr
     assert not Path("new.mkv").exists()
-    assert "done before of 20" in subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    again = subprocess.run([sys.executable, "-c", short + run, *arguments], capture_output=True, text=True, check=True)
+    assert "done before of 20" in again.stderr
     assert len(frames_of(Path("new.mkv"))) == COUNT
 
 
