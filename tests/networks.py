@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fsr_deploy.models import registry
+from fsr_deploy.models.aminet import EDFF, LGFI
 from fsr_deploy.models.registry import ModelRecord
 
 
@@ -19,6 +20,23 @@ class Pixel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
+
+
+class Parts(nn.Module):
+    """One of each of AMINet's parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3, 8, 3, padding=1)
+        self.block = LGFI(8, heads=2, mid=8)
+        self.down = nn.Conv2d(8, 16, 3, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(16, 8, 4, stride=2, padding=1)
+        self.fusion = EDFF(8)
+        self.tail = nn.Conv2d(8, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.block(self.head(x))
+        return x + self.tail(self.fusion(y, self.up(self.down(y))))
 
 
 class Coarse(Pixel):

@@ -22,33 +22,15 @@ from fsr_deploy.exporting.graph.onnx_writer import check_operators, export_onnx,
 from fsr_deploy.exporting.graph.shapes import tensor_types
 from fsr_deploy.exporting.proof.parity import compare
 from fsr_deploy.models import registry
-from fsr_deploy.models.aminet import EDFF, LGFI
-from tests.networks import Pixel
+from tests.networks import Parts, Pixel
 
 LR_SIZE = 8
-
-
-class Small(nn.Module):
-    """One of each of AMINet's parts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head = nn.Conv2d(3, 8, 3, padding=1)
-        self.block = LGFI(8, heads=2, mid=8)
-        self.down = nn.Conv2d(8, 16, 3, stride=2, padding=1)
-        self.up = nn.ConvTranspose2d(16, 8, 4, stride=2, padding=1)
-        self.fusion = EDFF(8)
-        self.tail = nn.Conv2d(8, 3, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.block(self.head(x))
-        return x + self.tail(self.fusion(y, self.up(self.down(y))))
 
 
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
     torch.manual_seed(5)
-    network = Small().eval()
+    network = Parts().eval()
     for norm in network.modules():
         if isinstance(norm, nn.BatchNorm2d):
             nn.init.uniform_(norm.running_mean, -0.5, 0.5)
