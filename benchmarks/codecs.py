@@ -2,6 +2,7 @@
 
     python -m benchmarks.codecs
     python -m benchmarks.codecs --count 10000 --formats png --turns 3 --processes 2
+    python -m benchmarks.codecs --side 512 --count 500
 
 Taking turns with the codecs alone: for each core a process that reads, decodes, encodes and writes the same files in a
 loop, without hash, journal, check or order. The ratio is paired by turn.
@@ -39,7 +40,7 @@ from fsr_deploy.runtime.session import Batch, EngineInfo
 from fsr_deploy.synthetic import draw_face
 
 RESULTS = Path(__file__).parent / "results" / "codecs.jsonl"
-LR_SIDE, SR_SIDE, BATCH, DRAWN = 16, 128, 64, 8
+SCALE, BATCH, DRAWN = 8, 64, 8
 FEW = 128  # faces, for what a run takes to begin
 MANY_CORES = 16
 
@@ -49,12 +50,13 @@ class Nothing:
 
     in_flight = 2
 
-    def __init__(self) -> None:
-        self.info = EngineInfo("none", "cpu", "fp32", "0" * 64, (LR_SIDE, LR_SIDE), (SR_SIDE, SR_SIDE), BATCH)
-        self._faces = np.stack([draw_face((3, seed), SR_SIDE) for seed in range(DRAWN)] * (BATCH // DRAWN))
+    def __init__(self, side: int) -> None:
+        lr_side = side // SCALE
+        self.info = EngineInfo("none", "cpu", "fp32", "0" * 64, (lr_side, lr_side), (side, side), BATCH)
+        self._faces = np.stack([draw_face((3, seed), side) for seed in range(DRAWN)] * (BATCH // DRAWN))
 
     def upscale(self, batch: Batch) -> Batch:
-        """Return (N, 128, 128, 3) drawn faces for (N, 16, 16, 3)."""
+        """Return (N, side, side, 3) drawn faces for N LR faces."""
         return self._faces[: len(batch)]
 
 
@@ -63,28 +65,36 @@ def main(
     processes: Annotated[int, typer.Option(help="that decode and encode; 0 for threads")] = 0,
     formats: Annotated[str, typer.Option(help="of all files, with commas: png, jpg")] = "png,jpg",
     turns: Annotated[int, typer.Option(help="runs of each")] = 6,
+    side: Annotated[int, typer.Option(help="of an SR face, in pixels")] = 128,
     state: Annotated[str, typer.Option(help="of fsr-deploy, to tell its rows from those of another")] = "now",
     output: Annotated[Path, typer.Option("--output", "-o", help="the file of JSON lines to write")] = RESULTS,
 ) -> None:
     """Print the pipeline's rate beside that of the codecs alone."""
     facts = machine()
-    around = {"state": state, "files": count, "processes": processes, "cores": usable_cores(), "cpu": facts.cpu}
+    around = {
+        "state": state,
+        "side": side,
+        "files": count,
+        "processes": processes,
+        "cores": usable_cores(),
+        "cpu": facts.cpu,
+    }
     rows = Rows(output, "codecs", go_on=True)
     with TemporaryDirectory() as name:
         folder = Path(name)
         for suffix in formats.split(","):
             frames = folder / suffix
-            write_lr(frames, count, suffix)
-            write_lr(begun := folder / f"{suffix}-few", FEW, suffix)
-            few = [pipeline(processes, begun, folder / f"{suffix}-few-{turn}") for turn in range(turns)]
+            write_lr(frames, count, suffix, side // SCALE)
+            write_lr(begun := folder / f"{suffix}-few", FEW, suffix, side // SCALE)
+            few = [pipeline(side, processes, begun, folder / f"{suffix}-few-{turn}") for turn in range(turns)]
             runs, alone = [], []
             for turn in range(turns):
                 for ours in (turn % 2 == 0, turn % 2 == 1):
                     target = folder / f"{suffix}-{turn}-{ours}"
                     if ours:
-                        runs.append(pipeline(processes, frames, target))
+                        runs.append(pipeline(side, processes, frames, target))
                     else:
-                        alone.append(codecs_alone(frames, target))
+                        alone.append(codecs_alone(side, frames, target))
             rates, alone_rates = ([count / run.seconds for run in measured] for measured in (runs, alone))
             ratio = paired_ratio([[rate] for rate in rates], [[rate] for rate in alone_rates])
             figures = {
@@ -124,25 +134,25 @@ def processor_time(
     return {**times, f"on_{MANY_CORES}_cores": modelled, f"times_on_{MANY_CORES}_cores": modelled * codecs / MANY_CORES}
 
 
-def write_lr(folder: Path, count: int, suffix: str) -> None:
+def write_lr(folder: Path, count: int, suffix: str, side: int) -> None:
     """Write LR faces: drawn ones, over and over."""
-    drawn = [encode_frame(draw_face((1, seed), LR_SIDE), f".{suffix}") for seed in range(DRAWN)]
+    drawn = [encode_frame(draw_face((1, seed), side), f".{suffix}") for seed in range(DRAWN)]
     folder.mkdir()
     for index in range(count):
         (folder / f"{index:06d}.{suffix}").write_bytes(drawn[index % DRAWN])
 
 
-def pipeline(processes: int, frames: Path, target: Path) -> Run:
+def pipeline(side: int, processes: int, frames: Path, target: Path) -> Run:
     """Return what a run of ours takes, from files to files, in a process of its own."""
-    (run,) = _in_children(_ours, [(frames, target, processes)])
+    (run,) = _in_children(_ours, [(side, frames, target, processes)])
     return run
 
 
-def codecs_alone(frames: Path, target: Path) -> Run:
+def codecs_alone(side: int, frames: Path, target: Path) -> Run:
     """Return what it takes a process on each core to read, decode, encode and write its share of the files."""
     target.mkdir()
     paths, cores = sorted(frames.iterdir()), usable_cores()
-    runs = _in_children(_alone, [(paths[core::cores], target) for core in range(cores)])
+    runs = _in_children(_alone, [(side, paths[core::cores], target) for core in range(cores)])
     return Run(max(run.seconds for run in runs), sum(run.own for run in runs))
 
 
@@ -163,8 +173,8 @@ def _child(begin: Any, answers: Any, work: Callable[..., Run], given: tuple[Any,
     answers.put(work(begin, *given))
 
 
-def _ours(begin: Any, frames: Path, target: Path, processes: int) -> Run:
-    session = Nothing()
+def _ours(begin: Any, side: int, frames: Path, target: Path, processes: int) -> Run:
+    session = Nothing(side)
     start, own = time.perf_counter(), time.process_time()
     upscale_files(session, find_work(str(frames), str(target), None), RunOptions(), processes=processes)
     seconds, own = time.perf_counter() - start, time.process_time() - own
@@ -172,9 +182,9 @@ def _ours(begin: Any, frames: Path, target: Path, processes: int) -> Run:
     return Run(seconds, own, children.ru_utime + children.ru_stime)
 
 
-def _alone(begin: Any, paths: Sequence[Path], target: Path) -> Run:
+def _alone(begin: Any, side: int, paths: Sequence[Path], target: Path) -> Run:
     cv2.setNumThreads(1)
-    faces = Nothing().upscale(np.zeros((BATCH, LR_SIDE, LR_SIDE, 3), np.uint8))
+    faces = Nothing(side).upscale(np.zeros((BATCH, side // SCALE, side // SCALE, 3), np.uint8))
     begin.wait()
     start, own = time.perf_counter(), time.process_time()
     for index, path in enumerate(paths):

@@ -42,8 +42,10 @@ from fsr_deploy.runtime.folder.write import WriteFaces, Written, target_of, writ
 FACES_AT_A_TIME = 32  # at most: handing over costs as much as a small face takes
 BYTES_AT_A_TIME = 1 << 21
 GROUPS_PER_PROCESS = 2  # one that it works on and one that waits, at each end
-# A process takes half a second to begin, in which a core decodes and encodes about a hundred faces.
+# A process takes half a second to begin, in which a core decodes and encodes about a hundred faces. On two cores,
+# threads hold each other back so little that they are as fast up to some 3000.
 FACES_PER_PROCESS = 200
+FACES_ON_TWO_CORES = 4000
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 Item = TypeVar("Item")
@@ -55,11 +57,11 @@ Outcome = Loaded | AlreadyDone | Failed
 def processes_for(faces: int, cores: int, sr_shape: tuple[int, int]) -> int:
     """Return how many processes a run of so many faces, SR (h, w), is worth, 0 for threads.
 
-    On two cores they take more processor time for a face than threads do, and some to begin (benchmarks/codecs.py).
     Threads encode large faces as fast, without a copy of them in memory that is shared.
     """
     small = math.prod(sr_shape) * 3 <= BYTES_AT_A_TIME
-    return cores if small and cores > 2 and faces >= FACES_PER_PROCESS * cores else 0
+    enough = FACES_ON_TWO_CORES if cores == 2 else FACES_PER_PROCESS * cores
+    return cores if small and cores > 1 and faces >= enough else 0
 
 
 def begin_processes(count: int, load: Load, at_a_time: int, notice: Callable[[str], None]) -> CodecProcesses | None:

@@ -171,7 +171,10 @@ def test_an_error_comes_whole_from_another_process() -> None:
     )
 
 
-@pytest.mark.parametrize(("faces", "cores", "expected"), [(10**6, 2, 0), (100, 16, 0), (3200, 16, 16), (600, 3, 3)])
+@pytest.mark.parametrize(
+    ("faces", "cores", "expected"),
+    [(10**6, 1, 0), (3999, 2, 0), (4000, 2, 2), (599, 3, 0), (600, 3, 3), (100, 16, 0), (3200, 16, 16)],
+)
 def test_processes_are_begun_where_they_pay(faces: int, cores: int, expected: int) -> None:
     assert processes_for(faces, cores, (128, 128)) == expected
 
