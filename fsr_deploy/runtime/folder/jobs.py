@@ -152,6 +152,8 @@ def _below(output: Path, sources: Sequence[Path], places: Sequence[str], suffix:
     for folder in dict.fromkeys(job.target.parent for job in jobs):
         if not (real := real_folder(folder)).is_relative_to(wall):
             raise InputError(f"{folder}: leads out of {output}, to {real}; remove that link or name another -o")
+    if not status(wall):
+        return jobs  # a new folder, with no frame in it
     taken = {real_file(job.source) for job in jobs}
     for job in jobs:
         if real_file(job.target) in taken:
