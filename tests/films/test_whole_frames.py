@@ -88,6 +88,22 @@ def test_other_faces_make_the_film_again_and_the_same_ones_do_not(here: Path) ->
     assert packets_of(Path("api.mkv"), "video") == packets_of(Path("film_sr.mkv"), "video")
 
 
+@pytest.mark.parametrize("how", [LOSSLESS, ("--faces-only",)], ids=["frames", "faces only"])
+def test_faces_that_are_large_already_and_those_that_lose_detail_are_counted(here: Path, how: tuple[str, ...]) -> None:
+    """SR faces have 64x64 pixels, LR faces 8x8; a face's square is 1.6 times as large as its box."""
+    Path("boxes.csv").write_text("frame,x,y,w,h\n3,20,10,40,40\n3,20,10,41,41\n5,20,10,7,7\n7,20,10,8,8\n")
+    run = ("model.onnx", "film.mkv", "--boxes", "boxes.csv", *how)
+    result = succeed(*run, "--json")
+    told = "faces: 3 upscaled, 1 left as they are, larger than 64x64 already (--all-faces takes them), none in 17"
+    assert told in result.stderr
+    lost = "detail was lost in 2 of the faces, larger than 1.5 times 8x8; take an engine for larger ones"
+    assert f"warning: {lost}" in result.stderr
+    summary = json.loads(result.stdout)
+    assert summary["warnings"] == [lost]
+    assert summary["faces"] == {"upscaled": 3, "left_as_they_are": 1, "frames_without": 17}
+    assert json.loads(succeed(*run, "--json", "--all-faces").stdout)["faces"]["upscaled"] == 4
+
+
 @pytest.mark.parametrize(
     ("lines", "options", "code", "sentence"),
     [
