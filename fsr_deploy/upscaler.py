@@ -105,10 +105,10 @@ class Upscaler:
     ) -> RunSummary | FilmSummary:
         """Upscale a folder, an image or a film to files, as ``fsr-run`` does; continues a run that was stopped.
 
-        ``output`` is the input's name with "_sr" unless given; ``options`` are RunOptions' fields, and FrameOptions'
-        for whole frames, TileTask's for pictures in tiles and FilmOptions' for a film. ``progress`` is called with what
-        is counted, how many are done and how many there are. Raises UsageError, InputError and MissingError as the
-        command says them.
+        ``output`` is the input's name with "_sr" unless given, with "_faces" for the faces of a film alone. ``options``
+        are RunOptions' fields, and FrameOptions' for whole frames, TileTask's for pictures in tiles and FilmOptions'
+        for a film. ``progress`` is called with what is counted, how many are done and how many there are. Raises
+        UsageError, InputError and MissingError as the command says them.
         """
         from fsr_deploy.faces.options import FrameOptions
         from fsr_deploy.films.kinds import is_film
@@ -125,7 +125,7 @@ class Upscaler:
         names = str(source), None if output is None else str(output)
         with reporting(to_callback(progress) if progress else None):
             if isinstance(chosen, FilmOptions):
-                return upscale_film(self._engine(), *find_film(*names), chosen, frames=frames)
+                return upscale_film(self._engine(), *find_film(*names, chosen, frames), chosen, frames)
             work = chosen.find(*names)
             fit = str(options.get("fit", "crop"))
             task: Task | None = frames.tiles_instead(tiling.get("tile"), tiling.get("overlap"), fit)

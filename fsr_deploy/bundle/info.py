@@ -41,6 +41,8 @@ TARGET_TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorr
 NOT_PROVEN = "not proven: no GPU has run it yet; fsr-export --prove, or the first fsr-run on a GPU, proves it"
 FLAVOUR_TITLES = {"tensorrt": "TensorRT", "rtx": "TensorRT for RTX"}  # the TensorRT that a plan is for
 REBUILT = "rebuild: "  # before what took part in the rebuild of a plan, in ``versions``
+# Five points (x, y), see BundleInfo.
+Template = tuple[tuple[float, float], ...]
 _OLD_TARGETS = {"cpu": "onnxruntime", "trt": "tensorrt"}  # their names in older bundles
 
 
@@ -131,7 +133,7 @@ class BundleInfo:
     notes: tuple[str, ...] = ()
     lr_recipe: str = LR_RECIPE
     resizable: bool | None = None
-    template: tuple[tuple[float, float], ...] | None = None
+    template: Template | None = None
     schema: int = SCHEMA_VERSION
 
     @property
@@ -232,13 +234,14 @@ def _conditions(info: BundleInfo) -> list[tuple[bool, str]]:
         (0 < info.scale <= 64 and all(0 < side <= 4096 for side in info.lr_shape), "scale or lr_size is out of range"),
         (all(0 < a <= b <= c for a, b, c in ((low, best, high), *profiles)), "batches are not min <= opt <= max"),
         (len(info.inputs) == len(info.outputs) == 1, "an engine has one input and one output"),
-        (info.template is None or _is_template(info.template), "template is not five different points (x, y), 0 to 1"),
+        (info.template is None or is_template(info.template), "template is not five different points (x, y), 0 to 1"),
         (all(map(_is_plain_name, info.files)), "files holds something other than plain file names"),
         (all(re.fullmatch("[0-9a-f]{64}", digest) for digest in info.files.values()), "files holds no SHA-256 digests"),
     ]
 
 
-def _is_template(points: tuple[tuple[float, float], ...]) -> bool:
+def is_template(points: Template) -> bool:
+    """Tell whether these are five different points in the unit square."""
     return len(set(points)) == len(points) == 5 and all(0 <= number <= 1 for point in points for number in point)
 
 

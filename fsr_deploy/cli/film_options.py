@@ -64,10 +64,10 @@ def run_film(
     from fsr_deploy.films.options import find_film, upscale_film
     from fsr_deploy.films.summary import conclude_film, film_as_dict
 
-    film, target = find_film(source, output)
-    session = open_engine(lambda engine: options.batch_of(engine, film))
+    film, target = find_film(source, output, options, frames)
+    session = open_engine(lambda engine: options.batch_of(engine, film, frames.wanted))
     with finish_on_interrupt("interrupted: finishing the batch (press Ctrl-C again to stop at once)") as stop:
-        summary = upscale_film(session, film, target, options, stop, frames)
+        summary = upscale_film(session, film, target, options, frames, stop)
     session.close()
     conclude_film(summary)
     if json:

@@ -66,7 +66,11 @@ class Arguments(ClusterArguments, FilmArguments):
         int | None, typer.Option(help="Whole frames become so many times as wide and high, 1 to 8.", show_default="4")
     ] = None
     faces_only: Annotated[
-        bool, typer.Option("--faces-only", help="Of whole frames, write only the SR faces: NAME_face_0.png and so on.")
+        bool,
+        typer.Option(
+            "--faces-only",
+            help="Of whole frames, write only the SR faces: NAME_face_0.png, of a film frame_000123_face_0.png.",
+        ),
     ] = False
     all_faces: Annotated[
         bool, typer.Option("--all-faces", help="Upscale also faces that are larger in the frame than the SR faces.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,15 +12,17 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from fsr_deploy._util.log import warn
-from fsr_deploy._util.sizes import Size, as_shape, by
+from fsr_deploy._util.sizes import Shape, Size, as_shape, by
+from fsr_deploy.bundle.info import Template
 from fsr_deploy.datasets.layouts import FaceFile, find_faces, refuse_unknown_layout
 from fsr_deploy.errors import InputError, UsageError
 from fsr_deploy.images.codec import frame_header, read_frame, read_picture
 from fsr_deploy.images.pillow import Image
-from fsr_deploy.images.resize import Face, lr_face, resize
+from fsr_deploy.images.resize import Face, cropped_shape, lr_face, resize
 from fsr_deploy.models.tensors import to_pair
 from fsr_deploy.synthetic import draw_face
 
+Square = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the picture
 DRAWN = "faces:"
 SPLITS = ("train", "val", "test")
 AUGMENTATIONS = ("scale", "mirror", "rotate")
@@ -32,6 +34,11 @@ class FaceSource(Protocol):
     @property
     def name(self) -> str:
         """What the faces are, for the log."""
+        ...
+
+    @property
+    def template(self) -> Template | None:
+        """Where their landmarks lie on average, see BundleInfo; None where no landmarks are known."""
         ...
 
     def __len__(self) -> int: ...
@@ -48,6 +55,7 @@ class DrawnFaces:
     count: int
     split: str
     size: Size
+    template = None
 
     @property
     def name(self) -> str:
@@ -69,6 +77,7 @@ class FolderFaces:
     name: str
     files: Sequence[FaceFile]
     size: Size
+    template: Template | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -96,19 +105,22 @@ def open_faces(spec: str, split: str, size: Size = 128, layout: str = "auto", li
         return DrawnFaces(min(int(count), limit or int(count)), split, size)
     root = Path(spec)
     name, files = find_faces(root, split, layout)
-    files = _large_enough(root, files[:limit], size)
-    return FolderFaces(f"{len(files)} faces of {root} ({name} layout, {split})", files, size)
+    boxes = _large_enough(root, files[:limit], size)
+    title = f"{len(boxes)} faces of {root} ({name} layout, {split})"
+    return FolderFaces(title, list(boxes), size, _template(boxes, as_shape(size)))
 
 
-def _large_enough(root: Path, files: list[FaceFile], size: Size) -> list[FaceFile]:
-    """Read every picture's header once, so that a bad data set fails at once and not after an hour."""
+def _large_enough(root: Path, files: list[FaceFile], size: Size) -> dict[FaceFile, Square]:
+    """Read every picture's header once, so that a bad data set fails at once and not after an hour.
+
+    Returns the faces that are large enough and what is cut out of their pictures.
+    """
     height, width = as_shape(size)
     least = by((height // 2, width // 2))
-    shares, broken = [], []
+    boxes, broken = {}, []
     for file in files:
         try:
-            left, top, right, bottom = _box(file, _stored_size(file.path))
-            shares.append(min((right - left) / width, (bottom - top) / height))
+            boxes[file] = _box(file, _stored_size(file.path))
         except InputError:
             broken.append(file.path)
     if broken:
@@ -116,7 +128,9 @@ def _large_enough(root: Path, files: list[FaceFile], size: Size) -> list[FaceFil
             f"{broken[0]}: cannot be read as a picture ({len(broken)} of {len(files)} files here); "
             "repair or remove them"
         )
-    kept = [file for file, share in zip(files, shares, strict=True) if 2 * share >= 1]
+    kept = {
+        file: box for file, box in boxes.items() if 2 * min((box[2] - box[0]) / width, (box[3] - box[1]) / height) >= 1
+    }
     if not kept:
         raise InputError(f"{root}: all {len(files)} faces are smaller than {least}; HR faces of {by(size)} are needed")
     if len(kept) < len(files):
@@ -136,7 +150,22 @@ def _stored_size(path: Path) -> tuple[int, int]:
     return header.width, header.height
 
 
-def _box(file: FaceFile, picture_size: tuple[int, int]) -> tuple[int, int, int, int]:
+def _template(boxes: Mapping[FaceFile, Square], shape: Shape) -> Template | None:
+    """Return the mean place of the landmarks that are known in faces of ``shape``, before they are augmented.
+
+    A data set's coordinates are taken as they are: whether they count from a pixel's corner or its middle is mostly not
+    known, and half a pixel is nothing here.
+    """
+    places = []
+    for file, (left, top, right, bottom) in boxes.items():
+        if file.landmarks:
+            height, width = cropped_shape((bottom - top, right - left), shape)
+            corner = left + (right - left - width) // 2, top + (bottom - top - height) // 2
+            places.append((np.array(file.landmarks) - corner) / (width, height))
+    return tuple((float(x), float(y)) for x, y in np.mean(places, 0).round(6)) if places else None
+
+
+def _box(file: FaceFile, picture_size: tuple[int, int]) -> Square:
     """Return the square to cut out, moved and shrunk to fit into the picture; the whole picture without a box."""
     width, height = picture_size
     if file.box is None and file.centre == 1:

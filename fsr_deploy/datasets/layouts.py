@@ -21,16 +21,23 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class FaceFile:
-    """A face in a picture: a box (left, top, right, bottom) in pixels, or the middle ``centre`` of the shorter side."""
+    """A face in a picture: a box (left, top, right, bottom) in pixels, or the middle ``centre`` of the shorter side.
+
+    ``landmarks`` are five points (x, y) in pixels, in the order of faces.face.LANDMARKS, where the data set has them.
+    """
 
     path: Path
     box: Box | None = None
     centre: float = 1.0
+    landmarks: tuple[tuple[float, float], ...] | None = None
 
 
 def celeba(root: Path, split: str) -> list[FaceFile] | None:
-    """CelebA, aligned: ``img_align_celeba`` and ``list_eval_partition.txt`` (or .csv); 178x218 cut to its middle."""
-    listing = _first(place / f"list_eval_partition{s}" for place in _around(root) for s in (".txt", ".csv"))
+    """CelebA, aligned: ``img_align_celeba`` and ``list_eval_partition.txt`` (or .csv); 178x218 cut to its middle.
+
+    Its landmarks are in ``list_landmarks_align_celeba.txt`` (or .csv), which may be missing.
+    """
+    listing = _list_of(root, "list_eval_partition")
     if listing is None:
         return None
     folders = [root / "img_align_celeba" / "img_align_celeba", root / "img_align_celeba", root]
@@ -39,7 +46,8 @@ def celeba(root: Path, split: str) -> list[FaceFile] | None:
         raise InputError(f"{root}: {listing.name} is here but no pictures; unpack img_align_celeba.zip beside it")
     wanted = {"train": "0", "val": "1", "test": "2"}[split]
     names = re.findall(rf"^(\S+\.\w+)[ ,\t]+{wanted}\s*$", listing.read_text(), re.MULTILINE)
-    return [FaceFile(folder / name) for name in names if (folder / name).is_file()]
+    marks = _landmarks(_list_of(root, "list_landmarks_align_celeba"))
+    return [FaceFile(folder / name, landmarks=marks.get(name)) for name in names if (folder / name).is_file()]
 
 
 def widerface(root: Path, split: str) -> list[FaceFile] | None:
@@ -145,6 +153,17 @@ def _pictures(root: Path, pattern: str) -> list[Path]:
 
 def _around(root: Path) -> tuple[Path, ...]:
     return root, root / "Eval", root / "Anno", root.parent, root.parent / "Eval", root.parent / "Anno"
+
+
+def _list_of(root: Path, name: str) -> Path | None:
+    return _first(place / f"{name}{suffix}" for place in _around(root) for suffix in (".txt", ".csv"))
+
+
+def _landmarks(path: Path | None) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Read CelebA's list: a picture's name, then x and y of the eyes, the nose and the corners of the mouth."""
+    rows = re.findall(r"^(\S+?\.\w+)((?:[ ,\t]+\d+){10})\s*$", path.read_text() if path else "", re.MULTILINE)
+    numbers = ((name, [float(number) for number in re.findall(r"\d+", text)]) for name, text in rows)
+    return {name: tuple(zip(found[::2], found[1::2], strict=True)) for name, found in numbers}
 
 
 def _first(paths: Iterable[Path]) -> Path | None:

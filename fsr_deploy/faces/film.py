@@ -13,6 +13,7 @@ from fsr_deploy.faces.folder import RECIPE
 from fsr_deploy.faces.restorer import Finder, FrameRestorer, refuse_too_large
 from fsr_deploy.faces.smoothing import SceneCuts, Seen, smoothed
 from fsr_deploy.runtime.folder.journal import made_with
+from fsr_deploy.runtime.folder.sizes import SizeCount
 from fsr_deploy.runtime.folder.summary import FaceCount
 from fsr_deploy.runtime.session import Session
 
@@ -30,7 +31,7 @@ class FilmFrames:
     """Restores frames of a film whose faces are ``known`` by the frame's number; a number without any has none.
 
     ``together`` frames are restored at a time. A face that cannot be used is left out, and ``failures`` has the reason
-    by the frame's number. ``count`` counts the faces. May be called from several threads.
+    by the frame's number. ``count`` counts the faces, ``sizes`` those of each size. May be called from several threads.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class FilmFrames:
         self.in_flight = session.in_flight
         self.failures: dict[int, str] = {}
         self.count = FaceCount(session.info.sr_shape)
+        self.sizes = SizeCount(session.info.lr_shape, resizable=session.info.resizable, what="faces")
         self._restorer, self._known, self._lock = restorer, known, threading.Lock()
         faces = repr(sorted((number, tuple(found)) for number, found in known.items()))
         settings = (*astuple(restorer.settings), session.info.template, restorer.batches.size)
@@ -57,8 +59,11 @@ class FilmFrames:
         faces = [self._good(number, frame) for number, frame in enumerate(frames, first)]
         restored = self._restorer.restore_all(frames, faces)
         with self._lock:
-            for one in restored:
+            for one, frame in zip(restored, frames, strict=True):
                 self.count.add(len(one.faces), len(one.faces) + one.skipped)
+                for face in one.faces:
+                    region = self._restorer.check(face, frame.shape)
+                    self.sizes.add((round(region.height), round(region.width)))
         return [one.frame for one in restored if one.frame is not None]
 
     def _good(self, number: int, frame: Frame) -> list[Face]:

@@ -12,10 +12,12 @@ from typing import Any
 from fsr_deploy._util.files import status
 from fsr_deploy.errors import InputError
 from fsr_deploy.faces.boxes import boxes_csv
+from fsr_deploy.faces.cutting import Frame as Pixels
 from fsr_deploy.faces.face import Face, fault_of
 from fsr_deploy.faces.restorer import Finder, FrameSteps, Prepared, RestoreSettings
 from fsr_deploy.faces.saving import SavedBoxes
 from fsr_deploy.images.codec import Frame, encode_frame
+from fsr_deploy.images.colour import ColourChange
 from fsr_deploy.runtime.folder.budget import ByteBudget
 from fsr_deploy.runtime.folder.jobs import Job, Work
 from fsr_deploy.runtime.folder.journal import Journal, face_key
@@ -111,10 +113,18 @@ class LoadFrame(Load):
         return False
 
     def prepare(self, job: Job, sha256: str, frame: Frame) -> Loaded:
-        """Find the faces of a decoded frame and cut them out."""
+        """Find the faces of a decoded picture and cut them out."""
+        return self.cut_out(job, sha256, frame.pixels, frame.changes)
+
+    def cut_out(
+        self, job: Job, sha256: str, frame: Pixels, changes: frozenset[ColourChange] = frozenset()
+    ) -> LoadedFrame:
+        """Find the faces of an (h, w, 3) RGB frame, uint8 or uint16, and cut them out; raises InputError with its name
+        for a face that cannot be used.
+        """
         known = None if self.task.known is None else self.task.known.get(job.source, ())
         try:
-            prepared = self.steps.prepare(frame.pixels, known)
+            prepared = self.steps.prepare(frame, known)
         except InputError as error:
             raise InputError(f"{job.source}: {error}") from error
         self.task.found[job.source] = prepared.found
@@ -123,9 +133,9 @@ class LoadFrame(Load):
             sha256,
             prepared.lr_faces,
             [(round(region.height), round(region.width)) for region in prepared.regions],
-            frame.changes,
+            changes,
             len(prepared.found),
-            frame.pixels.nbytes,
+            frame.nbytes,
             prepared=prepared,
         )
 

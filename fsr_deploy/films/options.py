@@ -13,9 +13,11 @@ from fsr_deploy.faces.options import FrameOptions
 from fsr_deploy.faces.restorer import FrameRestorer
 from fsr_deploy.films.bad import BadPart
 from fsr_deploy.films.encoder import DEFAULT_CODEC, Choice
+from fsr_deploy.films.faces_only import faces_folder, write_faces
 from fsr_deploy.films.kinds import output_of
 from fsr_deploy.films.restore import WholeFaces
 from fsr_deploy.films.run import FilmSettings, restore_film
+from fsr_deploy.films.segments import folder_of
 from fsr_deploy.films.summary import FilmSummary
 from fsr_deploy.films.survey import Film, survey
 from fsr_deploy.films.whole_frames import known_faces
@@ -30,8 +32,7 @@ class FilmOptions(RunOptions):
     """What a user may choose about a run over a film; as RunOptions, and the new film's video.
 
     ``codec`` is FFmpeg's name of an encoder, ``crf`` its quality (smaller is better, None for a good default),
-    ``pix_fmt`` the pixel format (None for 4:2:0 with the film's 8 bits, or 10). Raises UsageError for anything else,
-    and for a ``format`` of pictures.
+    ``pix_fmt`` the pixel format (None for 4:2:0 with the film's 8 bits, or 10). Raises UsageError for anything else.
     """
 
     codec: str = DEFAULT_CODEC
@@ -40,9 +41,14 @@ class FilmOptions(RunOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.format != "same":
-            raise UsageError(f"--format {self.format}: is for pictures; a film's format is the suffix of -o")
         _ = self.settings
+
+    def refuse_others(self, faces_only: bool) -> None:
+        """Raise UsageError for the ``format`` of pictures where a film is written, and for a video where none is."""
+        if not faces_only and self.format != "same":
+            raise UsageError(f"--format {self.format}: is for pictures; a film's format is the suffix of -o")
+        if faces_only and (self.codec, self.crf, self.pix_fmt) != (DEFAULT_CODEC, None, None):
+            raise UsageError("--codec, --crf and --pix-fmt: --faces-only writes no film; leave them out")
 
     @property
     def settings(self) -> FilmSettings:
@@ -50,15 +56,25 @@ class FilmOptions(RunOptions):
         choice = Choice(self.codec, self.crf, self.pix_fmt)
         return FilmSettings(choice, self.resume, self.overwrite, self.on_error == "skip")
 
-    def batch_of(self, engine: EngineInfo, film: Film) -> int:
-        """Return how many frames to run at a time; raises UsageError for a batch that the engine does not take."""
-        return choose_batch(engine, None if self.batch == "auto" else int(self.batch), len(film.times))
+    def batch_of(self, engine: EngineInfo, film: Film, whole_frames: bool) -> int:
+        """Return how many faces to run at a time; raises UsageError for a batch that the engine does not take.
+
+        Each frame is one face, unless they are ``whole_frames``.
+        """
+        faces = None if whole_frames else len(film.times)
+        return choose_batch(engine, None if self.batch == "auto" else int(self.batch), faces)
 
 
-def find_film(source: str, output: str | None) -> tuple[Film, Path]:
-    """Return a film and where the new one goes; raises InputError for a film that cannot be done, and UsageError."""
+def find_film(source: str, output: str | None, options: FilmOptions, frames: FrameOptions) -> tuple[Film, Path]:
+    """Return a film and where the new one goes, or the folder for its faces.
+
+    Raises InputError for a film that cannot be done, and UsageError for a wrong output and options that do not fit.
+    """
+    options.refuse_others(frames.faces_only)
+    if frames.wanted:
+        frames.refuse_fit(options.fit)
     path = Path(source)
-    target = output_of(path, output)
+    target = faces_folder(path, output) if frames.faces_only else output_of(path, output)
     return survey(path), target
 
 
@@ -67,23 +83,27 @@ def upscale_film(
     film: Film,
     target: Path,
     options: FilmOptions,
+    frames: FrameOptions,
     stop: threading.Event | None = None,
-    frames: FrameOptions | None = None,
 ) -> FilmSummary:
-    """Upscale a film until ``stop`` is set; raises what ``restore_film`` and ``known_faces`` raise.
+    """Upscale a film until ``stop`` is set; raises what ``restore_film``, ``write_faces`` and ``known_faces`` raise.
 
-    Its frames are faces, unless ``frames`` says where the faces are in them.
+    Its frames are faces, unless ``frames`` says where the faces are in them. ``target`` is the new film, or the folder
+    for its faces.
     """
-    stop, batch = stop or threading.Event(), options.batch_of(session.info, film)
-    if frames and frames.wanted:
-        frames.refuse_fit(options.fit)
-        known = known_faces(film, frames, session.info.device, stop, options.overwrite)
+    stop, batch = stop or threading.Event(), options.batch_of(session.info, film, frames.wanted)
+    if frames.wanted:
+        folder = target if frames.faces_only else folder_of(target)
+        known = known_faces(film, frames, session.info.device, stop, options.overwrite, folder)
         if stop.is_set():
             return FilmSummary(target, len(film.times), batch, stopped=True)
+        if frames.faces_only:
+            return write_faces(session, film, target, known, options, frames, stop)
         restorer = FrameRestorer(session, frames.settings, batch=batch)
         whole = FilmFrames(session, restorer, known)
         summary = restore_film(film, target, whole, options.settings, stop)
         summary.batch = restorer.batches.size
+        summary.faces, summary.sizes = whole.count, whole.sizes
         summary.failed += [BadPart(reason, number, number) for number, reason in sorted(whole.failures.items())]
         return summary
     faces = WholeFaces(session, batch, options.fit, say)

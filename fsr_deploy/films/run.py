@@ -111,7 +111,7 @@ def _make(
     key = job.segment_key(restorer)
     done = {index for index in job.indices if settings.resume and _is_done(segment_path(target, index), key, journal)}
     summary.already_done = sum(count_packets(segment_path(target, index)) for index in done)
-    bad = BadParts(_on_fault(film, settings))
+    bad = BadParts(on_fault(film, settings.skip_failures))
     for fault in film.broken:
         bad.add_film(fault)
     encode = Encode(film, job.video, target, journal, key)
@@ -142,13 +142,13 @@ def _is_done(path: Path, key: str, journal: FilmJournal) -> bool:
     return status(path) is not None and not journal.is_foreign(path) and journal.has(path, [key])
 
 
-def _on_fault(film: Film, settings: FilmSettings) -> Callable[[str], None]:
+def on_fault(film: Film, skip_failures: bool) -> Callable[[str], None]:
     """Return what happens at a fault: a line, or the end of the run."""
 
     def stop_at(fault: str) -> None:
         raise InputError(f"{film.path}: {fault} (leave out --on-error stop to go past such frames)")
 
-    return (lambda fault: say(f"{film.path}: {fault}")) if settings.skip_failures else stop_at
+    return (lambda fault: say(f"{film.path}: {fault}")) if skip_failures else stop_at
 
 
 @contextmanager

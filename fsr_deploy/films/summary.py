@@ -12,6 +12,7 @@ from fsr_deploy.films.encoder import Video
 from fsr_deploy.films.survey import Film
 from fsr_deploy.runtime.folder.rates import StageReport
 from fsr_deploy.runtime.folder.sizes import SizeCount
+from fsr_deploy.runtime.folder.summary import FaceCount, faces_as_dict
 from fsr_deploy.runtime.session import EngineInfo
 
 
@@ -20,7 +21,8 @@ class FilmSummary:
     """The result for a film of ``total`` frames.
 
     ``done`` frames were made in this run, ``already_done`` in earlier ones. ``failed`` has what is wrong with the film
-    and its frames, ``left_out`` a line for each stream that is not copied. ``batch`` is the batch size.
+    and its frames, ``left_out`` a line for each stream that is not copied. ``batch`` is the batch size. ``faces``
+    counts those of whole frames, and is None where each frame is a face.
     """
 
     target: Path
@@ -36,6 +38,7 @@ class FilmSummary:
     stages: StageReport | None = None
     stopped: bool = False
     video: Video | None = None
+    faces: FaceCount | None = None
 
     @property
     def lost(self) -> int:
@@ -59,8 +62,10 @@ def introduce_film(film: Film, video: Video, summary: FilmSummary) -> None:
 
 def conclude_film(summary: FilmSummary) -> None:
     """Say what became of the film."""
+    if summary.faces and summary.done:
+        say(summary.faces.line())
     if summary.sizes:
-        for line in summary.sizes.lines():
+        for line in [] if summary.faces else summary.sizes.lines():
             say(line)
         for line in summary.sizes.warnings():
             warn(line)
@@ -105,6 +110,7 @@ def film_as_dict(info: EngineInfo, summary: FilmSummary) -> dict[str, Any]:
             "height": video.size[1],
             "time_base": str(video.time_base),
         },
+        "faces": faces_as_dict(summary.faces),
         "left_out": list(summary.left_out),
         "failures": [
             {"first": part.first, "last": part.last, "seconds": part.seconds, "reason": part.reason}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
+from fsr_deploy._util.files import status
 from fsr_deploy._util.log import progress, say
-from fsr_deploy.errors import InputError, UsageError
+from fsr_deploy.errors import InputError
 from fsr_deploy.faces.boxes import COLUMNS, boxes_csv, read_boxes
 from fsr_deploy.faces.face import Face, fault_of
 from fsr_deploy.faces.film import find_in_film
@@ -17,22 +19,27 @@ from fsr_deploy.films.bad import BadParts
 from fsr_deploy.films.colour import Pixels, to_rgb
 from fsr_deploy.films.frames import Frames
 from fsr_deploy.films.survey import Film
+from fsr_deploy.runtime.folder.journal import NAME, Journal
 
 Faces = Mapping[int, tuple[Face, ...]]
 
 
-def known_faces(film: Film, frames: FrameOptions, device: str, stop: threading.Event, overwrite: bool) -> Faces:
+def known_faces(
+    film: Film, frames: FrameOptions, device: str, stop: threading.Event, overwrite: bool, folder: Path
+) -> Faces:
     """Return the faces of a film's frames: those of the file of boxes, or those that the detector finds.
 
-    Found ones are made steady over time, and saved where that is asked for. Raises InputError for boxes that are not
-    this film's, and MissingError without ONNX Runtime. Where ``stop`` is set meanwhile, not all are there.
+    Found ones are made steady over time, and saved where that is asked for; the journal in ``folder``, that of the run,
+    knows the file then. Raises InputError for boxes that are not this film's, and MissingError without ONNX Runtime.
+    Where ``stop`` is set meanwhile, not all are there.
     """
-    if frames.faces_only:
-        raise UsageError("--faces-only: is for pictures; of a film, the enlarged frames are written")
     if frames.boxes is not None:
         return _read(frames.boxes, film)
     saved = SavedBoxes(Path(frames.save_boxes), overwrite) if frames.save_boxes is not None else None
-    if saved:
+    if saved and status(folder / NAME, follow=False):
+        with closing(Journal(folder)) as journal:
+            saved.check(journal)
+    elif saved:
         saved.check(None)
     detector = frames.detector(device)
     assert detector is not None
@@ -41,7 +48,8 @@ def known_faces(film: Film, frames: FrameOptions, device: str, stop: threading.E
         found = {number: faces for number, faces in steady if faces}
     say(f"{film.path}: {sum(map(len, found.values()))} faces in {len(found)} of {len(film.times)} frames")
     if saved and not stop.is_set():
-        saved.write(boxes_csv(found.items()), None)
+        with closing(Journal(folder)) as journal:
+            saved.write(boxes_csv(found.items()), journal)
     return found
 
 

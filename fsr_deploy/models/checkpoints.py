@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from fsr_deploy._util.files import write_file
 from fsr_deploy._util.json_records import decode, json_text
 from fsr_deploy._util.log import say
+from fsr_deploy.bundle.info import Template, is_template
 from fsr_deploy.errors import FsrError, InputError
 from fsr_deploy.models import registry
 from fsr_deploy.models.weight_files import is_safetensors, read_tensors
@@ -42,6 +43,17 @@ class Metadata:
         """The side of the LR faces that the network was trained on, None where the checkpoint does not tell."""
         found = self.training.get("lr_size")
         return found if type(found) is int and found > 0 else None
+
+    @property
+    def template(self) -> Template | None:
+        """Where the landmarks of a face lie in those that the network was trained on, see BundleInfo; None where the
+        checkpoint does not tell.
+        """
+        try:
+            found: Template = decode(Template, self.training.get("template"), "")
+        except TypeError:
+            return None
+        return found if is_template(found) else None
 
 
 class MisfitError(InputError):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fsr_deploy._util.sizes import Shape, Size, as_shape, enlarged, written
-from fsr_deploy.bundle.info import sha256
+from fsr_deploy.bundle.info import Template, sha256
 from fsr_deploy.errors import UsageError
 from fsr_deploy.models import own_code, registry
 from fsr_deploy.models.checkpoints import Metadata, fitting, load_into, load_model, read_metadata
@@ -28,7 +28,8 @@ class Source:
 
     It takes and gives float RGB in [-1, 1], whatever range it was trained on. ``options`` are those that
     ``registry.build`` made it with. ``lr_size`` is the side of its LR faces, or their (height, width), which it takes
-    ``upsampling`` times as large. ``checkpoint_entry`` is where in the checkpoint its weights lay, "" for the file
+    ``upsampling`` times as large. ``template`` is that of the faces that it was trained on, see BundleInfo, which are
+    square; None where it is unknown. ``checkpoint_entry`` is where in the checkpoint its weights lay, "" for the file
     itself. What is not ``registered`` cannot be built again by its name.
     """
 
@@ -41,6 +42,7 @@ class Source:
     checkpoint_sha256: str | None = None
     checkpoint_entry: str = ""
     registered: bool = True
+    template: Template | None = None
 
     @property
     def lr_shape(self) -> Shape:
@@ -83,7 +85,7 @@ def load_source(
             raise UsageError(
                 f"{model}: made for LR faces of {size} pixels a side; leave --lr-size {written(lr_size or size)} out"
             )
-        return _source(network, metadata.model, metadata.options, lr_size or size or metadata.lr_size, Path(model))
+        return _source(network, metadata, metadata.options, lr_size or size or metadata.lr_size, Path(model))
     registry.find(model)
     if key is not None and checkpoint is None:
         raise UsageError("--key names an entry of a checkpoint; give --checkpoint too")
@@ -97,23 +99,26 @@ def load_source(
     network = _build(model, options)
     entry = load_into(network, checkpoint, model, key) if checkpoint else ""
     size = registry.made_for(model, options) or known.lr_size
-    return _source(network, model, options, lr_size or size, checkpoint, entry)
+    return _source(network, known, options, lr_size or size, checkpoint, entry)
 
 
 def _source(
     network: nn.Module,
-    name: str,
+    known: Metadata,
     options: dict[str, Any],
     lr_size: Size | None,
     checkpoint: Path | None,
     entry: str = "",
 ) -> Source:
-    record, size = registry.find(name), lr_size or LR_SIZE
+    name, size = known.model, lr_size or LR_SIZE
+    record = registry.find(name)
     if any(side % record.size_multiple for side in as_shape(size)):
         raise UsageError(f"--lr-size {written(size)}: {name} takes multiples of {record.size_multiple}")
     digest = sha256(checkpoint) if checkpoint else None
     network = adapted(network.eval(), record.range)
-    return Source(network, name, record.scale, record.upsampling, size, options, digest, entry)
+    height, width = as_shape(size)
+    template = known.template if height == width else None
+    return Source(network, name, record.scale, record.upsampling, size, options, digest, entry, template=template)
 
 
 def _foreign(found: Foreign, checkpoint: Path, lr_size: Size | None) -> Source:

@@ -94,11 +94,11 @@ class Studio:
 
         Raises InputError for a film that cannot be read or is over the limits, MissingError without PyAV.
         """
-        film, target = find_film(str(path), str(folder / f"{path.stem}_sr.mp4"))
+        film, target = find_film(str(path), str(folder / f"{path.stem}_sr.mp4"), FilmOptions(), self.frames)
         upscale = self.frames.settings.upscale if self.frames.wanted else 1
         self.limits.refuse_film(len(film.times), *film.upright, upscale)
         with self._busy:
-            return upscale_film(self.session, film, target, FilmOptions(), stop, self.frames)
+            return upscale_film(self.session, film, target, FilmOptions(), self.frames, stop)
 
     def wait(self) -> None:
         """Wait until nobody uses the engine any more."""

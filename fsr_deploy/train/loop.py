@@ -262,6 +262,7 @@ class Training:
 
     def _export(self, name: str) -> None:
         training = {"step": self.step, **asdict(self.settings), "psnr_y": self.last.psnr, "ssim_y": self.last.ssim}
+        training["template"] = self.source.template
         metadata = Metadata(self.settings.model, dict(self.settings.options), training)
         save_safetensors(self.generator.state()["weights"], self.folder.path / name, metadata)
 

@@ -105,6 +105,35 @@ def test_the_face_is_cut_out_where_the_data_set_has_it(tmp_path, build, centre, 
     assert face[32, -8, 0] - face[32, 8, 0] == pytest.approx(side * 48 / 64, abs=3)
 
 
+MARKS = ("69 109 106 113 77 142 73 152 108 154", "71 111 108 111 99 134 71 150 106 156")
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".csv"])
+def test_the_landmarks_of_celebas_training_faces_have_their_mean_in_the_faces(tmp_path, suffix):
+    celeba(tmp_path)
+    rows = [f"00000{number}.png  {marks}" for number, marks in enumerate((*MARKS, "1 2 3 4 5 6 7 8 9 10"))]
+    header = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
+    text = "\n".join(("3", header, *rows) if suffix == ".txt" else (f"image_id {header}", *rows)) + "\n"
+    text = text if suffix == ".txt" else text.replace("  ", " ").replace(" ", ",")
+    (tmp_path / f"list_landmarks_align_celeba{suffix}").write_text(text)
+    # The middle 178x178 of 178x218 begins at (0, 20); the third row is not of a training face.
+    means = [(70, 110), (107, 112), (88, 138), (72, 151), (107, 155)]
+    expected = [(x / 178, (y - 20) / 178) for x, y in means]
+    for size in (64, 128):
+        assert np.array(open_faces(str(tmp_path), "train", size).template) == pytest.approx(
+            np.array(expected), abs=1e-6
+        )
+    (first,) = [open_faces(str(tmp_path), "train", 64, limit=1).template]
+    assert first[0] == pytest.approx((69 / 178, 89 / 178), abs=1e-6)
+
+
+@pytest.mark.parametrize("build", [celeba, widerface, lfw])
+def test_without_landmarks_nothing_is_known_of_them(tmp_path, build):
+    build(tmp_path)
+    assert open_faces(str(tmp_path), "train", 64).template is None
+    assert open_faces("faces:2", "train", 64).template is None
+
+
 def test_a_plain_folder_holds_back_some_faces_that_training_never_sees(tmp_path):
     write_faces(tmp_path, 60)
     names = {split: {file.path.name for file in find_faces(tmp_path, split)[1]} for split in ("train", "val", "test")}

@@ -59,6 +59,10 @@ def test_frames_get_the_faces_of_their_numbers(here: Path) -> None:
 def test_found_faces_are_steady_saved_and_the_same_film_again(here: Path) -> None:
     said = succeed("model.onnx", "film.mkv", "--find-faces", "detector.onnx", "--save-boxes", "faces.csv", *LOSSLESS)
     assert f"film.mkv: {COUNT} faces in {COUNT} of {COUNT} frames" in said.stderr
+    assert f"faces: {COUNT} upscaled" in said.stderr
+    assert f"warning: detail was lost in {COUNT} of the faces, larger than 1.5 times 8x8" in said.stderr
+    again = succeed("model.onnx", "film.mkv", "--find-faces", "detector.onnx", "--save-boxes", "faces.csv", *LOSSLESS)
+    assert f"film_sr.mkv: 0 done, {COUNT} done before" in again.stderr, "it knows its own file of boxes"
     saved = read_boxes("faces.csv").numbers
     assert sorted(saved) == list(range(COUNT)), "the frame in which it was missed has it from its neighbours"
     assert saved[7][0].box == pytest.approx(saved[6][0].box) and saved[7][0].score is None
@@ -84,6 +88,22 @@ def test_other_faces_make_the_film_again_and_the_same_ones_do_not(here: Path) ->
     assert packets_of(Path("api.mkv"), "video") == packets_of(Path("film_sr.mkv"), "video")
 
 
+@pytest.mark.parametrize("how", [LOSSLESS, ("--faces-only",)], ids=["frames", "faces only"])
+def test_faces_that_are_large_already_and_those_that_lose_detail_are_counted(here: Path, how: tuple[str, ...]) -> None:
+    """SR faces have 64x64 pixels, LR faces 8x8; a face's square is 1.6 times as large as its box."""
+    Path("boxes.csv").write_text("frame,x,y,w,h\n3,20,10,40,40\n3,20,10,41,41\n5,20,10,7,7\n7,20,10,8,8\n")
+    run = ("model.onnx", "film.mkv", "--boxes", "boxes.csv", *how)
+    result = succeed(*run, "--json")
+    told = "faces: 3 upscaled, 1 left as they are, larger than 64x64 already (--all-faces takes them), none in 17"
+    assert told in result.stderr
+    lost = "detail was lost in 2 of the faces, larger than 1.5 times 8x8; take an engine for larger ones"
+    assert f"warning: {lost}" in result.stderr
+    summary = json.loads(result.stdout)
+    assert summary["warnings"] == [lost]
+    assert summary["faces"] == {"upscaled": 3, "left_as_they_are": 1, "frames_without": 17}
+    assert json.loads(succeed(*run, "--json", "--all-faces").stdout)["faces"]["upscaled"] == 4
+
+
 @pytest.mark.parametrize(
     ("lines", "options", "code", "sentence"),
     [
@@ -91,7 +111,6 @@ def test_other_faces_make_the_film_again_and_the_same_ones_do_not(here: Path) ->
         ("frame,x,y,w,h\n20,1,1,9,9", (), 4, "has faces of frame 20, and the film has 20, from 0 on"),
         ("frame,x,y,w,h\n2,100,1,9,9", (), 4, "boxes.csv: frame 2: the face .* outside"),
         ("frame,x,y,w,h\n2,1,1,0,9", (), 4, "boxes.csv: line 2: the face .* no area"),
-        ("frame,x,y,w,h\n2,1,1,9,9", ("--faces-only",), 2, "--faces-only: is for pictures"),
         ("frame,x,y,w,h\n2,1,1,9,9", ("--fit", "stretch"), 2, "--fit stretch: is for frames that are faces"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -74,6 +75,27 @@ def test_a_checkpoint_trained_at_another_size_is_exported_at_that_size_unless_an
     save_safetensors(weights(), path, Metadata("pixel", training={"lr_size": 8}))
     assert load_source(str(path)).lr_size == load_source("pixel", path).lr_size == 8
     assert load_source(str(path), lr_size=16).lr_size == 16
+
+
+TEMPLATE = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "known"),
+    [
+        (TEMPLATE, TEMPLATE),
+        (None, None),
+        ("eyes", None),
+        (TEMPLATE[:4], None),
+        ([*TEMPLATE[:4], (0.65, 80)], None),
+        ([*TEMPLATE[:4], (0.65, "0.8")], None),
+    ],
+)
+def test_where_landmarks_belong_is_what_the_checkpoint_records(tmp_path: Path, recorded: Any, known: Any) -> None:
+    path = tmp_path / "aligned.safetensors"
+    save_safetensors(weights(), path, Metadata("pixel", training={"template": recorded}))
+    assert load_source(str(path)).template == load_source("pixel", path).template == known
+    assert load_source(str(path), lr_size=(24, 16)).template is None, "its faces were square"
 
 
 def test_a_checkpoint_for_one_size_is_exported_at_that_size(sized: Path) -> None:

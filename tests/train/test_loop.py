@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import multiprocessing
 
+import fsr_deploy as fsr
+from fsr_deploy.bundle.info import read_bundle
 from fsr_deploy.datasets.faces import open_faces
 from fsr_deploy.errors import ExitCode, InputError, UsageError
 from fsr_deploy.images.resize import Face, bicubic, shrink
@@ -22,6 +25,7 @@ from fsr_deploy.train.loop import Cadence, DivergedError, Training, TrainSetting
 from fsr_deploy.train.recipes import recipe
 from fsr_deploy.train.run_folder import RunFolder
 from fsr_deploy.train.validation import upscale
+from tests.datasets.test_faces import celeba
 from tests.networks import register
 
 SMALL = {"channels": 4, "mid": 4}
@@ -290,3 +294,19 @@ def test_a_broken_picture_met_by_a_loading_process_is_named_in_one_line(tmp_path
         train(tmp_path / "run", settings(**PIXEL, data=str(tmp_path / "data"), val="faces:1"), workers=1)
     assert str(raised.value).startswith(f"{path}: truncated")
     assert "\n" not in str(raised.value)
+
+
+def test_where_landmarks_are_in_the_training_faces_goes_into_checkpoint_and_bundle(tmp_path, monkeypatch):
+    register(monkeypatch)
+    celeba(tmp_path / "data")
+    marks = "70 110 107 112 88 138 72 151 107 155"
+    text = "".join(f"{number:06}.png {marks}\n" for number in range(4))
+    (tmp_path / "data" / "list_landmarks_align_celeba.txt").write_text(text)
+    chosen = settings(**PIXEL, data=str(tmp_path / "data"), overrides={"steps": 1})
+    train(tmp_path / "run", chosen)
+    template = read_metadata(tmp_path / "run" / "last.safetensors").template
+    assert np.array(template) * 178 + (0, 20) == pytest.approx(np.array(marks.split(), float).reshape(5, 2), abs=1e-3)
+    bundle = fsr.export(tmp_path / "run" / "last.safetensors", batches=1, output=tmp_path / "bundle", force=True)
+    assert read_bundle(bundle.path).info.template == template
+    with fsr.load(bundle, "cpu") as upscaler:
+        assert upscaler.info.template == template

@@ -49,6 +49,7 @@ def describe(
         budget=asdict(options.budget),
         versions=versions(),
         lr_recipe=LR_RECIPE,
+        template=source.template,
         resizable=not source.registered or registry.made_for(source.name, source.options) is None,
     )
     return judged(info)

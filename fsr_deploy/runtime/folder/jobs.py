@@ -55,7 +55,7 @@ def find_work(source: str, output: str | None, suffix: str | None, listed: Itera
         return _listed(map(one_slash, listed), output, suffix)
     path = Path(one_slash(source))
     if is_folder(path):
-        return _folder(path, _as_folder(output) if output else _beside(path), suffix)
+        return _folder(path, as_folder(output) if output else _beside(path), suffix)
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -78,7 +78,7 @@ def _listed(listed: Iterable[str], output: str | None, suffix: str | None) -> Wo
     paths = list(dict.fromkeys(_without_dots(line) for line in listed))
     if output is None:
         raise UsageError("a list of paths needs an output folder; name it with -o")
-    folder = _as_folder(output)
+    folder = as_folder(output)
     listing = Listing(
         frames=[path for path in paths if path.name],
         failed=[(path, "not a file") for path in paths if not path.name],
@@ -113,7 +113,7 @@ def _image(path: Path, output: str | None, suffix: str | None) -> Work:
         return Work([Job(path, path.with_name(f"{path.stem}_sr{own}"))], None)
     target = Path(output)
     if target.suffix.lower() not in SUFFIXES or is_folder(target):
-        target = _as_folder(output) / Path(path.name).with_suffix(own)
+        target = as_folder(output) / Path(path.name).with_suffix(own)
     elif suffix and target.suffix.lower() != suffix:
         raise UsageError(f"{target}: its suffix is not the --format {suffix[1:]}; leave one of them out")
     if _real(target) == _real(path):
@@ -121,7 +121,7 @@ def _image(path: Path, output: str | None, suffix: str | None) -> Work:
     return Work([Job(path, target)], None)
 
 
-def _as_folder(output: str) -> Path:
+def as_folder(output: str) -> Path:
     """Return the output as an existing or new folder; raises UsageError for a name that looks like a file."""
     path = Path(output)
     suffix = path.suffix.lower()

@@ -56,10 +56,13 @@ class AlreadyDone:
 
 @dataclass(frozen=True)
 class Failed:
-    """A path that could not be read, or whose output could not be written, and why."""
+    """A path that could not be read, or whose output could not be written, and why. ``told`` tells that a line has said
+    so already.
+    """
 
     source: Path
     reason: str
+    told: bool = False
 
 
 @dataclass(frozen=True)

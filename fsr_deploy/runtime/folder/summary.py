@@ -131,7 +131,7 @@ def as_dict(info: EngineInfo, work: Work, summary: RunSummary) -> dict[str, Any]
             "stretched": summary.sizes.misshapen if summary.sizes.fit == "stretch" else 0,
             **{change.name.lower(): summary.changes[change] for change in ColourChange},
         },
-        "faces": _faces(summary.faces),
+        "faces": faces_as_dict(summary.faces),
         "left_out": dict(work.listing.left_out),
         "failures": [{"frame": str(failed.source), "reason": failed.reason} for failed in summary.failed],
         "warnings": summary.sizes.warnings(),
@@ -140,7 +140,8 @@ def as_dict(info: EngineInfo, work: Work, summary: RunSummary) -> dict[str, Any]
     }
 
 
-def _faces(count: FaceCount | None) -> dict[str, int] | None:
+def faces_as_dict(count: FaceCount | None) -> dict[str, int] | None:
+    """Return the counts of whole frames' faces as plain data."""
     if count is None:
         return None
     return {"upscaled": count.upscaled, "left_as_they_are": count.left, "frames_without": count.frames_without}

@@ -52,7 +52,8 @@ class Tally:
         if not self.skip_failures:
             raise InputError(f"{failed.reason} (leave out --on-error stop to go past such files)")
         self.summary.failed.append(failed)
-        self.notice(f"skipped: {failed.reason}")
+        if not failed.told:
+            self.notice(f"skipped: {failed.reason}")
         self.advance(1)
 
 
