@@ -33,6 +33,8 @@ from fsr_deploy.exporting.tensorrt.config import PlanOptions
 ARCHITECTURES, EXTRA = "spandrel.architectures", "spandrel_extra_arches.architectures"
 SMALL = {"depths": (2, 2), "num_heads": (2, 2), "embed_dim": 16, "upscale": 4, "window_size": 8}
 FACE = 512
+# What becomes of each network: its precision, and the engine that the graph is written for.
+ENGINES = (("fp32", "onnxruntime"), ("fp16", "tensorrt"), ("fp32", "openvino"))
 
 # Each network: its module, its class, the arguments of a small variant, and the side of the pictures that it gets.
 NETWORKS: dict[str, tuple[str, str, dict[str, Any], int]] = {
@@ -70,8 +72,8 @@ def write_checkpoint(name: str, folder: Path) -> Path:
     return path
 
 
-def export(name: str, precision: str, folder: Path) -> dict[str, Any]:
-    """Export a checkpoint and return what became of it."""
+def export(name: str, precision: str, target: str, folder: Path) -> dict[str, Any]:
+    """Export a checkpoint for an engine and return what became of it."""
     side = NETWORKS[name][3]
     start = time.perf_counter()
     bundle = run_export(
@@ -80,10 +82,10 @@ def export(name: str, precision: str, folder: Path) -> dict[str, Any]:
             precision=precision,
             lr_size=side,
             batches=(1, 1, 1) if side == FACE else (1, 2, 4),
-            target="tensorrt" if precision == "fp16" else "auto",
+            target=target,
             with_plan=False,
             budget=budget_for(precision),
-            output=folder / precision,
+            output=folder / target,
         )
     )
     info = bundle.info
@@ -91,6 +93,7 @@ def export(name: str, precision: str, folder: Path) -> dict[str, Any]:
     row: dict[str, Any] = {
         "network": name,
         "precision": precision,
+        "target": target,
         "lr": side,
         "scale": info.scale,
         "worst_db": worst,
@@ -99,7 +102,7 @@ def export(name: str, precision: str, folder: Path) -> dict[str, Any]:
         "times_as_fast_as_eager": info.latency["rows"][0]["speedup"] if info.latency.get("rows") else None,
         "seconds": round(time.perf_counter() - start, 1),
     }
-    if precision == "fp16":
+    if target == "tensorrt":
         kernels = check_compiler(bundle.path, info, PlanOptions(flavour="rtx"))
         row["rtx_kernels"] = kernels["count"] if kernels else None
     return row
@@ -107,20 +110,28 @@ def export(name: str, precision: str, folder: Path) -> dict[str, Any]:
 
 def as_table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as a Markdown table, a line for each network."""
-    lines = ["| network | input | FP32 | against eager | FP16 | stays in FP32 | TensorRT for RTX |", "| --- " * 7 + "|"]
-    found = {(row["network"], row["precision"]): row for row in rows}
+    heads = ["network", "input", "FP32", "against eager", "OpenVINO", "against eager", "FP16", "stays in FP32"]
+    lines = [f"| {' | '.join(heads)} | TensorRT for RTX |", "| --- " * (len(heads) + 1) + "|"]
+    found = {(row["network"], row["target"]): row for row in rows}
     for name in NETWORKS:
-        full, half = found.get((name, "fp32")), found.get((name, "fp16"))
+        full, half, vino = (found.get((name, target)) for target in ("onnxruntime", "tensorrt", "openvino"))
         if full is None:
             continue
-        cells = [name, f"{full['lr']}x{full['lr']}, {full['scale']}x" if "lr" in full else ""]
-        cells += [full["error"], ""] if "error" in full else [_db(full), f"{full['times_as_fast_as_eager']:.2f}x"]
+        side = NETWORKS[name][3]
+        cells = [name, f"{side}x{side}, {full['scale']}x" if "scale" in full else f"{side}x{side}"]
+        cells += _timed(full) + _timed(vino)
         if half is None or "error" in half:
             cells += [half["error"] if half else "", "", ""]
         else:
             cells += [_db(half), f"{len(half['fp32'])} modules", f"{half['rtx_kernels']} kernels"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _timed(row: dict[str, Any] | None) -> list[str]:
+    if row is None or "error" in row:
+        return [row["error"] if row else "", ""]
+    return [_db(row), f"{row['times_as_fast_as_eager']:.2f}x"]
 
 
 def _db(row: dict[str, Any]) -> str:
@@ -138,16 +149,16 @@ def main(
     if table:
         print(as_table(read_rows(output)))
         return
-    done = {(row["network"], row["precision"]) for row in read_rows(output)}
+    done = {(row["network"], row["target"]) for row in read_rows(output)}
     for name in names or NETWORKS:
-        for precision in ("fp32", "fp16"):
-            if (name, precision) in done:
+        for precision, target in ENGINES:
+            if (name, target) in done:
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 try:
-                    row = export(name, precision, Path(folder))
+                    row = export(name, precision, target, Path(folder))
                 except FsrError as error:
-                    row = {"network": name, "precision": precision, "error": str(error)}
+                    row = {"network": name, "precision": precision, "target": target, "error": str(error)}
             append_row(output, row)
             print(row, file=sys.stderr)
 

@@ -17,8 +17,11 @@ from fsr_deploy.images.codec import read_frame, write_frame
 from fsr_deploy.models.eager import Eager
 from fsr_deploy.models.source import load_source
 from fsr_deploy.runtime.open import open_session
+from fsr_deploy.serving.triton_config import CONFIG_NAME, read_config
+from fsr_deploy.serving.triton_repository import TritonOptions, write_triton
 from tests import networks
 from tests.cli.runs import succeed
+from tests.serving.test_python_model import start
 
 LR, SR = (8, 12), (64, 96)
 
@@ -56,6 +59,20 @@ def test_a_picture_goes_through_it_in_tiles_of_its_size(bundle: Bundle, tmp_path
     write_frame(tmp_path / "in.png", picture)
     succeed(bundle.path, tmp_path / "in.png", "-o", tmp_path / "out.png", "--tile", "8,12", "--device", "cpu")
     assert read_frame(tmp_path / "out.png").shape == (160, 248, 3)
+
+
+def test_triton_is_told_height_and_width_and_serves_it(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_triton(bundle.path, tmp_path / "models", TritonOptions())
+    config = read_config(model / CONFIG_NAME)
+    assert (list(config.input[0].dims), list(config.output[0].dims)) == ([*LR, 3], [*SR, 3])
+    assert {len(path.read_bytes()) for path in (model / "warmup").iterdir()} == {LR[0] * LR[1] * 3}
+    faces = np.random.default_rng(2).integers(0, 256, (2, *LR, 3), np.uint8)
+    served = start(model, monkeypatch)
+    (answer,) = served.execute([{"lr": faces}])
+    served.finalize()
+    assert np.array_equal(answer["sr"], open_session(bundle.path, "cpu").upscale(faces))
 
 
 def test_a_network_that_is_built_for_one_size_takes_squares_only(monkeypatch: pytest.MonkeyPatch) -> None:

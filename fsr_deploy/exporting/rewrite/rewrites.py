@@ -19,6 +19,8 @@ from fsr_deploy.exporting.rewrite.convolutions import fold_batch_norm, one_slope
 from fsr_deploy.exporting.rewrite.foreign import codebook, merged, modulated
 from fsr_deploy.exporting.rewrite.ort_blocked import layer_norm, rdfe, skaf
 from fsr_deploy.exporting.rewrite.polyphase import hourglass, polyphase_enlarged, polyphase_transposed
+from fsr_deploy.exporting.rewrite.shuffle import pixel_shuffle
+from fsr_deploy.exporting.rewrite.windows import gelu, linear, window_attention
 from fsr_deploy.models.pyramid_attention import PA
 from fsr_deploy.models.sameness import copied, is_hooked, plain_weights
 
@@ -84,6 +86,15 @@ REWRITES: tuple[Rewrite, ...] = (
     Rewrite(
         "enlarged", "enlarged pixels are equal: 16 instead of 36 products for each", polyphase_enlarged, ONNXRUNTIME
     ),
+    Rewrite(
+        "window_attention",
+        "Q, K and V are copied to take them apart, and masks and biases take a pass over the attention each",
+        window_attention,
+        ONNXRUNTIME,
+    ),
+    Rewrite("linear", "a bias is added in a pass of its own, but for a matrix of rows", linear, ONNXRUNTIME),
+    Rewrite("gelu", "five passes in the exporter's order of products, one in another", gelu, ONNXRUNTIME),
+    Rewrite("pixel_shuffle", "DepthToSpace moves pixel by pixel", pixel_shuffle, ONNXRUNTIME),
     Rewrite("shift_attention", "a quarter of the multiplications", shift_attention, ONNXRUNTIME),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from enum import Enum
 
+from fsr_deploy._util.sizes import by, written
 from fsr_deploy.bundle.info import MAX_LR_SIZE
 from fsr_deploy.images.resize import Fit, Shape, cropped_shape
 
@@ -35,7 +36,7 @@ class SizeCount:
         self.misshapen = 0
         self.far_misshapen = 0
         self.detail_lost = 0
-        self.largest = 0
+        self.largest: Shape = (0, 0)  # the highest and the widest of what is kept of frames
 
     def add(self, shape: Shape) -> None:
         """Count a frame that was (height, width) pixels before it was made an LR face."""
@@ -53,7 +54,7 @@ class SizeCount:
         self.far_misshapen += max(scales) > OTHER_PROPORTIONS * min(scales)
         if longest > DETAIL_LOST:
             self.detail_lost += 1
-            self.largest = max(self.largest, *kept)
+            self.largest = max(self.largest[0], kept[0]), max(self.largest[1], kept[1])
 
     @property
     def done_to_misshapen(self) -> str:
@@ -67,7 +68,7 @@ class SizeCount:
         counts = [f"{self.resized[kind]} {kind.value}" for kind in Resized if self.resized[kind]]
         if self.misshapen:
             counts.append(f"{self.misshapen} {self.done_to_misshapen}")
-        return [f"{self.what} resized to the engine's {_by(self.lr_shape)}: {', '.join(counts)}"]
+        return [f"{self.what} resized to the engine's {by(self.lr_shape)}: {', '.join(counts)}"]
 
     def warnings(self) -> list[str]:
         """Return warnings about what reduced the quality of the result."""
@@ -75,7 +76,7 @@ class SizeCount:
         if self.detail_lost:
             found.append(
                 f"detail was lost in {self.detail_lost} of the {self.what}, larger than {DETAIL_LOST} times"
-                f" {_by(self.lr_shape)}; {self._keep_it()}"
+                f" {by(self.lr_shape)}; {self._keep_it()}"
             )
         if self.far_misshapen:
             rest = "only their middle was kept" if self.fit == "crop" else "faces look too wide or too narrow"
@@ -88,15 +89,14 @@ class SizeCount:
     def _keep_it(self) -> str:
         """Return advice to keep the detail; only sizes that fsr-export accepts for this network."""
         first = "crop the faces first" if self.what == "frames" else ""
-        if self.resizable and self.lr_shape[0] == self.lr_shape[1]:
-            if self.largest <= MAX_LR_SIZE:
-                return f"an engine exported with --lr-size {self.largest} would keep it"
-            most = f"the largest has {self.largest} pixels a side, an engine takes up to {MAX_LR_SIZE}"
+        if self.resizable:
+            square = self.lr_shape[0] == self.lr_shape[1]
+            size = max(self.largest) if square else self.largest
+            if max(self.largest) <= MAX_LR_SIZE:
+                return f"an engine exported with --lr-size {written(size)} would keep it"
+            pixels = f"{size} pixels a side" if square else f"{by(size)} pixels"
+            most = f"the largest has {pixels}, an engine takes up to {MAX_LR_SIZE}{'' if square else ' a side'}"
             return f"{first}: {most}" if first else most
         train = "train this network for larger ones (fsr-train --lr-size)"
         other = train if self.resizable is False else "take an engine for larger ones"
         return f"{first}, or {other}" if first else other
-
-
-def _by(shape: Shape) -> str:
-    return f"{shape[1]}x{shape[0]}"

@@ -64,3 +64,19 @@ def test_an_engine_that_is_not_square_keeps_height_and_width_apart():
     sizes = SizeCount((24, 16))
     sizes.add((48, 32))
     assert sizes.lines() == ["frames resized to the engine's 16x24: 1 reduced"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "fit", "advice"),
+    [
+        ((96, 64), "crop", "an engine exported with --lr-size 96,64 would keep it"),
+        ((100, 64), "stretch", "an engine exported with --lr-size 100,64 would keep it"),
+        ((768, 512), "crop", "crop the faces first: the largest has 512x768 pixels, an engine takes up to 512 a side"),
+    ],
+)
+def test_lost_detail_of_an_engine_that_is_not_square_is_told_with_height_and_width(
+    shape: tuple[int, int], fit: str, advice: str
+):
+    sizes = SizeCount((24, 16), fit, resizable=True)
+    sizes.add(shape)
+    assert sizes.warnings()[0] == f"detail was lost in 1 of the frames, larger than 1.5 times 16x24; {advice}"
