@@ -88,7 +88,13 @@ def export(name: str, precision: str, batch: str, folder: Path) -> dict[str, Any
     arguments = [source(name, folder), *([] if precision == "fp32" else [f"--{precision}"]), "--batch", batch]
     start = time.monotonic()
     done = call(arguments, folder / "bundle")
-    row = {"model": name, "precision": precision, "exit_code": done.returncode, "batches": batch, **machine()}
+    row = {
+        "model": name,
+        "precision": precision,
+        "exit_code": done.returncode,
+        "batches": batch,
+        **machine("onnxruntime"),
+    }
     row |= {
         "trained": name.endswith(TRAINED),
         "cores": len(os.sched_getaffinity(0)),

@@ -271,7 +271,7 @@ def test_a_network_whose_types_do_not_go_together_in_half_precision_is_one_sente
     assert list(tmp_path.iterdir()) == []
 
 
-SMALL = {"channels": 8, "mid": 8, "width": 8, "blocks": 1, "lr_size": LR_SIZE}
+SMALL = {"channels": 8, "mid": 8, "width": 8, "blocks": 1, "depth": 2, "lr_size": LR_SIZE}
 
 
 def make_of_noise_what_varies(network: nn.Module) -> None:
