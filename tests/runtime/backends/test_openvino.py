@@ -25,8 +25,8 @@ from fsr_deploy.runtime.backends.openvino import MOST_SIZES, OpenVinoSession
 from fsr_deploy.runtime.open import open_session, proven_with
 from fsr_deploy.runtime.session import engine_kind
 from tests.engines import FACTS, repeat_pixels, write_onnx
-from tests.exporting.graph.test_onnx_writer import Small
 from tests.fakes.plans import describe, lr_faces, write_bundle
+from tests.networks import Parts
 
 openvino = pytest.importorskip("openvino")
 
@@ -85,7 +85,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The graph of an untrained network with AMINet's kinds of blocks."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("network") / "model.onnx"
-    deployable, _ = prepare(Small().eval(), lr_size=4)
+    deployable, _ = prepare(Parts().eval(), lr_size=4)
     export_onnx(deployable, path, lr_size=4, batches=(1, 2, 4), precision="fp32")
     return path
 
