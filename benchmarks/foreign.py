@@ -50,6 +50,14 @@ NETWORKS: dict[str, tuple[str, str, dict[str, Any], int]] = {
         {"width": 8, "middle_blk_num": 1, "enc_blk_nums": [1, 1], "dec_blk_nums": [1, 1]},
         32,
     ),
+    "SCUNet": (f"{ARCHITECTURES}.SCUNet", "SCUNet", {"config": [1] * 7, "input_resolution": 64}, 64),
+    "OmniSR": (f"{ARCHITECTURES}.OmniSR", "OmniSR", {"num_feat": 16, "up_scale": 4}, 32),
+    "HAT": (
+        f"{ARCHITECTURES}.HAT",
+        "HAT",
+        {**SMALL, "img_size": 32, "upsampler": "pixelshuffle", "compress_ratio": 4, "squeeze_factor": 8},
+        32,
+    ),
     "SRFormer": (f"{EXTRA}.SRFormer", "SRFormer", {**SMALL, "img_size": 32, "upsampler": "pixelshuffle"}, 32),
     "Restormer": (
         f"{EXTRA}.Restormer",
