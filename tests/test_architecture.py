@@ -19,9 +19,9 @@ FOLDERS = ("fsr_deploy", "tests", "docs", "examples", "benchmarks")
 PICTURE = ROOT / "docs" / "rooms.svg"
 # The registry loads the modules that register networks with it when it is first asked for one.
 BY_DESIGN = {("models.registry", "models.zoo")}
-# Each command has its Arguments, two papers their Hourglass, Triton looks for a class of its name; the budgets are of
-# bytes and of errors.
-SAME_NAME = {"Arguments", "Hourglass", "TritonPythonModel", "Budget"}
+# Each command has its Arguments, two papers their Hourglass and their FRM, Triton looks for a class of its name; the
+# budgets are of bytes and of errors.
+SAME_NAME = {"Arguments", "FRM", "Hourglass", "TritonPythonModel", "Budget"}
 
 
 def test_every_room_has_its_level() -> None:

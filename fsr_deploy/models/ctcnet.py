@@ -147,7 +147,7 @@ class MFFU(nn.Module):
     def __init__(self, cin: int, width: int) -> None:
         super().__init__()
         self.mix = nn.Conv2d(cin, width, 3, padding=1)
-        self.attention = ChannelAttention(width)
+        self.attention = ChannelGate(width)
 
     def forward(self, *features: Tensor) -> Tensor:
         """Return the fused feature."""
@@ -165,7 +165,7 @@ class Refinement(nn.Module):
         super().__init__()
         self.pairs = nn.ModuleList((Pair(width), Pair(width)))
         self.mix = nn.Sequential(nn.Conv2d(2 * width, width, 1, bias=False), nn.ReLU())
-        self.attention = ChannelAttention(width)
+        self.attention = ChannelGate(width)
         self.out = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.ReLU())
         self.scales = nn.Parameter(torch.ones(4, 1))
 
@@ -206,11 +206,11 @@ class Hourglass(nn.Module):
     def __init__(self, width: int, mid: int, depth: int) -> None:
         super().__init__()
         widths = [mid] * (depth - 1) + [width]
-        self.skip = nn.ModuleList(ConvLayer(w, mid) for w in widths)
-        self.down = nn.ModuleList(ConvLayer(w, mid, stride=2) for w in widths)
-        self.inner = ConvLayer(mid, mid)
-        self.up = nn.ModuleList(ConvLayer(mid, mid) for _ in widths)
-        self.attention = ChannelAttention(mid)
+        self.skip = nn.ModuleList(ReflectedConv(w, mid) for w in widths)
+        self.down = nn.ModuleList(ReflectedConv(w, mid, stride=2) for w in widths)
+        self.inner = ReflectedConv(mid, mid)
+        self.up = nn.ModuleList(ReflectedConv(mid, mid) for _ in widths)
+        self.attention = ChannelGate(mid)
         self.match = nn.Identity() if width == mid else nn.Conv2d(width, mid, 1)
         self.out = nn.Conv2d(mid, 1, 3, padding=1, padding_mode="reflect")
 
@@ -229,7 +229,7 @@ class Hourglass(nn.Module):
         return x * torch.sigmoid(self.out(self.attention(y) + self.match(x)))
 
 
-class ConvLayer(nn.Sequential):
+class ReflectedConv(nn.Sequential):
     """3x3 convolution without bias, batch norm, PReLU: (N, cin, H, W) to (N, cout, H/stride, W/stride)."""
 
     def __init__(self, cin: int, cout: int, stride: int = 1) -> None:
@@ -240,7 +240,7 @@ class ConvLayer(nn.Sequential):
         super().__init__(layers)
 
 
-class ChannelAttention(nn.Module):
+class ChannelGate(nn.Module):
     """(N, w, H, W) to the same shape, each channel scaled by a number in (0, 1) that all channels' means decide."""
 
     def __init__(self, width: int) -> None:
