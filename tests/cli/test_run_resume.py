@@ -63,6 +63,20 @@ WITH_PROCESSES = (
 )
 
 
+# Gets its Ctrl-C when the first output is in its place.
+INTERRUPTED = (
+    sys.executable,
+    "-c",
+    "import os, signal; replace = os.replace\n"
+    "def interrupted(path, target):\n"
+    "    replace(path, target)\n"
+    "    os.replace = replace\n"
+    "    os.kill(os.getpid(), signal.SIGINT)\n"
+    "os.replace = interrupted\n"
+    "from fsr_deploy.cli.run import main; main()",
+)
+
+
 def start(*arguments: str, command: Sequence[str] = COMMAND) -> subprocess.Popen[str]:
     return subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -117,16 +131,7 @@ def test_killed_while_an_output_takes_its_place_the_next_run_knows_it(here: Path
 
 
 def test_ctrl_c_finishes_the_batch_and_says_how_to_go_on(slow: dict[str, bytes]):
-    code = (
-        "import os, signal; replace = os.replace\n"
-        "def interrupted(path, target):\n"
-        "    replace(path, target)\n"
-        "    os.replace = replace\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "os.replace = interrupted\n"
-        "from fsr_deploy.cli.run import main; main()"
-    )
-    process = start("model.onnx", "faces", "-o", "out", "--batch", "4", command=(sys.executable, "-c", code))
+    process = start("model.onnx", "faces", "-o", "out", "--batch", "4", command=INTERRUPTED)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted: finishing the batch (press Ctrl-C again to stop at once)" in stderr

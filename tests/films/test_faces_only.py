@@ -6,7 +6,6 @@ import json
 import random
 import re
 import resource
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from fsr_deploy.films.frames import Decoded, Frames, upright
 from fsr_deploy.films.survey import survey
 from fsr_deploy.images.codec import write_frame
 from tests.cli.runs import contents, error, fsr_run, succeed, without_root
-from tests.cli.test_run_resume import start, wait_for_output
+from tests.cli.test_run_resume import INTERRUPTED, start, wait_for_output
 from tests.engines import write_onnx
 from tests.faces.detectors import write_centerface
 from tests.films.drawn import COUNT, draw
@@ -195,13 +194,12 @@ def kill_and_resume(count: int, moments: list[int]) -> None:
 def test_ctrl_c_keeps_what_is_finished(here: Path) -> None:
     write_onnx(Path("model.onnx"), lr_size=8, scale=16, work=12)
     Path("boxes.csv").write_text("frame,x,y,w,h\n" + "".join(f"{n},20,10,20,20\n" for n in range(COUNT)))
-    process = start(*RUN, "-o", "out")
-    wait_for_output(process, "out", 2)
-    process.send_signal(signal.SIGINT)
+    run = (*RUN, "-o", "out", "--batch", "2")
+    process = start(*run, command=INTERRUPTED)
     _, said = process.communicate()
     kept = len(faces("out"))
     assert process.returncode == 130 and f"out: {kept} done, {COUNT - kept} left of {COUNT}" in said, said
-    assert f"out: {COUNT - kept} done, {kept} done before of {COUNT}" in succeed(*RUN, "-o", "out").stderr
+    assert f"out: {COUNT - kept} done, {kept} done before of {COUNT}" in succeed(*run).stderr
 
 
 @contextmanager
