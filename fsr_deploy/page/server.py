@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import socket
 import tempfile
@@ -78,6 +79,7 @@ def serve(studio: Studio, home: Path, host: str, port: int, stop: threading.Even
         say(f"the page is at http://{f'[{host}]' if ':' in host else host}:{page.server_port}; Ctrl-C ends it")
         stop.wait()
     finally:
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # requests that are cut off now are no faults
         visits.stop_all()
         page.close(verbose=False)
         studio.wait()
