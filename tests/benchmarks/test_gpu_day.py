@@ -61,11 +61,29 @@ def behave(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture
+def over_once_it_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the time of a step be over as soon as it hangs, however long it took to come to that."""
+    ends, seen = process._ends, set()
+
+    def hangs_or_ends(running: subprocess.Popen[bytes], seconds: float) -> bool:
+        hanging = tmp_path / "out" / stand_in_steps.HANG / str(running.pid)
+        while running.pid not in seen and running.poll() is None:
+            if hanging.exists():
+                seen.add(running.pid)
+                return False
+            time.sleep(0.005)
+        return ends(running, seconds)
+
+    monkeypatch.setattr(process, "_ends", hangs_or_ends)
+
+
+@pytest.fixture
 def day(bundles: Path, python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Day]:
     """Return a function that makes a day of some steps in the folder ``out``, each with a limit of its own."""
     monkeypatch.setattr(process, "POLITE_SECONDS", 0.2)
+    monkeypatch.setattr(process, "PATIENCE_SECONDS", START_SECONDS)
 
-    def make(*names: str, most: float = 20.0, **changes: object) -> Day:
+    def make(*names: str, most: float = START_SECONDS, **changes: object) -> Day:
         chosen = [replace(step, most=most) for step in steps() if step.name in names]
         assert len(chosen) == len(names)
         options: dict[str, object] = {"tensorrt": python, "torch": python, "limit": 600.0, "least": 0.1, **changes}
@@ -159,12 +177,13 @@ def test_a_day_that_is_asked_to_end_leaves_its_table(
     assert not running(str(out))
 
 
+@pytest.mark.usefixtures("over_once_it_hangs")
 @pytest.mark.parametrize("how", ["hang", "stubborn"])
 def test_a_step_that_hangs_is_cut_off_and_the_next_one_runs(
     day: Callable[..., Day], behave: Callable[..., None], how: str
 ) -> None:
     behave(gpu_parity=how)
-    today = day("build-tiny-fp16", "parity-tiny-fp16", "speed-tiny-fp16", most=1.0)
+    today = day("build-tiny-fp16", "parity-tiny-fp16", "speed-tiny-fp16")
     today.run()
     assert steps_in(today.out) == {
         "build-tiny-fp16": "done",
@@ -180,19 +199,21 @@ def test_a_step_that_hangs_is_cut_off_and_the_next_one_runs(
     assert "| tiny FP16 against eager FP32 | 50 dB | 55.5 dB at worst" in (today.out / "table.md").read_text()
 
 
+@pytest.mark.usefixtures("over_once_it_hangs")
 def test_a_step_that_cannot_be_killed_is_left_behind(
     day: Callable[..., Day], behave: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     behave(gpu_parity="stubborn")
     kill_marked = process.kill_marked
+    today = day("build-tiny-fp16", "parity-tiny-fp16", "speed-tiny-fp16")
     monkeypatch.setattr(process, "kill_marked", lambda mark: [])
     monkeypatch.setattr(process, "PATIENCE_SECONDS", 0.2)
-    today = day("build-tiny-fp16", "parity-tiny-fp16", "speed-tiny-fp16", most=1.0)
     today.run()
     assert steps_in(today.out)["parity-tiny-fp16"] == "left behind"
     assert steps_in(today.out)["speed-tiny-fp16"] == "done"
     assert running(str(today.out))
     monkeypatch.setattr(process, "kill_marked", kill_marked)
+    monkeypatch.setattr(process, "PATIENCE_SECONDS", START_SECONDS)
     assert process.end_marked(str(today.out)) == []
 
 

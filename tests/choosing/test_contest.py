@@ -60,7 +60,7 @@ class Streams(SimulatedEngine):
         self.together = threading.Barrier(self.in_flight)
 
     def upscale(self, batch: Batch) -> Batch:
-        self.together.wait(timeout=20)  # fails unless so many batches run at the same time
+        self.together.wait(timeout=60)  # fails unless so many batches run at the same time
         return super().upscale(batch)
 
 

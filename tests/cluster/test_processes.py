@@ -27,5 +27,5 @@ def test_all_processes_below_are_found_and_ended(monkeypatch: pytest.MonkeyPatch
         end({grandchild: "0"})
         assert grandchild in descendants(os.getpid()), "another process with that number is not ours to end"
         end(mine)
-        child.wait(10)
+        child.wait(60)
     assert not set(mine) & set(descendants(os.getpid()))

@@ -59,7 +59,7 @@ LOST = DeviceError("CUDA lost the GPU\nand much more")
 
 
 def test_all_devices_work_at_the_same_time_and_every_frame_gets_its_own_face(work: Work) -> None:
-    together = threading.Barrier(3, timeout=10)
+    together = threading.Barrier(3, timeout=60)
     first = threading.local()
 
     def meet(batch: Batch) -> None:
@@ -118,7 +118,7 @@ def test_batches_that_wait_for_a_device_end_with_it() -> None:
     with ThreadPoolExecutor(6) as pool:
         batches = [pool.submit(several.upscale, FACES) for _ in range(6)]
         failing.set()
-        assert {str(batch.exception(timeout=10)) for batch in batches} == {str(LOST)}
+        assert {str(batch.exception(timeout=60)) for batch in batches} == {str(LOST)}
 
 
 def test_a_bad_batch_is_no_fault_of_the_device(capsys: pytest.CaptureFixture[str]) -> None:

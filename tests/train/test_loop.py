@@ -69,8 +69,10 @@ def kill_after(steps: int, folder: Path, chosen: TrainSettings, **cadence) -> No
     """Train in another process and kill it, without a chance to clean up, once it has logged so many steps."""
     process = spawned.Process(target=train_elsewhere, args=(folder, chosen), kwargs=cadence)
     process.start()
+    alive = True
     while not (folder / "log.csv").exists() or len(log(folder, "step")) < steps:
-        assert process.is_alive(), "the run ended before it could be killed"
+        assert alive, "the run ended before it had logged so many steps"
+        alive = process.is_alive()
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGKILL)
     process.join()

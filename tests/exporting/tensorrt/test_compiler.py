@@ -192,6 +192,6 @@ def test_a_build_that_is_ended_leaves_no_process_behind(tmp_path: Path, ending: 
     time.sleep(seconds)
     parent.send_signal(ending)
     parent.wait()
-    _, alive = psutil.wait_procs(found, timeout=10)
+    _, alive = psutil.wait_procs(found, timeout=60)
     assert alive == []
     assert build(graph).info.flavour == "rtx"  # the next one works

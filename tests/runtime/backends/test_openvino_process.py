@@ -46,5 +46,5 @@ batch = np.zeros((1, 4, 4, 3), np.uint8)
 with ThreadPoolExecutor(2) as pool:
     print(len(list(pool.map(lambda session: session.upscale(batch), sessions))))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False)
     assert done.stdout == "2\n", done.stderr

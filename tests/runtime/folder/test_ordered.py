@@ -33,25 +33,27 @@ def test_no_more_items_are_taken_than_allowed(ahead: int):
 
 
 def test_as_many_items_as_allowed_are_worked_on_while_the_next_is_not_ready():
-    together = threading.Barrier(4, timeout=10)
+    together = threading.Barrier(4, timeout=60)
     with ThreadPoolExecutor(4) as pool:
         assert len(list(ordered_map(pool, lambda _: together.wait(), range(8), 3))) == 8
 
 
 def test_results_do_not_wait_for_items_that_are_slow_to_come():
+    done: list[int] = []
     received: list[int] = []
     waiting: list[int] = []
 
     def items():
         for number in range(10):
-            time.sleep(0.02)
+            while len(done) < number:  # an item comes when all before it are finished
+                time.sleep(0.001)
             waiting.append(number - len(received))
             yield number
 
     with ThreadPoolExecutor(1) as pool:
-        for result in ordered_map(pool, lambda item: item, items(), 9):
+        for result in ordered_map(pool, lambda item: done.append(item) or item, items(), 9):
             received.append(result)
-    assert max(waiting) <= 2
+    assert received == list(range(10)) and max(waiting) <= 2
 
 
 def test_an_exception_appears_in_its_place_and_nothing_hangs():

@@ -183,7 +183,7 @@ def test_large_faces_are_not_kept_in_shared_memory() -> None:
     assert (processes_for(100_000, 16, (512, 512)), processes_for(100_000, 16, (4096, 4096))) == (16, 0)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
