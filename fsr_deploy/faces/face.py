@@ -1,9 +1,11 @@
-"""A face in a frame: where it is."""
+"""A face in a frame: where it is, also as plain data for a journal."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 Point = tuple[float, float]
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
@@ -51,3 +53,20 @@ def fault_of(face: Face, size: tuple[int, ...] | None = None) -> str | None:
     if size and not (face.x < size[1] and face.y < size[0] and face.x + face.w > 0 and face.y + face.h > 0):
         return f"lies outside the frame's {size[1]}x{size[0]} pixels"
     return None
+
+
+def to_plain(faces: Sequence[Face]) -> list[Any]:
+    """Return faces as lists of numbers, which JSON gives back as they were."""
+    return [[*face.box, face.score, face.landmarks] for face in faces]
+
+
+def from_plain(rows: Sequence[Any]) -> tuple[Face, ...] | None:
+    """Return the faces that ``to_plain`` made lists of; None for anything else."""
+    try:
+        faces = [
+            Face(x, y, w, h, None if marks is None else tuple((float(x), float(y)) for x, y in marks), score)
+            for x, y, w, h, score, marks in rows
+        ]
+        return None if any(fault_of(face) for face in faces) else tuple(faces)
+    except (TypeError, ValueError):
+        return None

@@ -1,30 +1,20 @@
-"""Whole frames of films: their faces, steady over time, and the frames with SR faces, by number."""
+"""Whole frames of films: the frames with SR faces, by number."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
 from fsr_deploy.errors import InputError
 from fsr_deploy.faces.cutting import Frame
 from fsr_deploy.faces.face import Face
 from fsr_deploy.faces.folder import RECIPE
-from fsr_deploy.faces.restorer import Finder, FrameRestorer, refuse_too_large
-from fsr_deploy.faces.smoothing import SceneCuts, Seen, smoothed
+from fsr_deploy.faces.restorer import FrameRestorer
 from fsr_deploy.runtime.folder.journal import made_with
 from fsr_deploy.runtime.folder.sizes import SizeCount
 from fsr_deploy.runtime.folder.summary import FaceCount
 from fsr_deploy.runtime.session import Session
-
-
-def find_in_film(frames: Iterable[tuple[int, Frame]], finder: Finder) -> Iterator[tuple[int, tuple[Face, ...]]]:
-    """Yield the faces of each frame of a film, (number, frame) in order, as ``smoothed`` does, some frames later.
-
-    Frames are upright, (h, w, 3) RGB, uint8 or uint16.
-    """
-    cuts = SceneCuts()
-    return smoothed(Seen(number, finder.find(frame), cuts(frame)) for number, frame in frames)
 
 
 class FilmFrames:
@@ -50,9 +40,7 @@ class FilmFrames:
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Return the (width, height) of the new frames; raises InputError where they would be too large."""
-        scale = self._restorer.settings.upscale
-        refuse_too_large((height, width), scale)
-        return width * scale, height * scale
+        return self._restorer.size(width, height)
 
     def restore(self, frames: Sequence[Frame], first: int) -> list[Frame]:
         """Return frames ``first``, first + 1 and so on of the film, (h, w, 3) RGB, enlarged and with SR faces."""

@@ -7,13 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from fsr_deploy._util.files import status
 from fsr_deploy.errors import InputError
 from fsr_deploy.faces.boxes import boxes_csv
 from fsr_deploy.faces.cutting import Frame as Pixels
-from fsr_deploy.faces.face import Face, fault_of
+from fsr_deploy.faces.face import Face, from_plain, to_plain
 from fsr_deploy.faces.restorer import Finder, FrameSteps, Prepared, RestoreSettings
 from fsr_deploy.faces.saving import SavedBoxes
 from fsr_deploy.images.codec import Frame, encode_frame
@@ -106,7 +105,7 @@ class LoadFrame(Load):
         for batch in self.batches:
             key = self.task.key(job, sha256, self.made_with, batch)
             noted = self.journal.frame(job.target, key) if self.journal else None
-            faces = _faces_of(noted[0]) if noted else None
+            faces = from_plain(noted[0]) if noted else None
             if faces is not None and noted and self._are_there(self.task.outputs(job.target, noted[1]), key):
                 self.task.found[job.source] = faces
                 return True
@@ -169,7 +168,7 @@ class WriteFrame(Write):
                 return Failed(job.source, f"{job.source}: {error}")
         key = self.task.key(job, frame.sha256, self.made_with, upscaled.batch)
         if self.journal:
-            self.journal.add_frame(job.target, key, _plain(frame.prepared.found), len(targets))
+            self.journal.add_frame(job.target, key, to_plain(frame.prepared.found), len(targets))
         outcome = self.put(frame, contents, key)
         if self.task.settings.faces_only and self.journal and outcome is frame:
             self._remove_others(job.target, len(targets), self.journal)
@@ -199,19 +198,3 @@ def _faces_there(places: Sequence[Path]) -> list[Path]:
         for path in sorted(folder.iterdir())
         if (named := _FACE.fullmatch(path.name)) and folder / (named[1] + named[2]) in wanted
     ]
-
-
-def _plain(faces: Sequence[Face]) -> list[Any]:
-    return [[*face.box, face.score, face.landmarks] for face in faces]
-
-
-def _faces_of(rows: Sequence[Any]) -> tuple[Face, ...] | None:
-    """Return the faces of a journal's line, None where it holds something else."""
-    try:
-        faces = [
-            Face(x, y, w, h, None if marks is None else tuple((float(x), float(y)) for x, y in marks), score)
-            for x, y, w, h, score, marks in rows
-        ]
-        return None if any(fault_of(face) for face in faces) else tuple(faces)
-    except (TypeError, ValueError):
-        return None

@@ -105,14 +105,21 @@ class FrameOptions:
             return replace(work, listing=listing), FrameTask(self.settings, known)
         detector = self.detector(device, threads=1 if len(work.jobs) > 1 else None)
         assert detector is not None
-        version = imports.load("onnxruntime").__version__
-        name = "\n".join((detector.title, detector.sha256, detector.device.partition(":")[0], version))
-        saved = SavedBoxes(Path(self.save_boxes), overwrite) if self.save_boxes is not None else None
-        return work, FrameTask(self.settings, None, detector, name, names, saved)
+        return work, FrameTask(self.settings, None, detector, name_of(detector), names, self.saved(overwrite))
+
+    def saved(self, overwrite: bool) -> SavedBoxes | None:
+        """Return where the faces that are found go, None where nobody wants them; ``overwrite`` as ``SavedBoxes``."""
+        return SavedBoxes(Path(self.save_boxes), overwrite) if self.save_boxes is not None else None
 
     def _given(self) -> list[tuple[str, object]]:
         """Return the names of the command's options with their values."""
         return [(f"--{one.name.replace('_', '-')}", getattr(self, one.name)) for one in fields(self)]
+
+
+def name_of(detector: Detector) -> str:
+    """Return what a detector is and what its results depend on."""
+    version = imports.load("onnxruntime").__version__
+    return "\n".join((detector.title, detector.sha256, detector.device.partition(":")[0], version))
 
 
 def _names(work: Work, source: str) -> dict[Path, str]:

@@ -89,6 +89,12 @@ class FrameSteps:
         self.settings = settings or RestoreSettings()
         self.finder = finder
 
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the (width, height) of an enlarged frame; raises InputError where it would be too large."""
+        scale = self.settings.upscale
+        refuse_too_large((height, width), scale)
+        return width * scale, height * scale
+
     def prepare(self, frame: Frame, faces: Sequence[Face] | None = None) -> Prepared:
         """Find a frame's faces, where they are not given, and cut the LR faces; raises what ``restore`` does."""
         _refuse_other_frames(frame)

@@ -24,6 +24,7 @@ from fsr_deploy.films.whole_frames import Faces
 from fsr_deploy.images.codec import SUFFIXES as PICTURE_SUFFIXES
 from fsr_deploy.runtime.folder.jobs import Job, Work, as_folder
 from fsr_deploy.runtime.folder.journal import Journal
+from fsr_deploy.runtime.folder.outputs import look_at, refuse_to_replace
 from fsr_deploy.runtime.folder.steps import AlreadyDone, Failed, Loaded
 from fsr_deploy.runtime.folder.upscale import RunOptions, upscale_files
 from fsr_deploy.runtime.session import EngineInfo, Session
@@ -130,13 +131,10 @@ def write_faces(
     ``known`` has the faces by the frame's number. Raises what ``upscale_files`` raises, and InputError for the first
     thing that is wrong with the film where the options say so.
     """
-    suffix = ".png" if options.format == "same" else f".{options.format}"
-    jobs = [
-        FilmJob(Path(f"{film.path}: frame {number}"), folder / f"frame_{number:06}{suffix}", number)
-        for number in range(len(film.times))
-    ]
+    jobs = _jobs(film, folder, options)
     width, height = film.upright
-    say(f"{film.path}: {len(jobs)} frames, {width}x{height} {film.pix_fmt} -> SR faces in {suffix[1:]}")
+    suffix = jobs[0].target.suffix[1:]
+    say(f"{film.path}: {len(jobs)} frames, {width}x{height} {film.pix_fmt} -> SR faces in {suffix}")
     for line in film.warnings:
         warn(f"{film.path}: {line}")
     bad = BadParts(on_fault(film, options.on_error == "skip"))
@@ -162,6 +160,20 @@ def write_faces(
         stopped=stop.is_set(),
         faces=done.faces,
     )
+
+
+def refuse_faces(film: Film, folder: Path, options: RunOptions, frames: FrameOptions, journal: Journal) -> None:
+    """Raise InputError where ``write_faces`` would replace files that no run wrote; ``journal`` is the folder's."""
+    work = Work(_jobs(film, folder, options), folder)
+    refuse_to_replace(look_at(FrameTask(frames.settings).targets(work), journal), work)
+
+
+def _jobs(film: Film, folder: Path, options: RunOptions) -> list[FilmJob]:
+    suffix = ".png" if options.format == "same" else f".{options.format}"
+    return [
+        FilmJob(Path(f"{film.path}: frame {number}"), folder / f"frame_{number:06}{suffix}", number)
+        for number in range(len(film.times))
+    ]
 
 
 def _bad_part(film: Film, failed: Failed, number: int) -> BadPart:

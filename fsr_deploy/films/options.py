@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +14,16 @@ from fsr_deploy.faces.options import FrameOptions
 from fsr_deploy.faces.restorer import FrameRestorer
 from fsr_deploy.films.bad import BadPart
 from fsr_deploy.films.encoder import DEFAULT_CODEC, Choice
-from fsr_deploy.films.faces_only import faces_folder, write_faces
+from fsr_deploy.films.faces_only import faces_folder, refuse_faces, write_faces
 from fsr_deploy.films.kinds import output_of
 from fsr_deploy.films.restore import WholeFaces
-from fsr_deploy.films.run import FilmSettings, restore_film
-from fsr_deploy.films.segments import folder_of
+from fsr_deploy.films.run import FilmSettings, film_journal, refuse_film, restore_film
+from fsr_deploy.films.segments import FilmJournal
 from fsr_deploy.films.summary import FilmSummary
 from fsr_deploy.films.survey import Film, survey
-from fsr_deploy.films.whole_frames import known_faces
+from fsr_deploy.films.whole_frames import Faces, find_faces, read_faces
 from fsr_deploy.runtime.folder.batch_sizes import choose_batch
+from fsr_deploy.runtime.folder.journal import Journal
 from fsr_deploy.runtime.folder.sizes import SizeCount
 from fsr_deploy.runtime.folder.upscale import RunOptions
 from fsr_deploy.runtime.session import EngineInfo, Session
@@ -86,20 +88,23 @@ def upscale_film(
     frames: FrameOptions,
     stop: threading.Event | None = None,
 ) -> FilmSummary:
-    """Upscale a film until ``stop`` is set; raises what ``restore_film``, ``write_faces`` and ``known_faces`` raise.
+    """Upscale a film until ``stop`` is set; raises what ``restore_film``, ``write_faces``, ``read_faces`` and
+    ``find_faces`` raise.
 
     Its frames are faces, unless ``frames`` says where the faces are in them. ``target`` is the new film, or the folder
     for its faces.
     """
     stop, batch = stop or threading.Event(), options.batch_of(session.info, film, frames.wanted)
     if frames.wanted:
-        folder = target if frames.faces_only else folder_of(target)
-        known = known_faces(film, frames, session.info.device, stop, options.overwrite, folder)
+        restorer = FrameRestorer(session, frames.settings, batch=batch)
+        if frames.boxes is not None:
+            known = read_faces(frames.boxes, film)
+        else:
+            known = _found(restorer, film, target, options, frames, stop)
         if stop.is_set():
             return FilmSummary(target, len(film.times), batch, stopped=True)
         if frames.faces_only:
             return write_faces(session, film, target, known, options, frames, stop)
-        restorer = FrameRestorer(session, frames.settings, batch=batch)
         whole = FilmFrames(session, restorer, known)
         summary = restore_film(film, target, whole, options.settings, stop)
         summary.batch = restorer.batches.size
@@ -114,3 +119,22 @@ def upscale_film(
     for _ in range(summary.done):
         summary.sizes.add((height, width))
     return summary
+
+
+def _found(
+    restorer: FrameRestorer,
+    film: Film,
+    target: Path,
+    options: FilmOptions,
+    frames: FrameOptions,
+    stop: threading.Event,
+) -> Faces:
+    """Find the faces of a film; what would end the run after that is refused before it."""
+    detector, saved = frames.detector(restorer.info.device), frames.saved(options.overwrite)
+    assert detector is not None
+    with closing(Journal(target)) if frames.faces_only else film_journal(target) as journal:
+        if isinstance(journal, FilmJournal):
+            refuse_film(film, target, restorer.size(*film.upright), options.settings, journal)
+        elif not options.overwrite:
+            refuse_faces(film, target, options, frames, journal)
+        return find_faces(film, detector, saved, journal, stop, options.resume)

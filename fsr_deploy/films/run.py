@@ -73,20 +73,13 @@ def restore_film(
     replace somebody's file, a folder or disk that cannot be written, and without ``skip_failures`` for the first thing
     that is wrong with the film: the first two before anything is written.
     """
-    if os.path.realpath(one_slash(str(target))) == os.path.realpath(one_slash(str(film.path))):
-        raise UsageError(f"{target}: is the film itself; name another output with -o")
-    size = restorer.size(*film.upright)
-    facts = {"aspect": film.aspect, "time_base": film.time_base, "rate": film.rate}
-    video = choose(settings.choice, size, film.bits, film.colours, **facts)
-    job = _Job(film, target, video, plan_copy(film, video, target))
-    summary = FilmSummary(target, len(film.times), restorer.batch, left_out=job.copying.left_out, video=video)
+    job = _plan(film, target, restorer.size(*film.upright), settings.choice)
+    summary = FilmSummary(target, len(film.times), restorer.batch, left_out=job.copying.left_out, video=job.video)
     summary.warnings = (*film.warnings, *rounded_times(film, target))
-    introduce_film(film, video, summary)
+    introduce_film(film, job.video, summary)
     start = time.perf_counter()
-    with _journal(target) as journal, _one_thread_each():
-        foreign = journal.is_foreign(target)
-        if foreign and not settings.overwrite:
-            raise InputError(f"{target}: already exists; name another output with -o, or add --overwrite")
+    with film_journal(target) as journal, _one_thread_each():
+        foreign = _refuse_to_replace(target, journal, settings.overwrite)
         if settings.resume and not foreign and journal.has(target, [job.film_key(restorer)]):
             finished = read_report(folder_of(target), summary.total)
             summary.already_done, summary.failed = finished.frames, finished.failed
@@ -96,6 +89,31 @@ def restore_film(
             _remove_segments(target)
     summary.seconds = time.perf_counter() - start
     return summary
+
+
+def refuse_film(film: Film, target: Path, size: tuple[int, int], settings: FilmSettings, journal: FilmJournal) -> None:
+    """Raise what ``restore_film`` raises before anything is written, for a run that has long work before it.
+
+    ``size`` is the new frames' (width, height).
+    """
+    _plan(film, target, size, settings.choice)
+    _refuse_to_replace(target, journal, settings.overwrite)
+
+
+def _plan(film: Film, target: Path, size: tuple[int, int], choice: Choice) -> _Job:
+    if os.path.realpath(one_slash(str(target))) == os.path.realpath(one_slash(str(film.path))):
+        raise UsageError(f"{target}: is the film itself; name another output with -o")
+    facts = {"aspect": film.aspect, "time_base": film.time_base, "rate": film.rate}
+    video = choose(choice, size, film.bits, film.colours, **facts)
+    return _Job(film, target, video, plan_copy(film, video, target))
+
+
+def _refuse_to_replace(target: Path, journal: FilmJournal, overwrite: bool) -> bool:
+    """Return whether somebody else's file is in the new film's place; raises InputError where it is to stay."""
+    foreign = journal.is_foreign(target)
+    if foreign and not overwrite:
+        raise InputError(f"{target}: already exists; name another output with -o, or add --overwrite")
+    return foreign
 
 
 def _make(
@@ -152,7 +170,7 @@ def on_fault(film: Film, skip_failures: bool) -> Callable[[str], None]:
 
 
 @contextmanager
-def _journal(target: Path) -> Iterator[FilmJournal]:
+def film_journal(target: Path) -> Iterator[FilmJournal]:
     """Own the folder of a film's segments; it is removed at the end where nothing was put into it."""
     folder = folder_of(target)
     journal = FilmJournal(folder)

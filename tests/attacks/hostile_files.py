@@ -184,6 +184,7 @@ def journals() -> Files:
         "no_batch": {"made_with": "a", "asked": 8, "batch": 0},
         "a_huge_batch": {"made_with": "a", "asked": 8, "batch": 10**400},
         "a_batch_of_truth": {"made_with": "a", "asked": True, "batch": True},
+        "search_of_anything": {"search": "a", "found": [[], None, [1, True, [[[]]]], "x"], "whole": True},
         "faces_of_anything": {"frame": "a.png", "key": "a", "faces": [[[]], None, "x", {}], "outputs": -1},
         "words": "output",
         "nothing": None,

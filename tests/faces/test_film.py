@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 from fsr_deploy.errors import InputError
 from fsr_deploy.faces.face import Face
-from fsr_deploy.faces.film import FilmFrames, find_in_film
+from fsr_deploy.faces.film import FilmFrames
 from fsr_deploy.faces.restorer import FrameRestorer, RestoreSettings
 from tests.faces.scenes import Painter, bicubic, hills
-
-
-class Corner:
-    """Finds a face at the upper left, but not in dark frames."""
-
-    def find(self, frame: Any) -> list[Face]:
-        return [Face(5, 5, 20, 20)] if frame.mean() > 60 else []
 
 
 def film(session: Painter, known: dict[int, list[Face]], upscale: int = 2) -> FilmFrames:
@@ -55,12 +46,3 @@ def test_a_face_that_cannot_be_used_is_left_out_and_named() -> None:
     assert np.array_equal(frame, film(bicubic(9), {7: [Face(20, 20, 20, 20)]}).restore([hills(60, 80)], 7)[0])
     with pytest.raises(InputError, match="enlarged 2 times it has 20000x20000 pixels"):
         restorer.size(10000, 10000)
-
-
-def test_faces_of_a_film_are_found_and_steady() -> None:
-    light, dark = np.full((40, 40, 3), 90, np.uint8), np.full((40, 40, 3), 50, np.uint8)
-    frames = [light, light, dark, light, light]
-    found = dict(find_in_film(enumerate(frames, 5), Corner()))
-    assert [len(found[number]) for number in range(5, 10)] == [1] * 5
-    new_scene = dict(find_in_film(enumerate([*frames, np.zeros_like(light), dark], 5), Corner()))
-    assert [len(new_scene[number]) for number in range(5, 12)] == [1] * 5 + [0] * 2

@@ -82,6 +82,7 @@ class Journal:
         self._finished: dict[str, tuple[str, str]] = {}
         self._frames: dict[tuple[str, str], tuple[list[Any], int]] = {}
         self._boxes: set[str] = set()
+        self._found: dict[str, tuple[list[Any], bool]] = {}
         with ExitStack() as stack:
             try:
                 make_folder(folder)
@@ -155,6 +156,14 @@ class Journal:
         """Return the faces and the number of outputs of a whole frame that was made as the key says."""
         return self._frames.get((self._name(target), key))
 
+    def add_found(self, key: str, rows: list[Any], whole: bool) -> None:
+        """Record what a search has found since it was recorded last, plain data, and whether that is all there is."""
+        self._append({"search": key, "found": rows, "whole": whole})
+
+    def found(self, key: str) -> tuple[list[Any], bool]:
+        """Return what earlier runs have found in the search with a key, and whether that is all there is."""
+        return self._found.get(key, ([], False))
+
     def add_boxes(self, content: bytes) -> None:
         """Record a file of boxes that is about to be written."""
         self._append({"boxes": hashlib.sha256(content).hexdigest()})
@@ -191,6 +200,8 @@ class Journal:
                     self._batches.setdefault((made_with, asked), []).append(batch)
                 case {"frame": str(name), "key": str(key), "faces": list(faces), "outputs": int(outputs)}:
                     self._frames[name, key] = (faces, outputs)
+                case {"search": str(key), "found": list(rows), "whole": bool(whole)}:
+                    self._found[key] = (self.found(key)[0] + rows, whole)
                 case {"boxes": str(digest)}:
                     self._boxes.add(digest)
         self._cut_off = bool(content) and not content.endswith(b"\n")
