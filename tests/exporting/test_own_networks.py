@@ -9,7 +9,9 @@ from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
@@ -244,12 +246,59 @@ class Branching(nn.Module):
         return x if x.mean() > 0 else -x
 
 
-FIXED = "its code fixes the batch size, by a loop over the batch or by a shape with numbers in it"
+class Halved(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + int(len(x) / 2)
+
+
+class Even(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if len(x) % 2 == 0 else -x
+
+
+class Few(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if len(x) < 5 else -x
+
+
+class Weighed(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * float(len(x))
+
+
+class Windows(nn.Module):
+    """Counts its pictures as the attention in windows of SwinIR and its kin does, with a float on the way."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        windows = x.view(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 3, 5, 1).reshape(-1, 2, 2, c)
+        assert isinstance(h, int) and int("3") == int(3.9) == c
+        windows = windows - windows.mean((1, 2), keepdim=True)
+        pictures = int(windows.shape[0] / (h * w / 2 / 2))
+        y = windows.view(pictures, h // 2, w // 2, 2, 2, -1).permute(0, 1, 3, 2, 4, 5).reshape(pictures, h, w, -1)
+        return y.permute(0, 3, 1, 2).reshape(x.shape)
+
+
+def test_a_batch_that_is_counted_by_its_windows_is_any_batch(tmp_path: Path) -> None:
+    network = Windows()
+    deployed, _ = prepare(network, lr_size=4, upsampling=1, io="float")
+    export_onnx(deployed, tmp_path / "m.onnx", lr_size=4, batches=(1, 2, 3), precision="fp32", upsampling=1)
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    for count in (1, 2, 3, 5):
+        x = torch.randn(count, 3, 4, 4)
+        assert np.allclose(session.run(None, {"lr": x.numpy()})[0], network(x), atol=1e-6), count
+    assert "int" not in globals(), "int is Python's again"
+
+
+FIXED = "its code fixes the batch size, by a loop over it, a condition on it, or a shape with numbers in it"
 
 
 @pytest.mark.parametrize(
     ("kind", "reason"),
-    [(Looping, FIXED), (Numbered, FIXED), (Branching, "cannot be traced: Could not guard on data-")],
+    [
+        *((kind, FIXED) for kind in (Looping, Numbered, Halved, Even, Few, Weighed)),
+        (Branching, "cannot be traced: Could not guard on data-"),
+    ],
 )
 def test_a_network_that_cannot_be_exported_for_any_batch_names_its_module(
     tmp_path: Path, kind: type[nn.Module], reason: str

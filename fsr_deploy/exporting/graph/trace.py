@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from onnx import ModelProto
 from torch import Tensor, nn
-from torch.fx.experimental.symbolic_shapes import is_concrete_int
+from torch.export import ExportedProgram
 from torch.onnx import OnnxExporterError
 
 from fsr_deploy.errors import InputError
+from fsr_deploy.exporting.graph.batch import Batch, whole_batches
 
 INPUT, OUTPUT, BATCH = "lr", "sr", "N"
 ADVICE = "see 'Adding a network' in docs/models.md"
@@ -62,62 +63,83 @@ def trace(deployable: nn.Module, example: Tensor, opset: int, form: Hashable = N
 
 
 def _trace(deployable: nn.Module, example: Tensor, opset: int) -> ModelProto:
+    captured = _capture(deployable, example)
     try:
         with _quiet():
             program = torch.onnx.export(
-                deployable,
-                (example,),
+                captured,
                 dynamo=True,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_shapes=_any_batch(),
+                dynamic_shapes=_batches(1),
                 opset_version=opset,
                 verbose=False,
             )
     except OnnxExporterError as error:
-        raise InputError(_obstacle(deployable, example) or f"{_first_line(error)}; {ADVICE}") from error
+        raise InputError(f"{_first_line(error)}; {ADVICE}") from error
     assert program is not None
     model = program.model_proto
     for value in (*model.graph.input, *model.graph.output):
         dimensions = value.type.tensor_type.shape.dim
         if dimensions[0].dim_param != BATCH or not all(d.dim_value for d in dimensions[1:]):
             sizes = [d.dim_param or d.dim_value for d in dimensions]
-            raise InputError(
-                _obstacle(deployable, example)
-                or f"the network returns {value.name} of {sizes}, not of any batch; {ADVICE}"
-            )
+            raise InputError(f"the network returns {value.name} of {sizes}, not of any batch; {ADVICE}")
     return model
 
 
-def _any_batch() -> tuple[dict[int, Any]]:
-    return ({0: torch.export.Dim(BATCH, min=1)},)
+def _capture(deployable: nn.Module, example: Tensor) -> ExportedProgram:
+    """Return the operations of a module for any batch, which PyTorch has made sure of.
+
+    The exporter's own capture would put off what cannot be shown for any batch to asserts that no ONNX graph holds:
+    a size that the network's code computes for the batch of the trace became a number without a word.
+    """
+    try:
+        return _export(deployable, example, least=1)
+    except Exception:  # whatever the network's own code raises
+        pass
+    try:
+        # A batch of one may need another layout in memory; whether it has the same values, the proof looks.
+        return _export(deployable, example, least=2)
+    except Exception as error:
+        raise InputError(_obstacle(deployable, example) or f"{_first_line(error)}; {ADVICE}") from error
+
+
+def _export(deployable: nn.Module, example: Tensor, least: int) -> ExportedProgram:
+    settings: Any = torch.fx.experimental._config
+    # Without the setting a trace with a batch of two never holds for one.
+    with _quiet(), whole_batches(deployable), settings.patch(backed_size_oblivious=True):
+        return torch.export.export(deployable, (example,), dynamic_shapes=_batches(least), strict=False)
+
+
+def _batches(least: int) -> tuple[dict[int, Any]]:
+    return ({0: torch.export.Dim(BATCH, min=least)},)
 
 
 def _obstacle(deployable: nn.Module, example: Tensor) -> str | None:
     """Trace a module again and return a sentence about what stops it, None where nothing is found."""
     watch = _Watch(deployable)
     try:
-        with _quiet(), watch.hooked():
-            torch.export.export(deployable, (example,), dynamic_shapes=_any_batch(), strict=False)
+        with watch.hooked():
+            _export(deployable, example, least=2)
     except Exception as error:  # whatever the network's own code raises
         if watch.fixing is None and watch.running:
             return f"{watch.name(watch.running[-1])}: cannot be traced: {_first_line(error)}; {ADVICE}"
     if watch.fixing is None:
         return None
     return (
-        f"{watch.name(watch.fixing)}: its code fixes the batch size, by a loop over the batch or by a shape with "
-        f"numbers in it; {ADVICE}"
+        f"{watch.name(watch.fixing)}: its code fixes the batch size, by a loop over it, a condition on it, or a shape "
+        f"with numbers in it; {ADVICE}"
     )
 
 
 class _Watch:
-    """Which module runs during a trace, and in which one the batch size becomes a number."""
+    """Which module runs during a trace, and in which one a size that depends on the batch becomes a number."""
 
     def __init__(self, root: nn.Module) -> None:
         self.root = root
         self.running: list[nn.Module] = []
         self.fixing: nn.Module | None = None
-        self._batch: Any = None
+        self._batch: Batch | None = None
 
     def name(self, module: nn.Module) -> str:
         """Return a module's path and class."""
@@ -143,7 +165,7 @@ class _Watch:
 
     def _enter(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if not self.running:
-            self._batch = inputs[0].shape[0]
+            self._batch = Batch(inputs[0].shape[0])
         self._look()
         self.running.append(module)
 
@@ -152,7 +174,7 @@ class _Watch:
         self.running.pop()
 
     def _look(self) -> None:
-        if self.fixing is None and self.running and is_concrete_int(self._batch):
+        if self.fixing is None and self.running and self._batch is not None and self._batch.is_fixed():
             self.fixing = self.running[-1]
 
 

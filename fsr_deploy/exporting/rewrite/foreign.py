@@ -5,11 +5,15 @@ The classes are told by their names and attributes, because the libraries that h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+# The methods of a codebook that Codebook has; "dist" is called by its own forward alone.
+OF_A_CODEBOOK = {"forward", "get_codebook_feat", "get_codebook_entry", "dist"}
 
 
 def modulated(module: Any) -> nn.Module | None:
@@ -53,29 +57,41 @@ def codebook(module: Any) -> nn.Module | None:
     """Replace a quantiser to the nearest vector of a codebook, which multiplies by one-hot rows, by Codebook."""
     if type(module).__name__ != "VectorQuantizer" or not isinstance(getattr(module, "embedding", None), nn.Embedding):
         return None
-    return Codebook(module.embedding)
+    if not {name for name in vars(type(module)) if not name.startswith("_")} <= OF_A_CODEBOOK:
+        return None
+    with torch.no_grad():
+        results = module(module.embedding.weight.new_zeros(1, module.embedding.embedding_dim, 1, 1))
+    return Codebook(module.embedding, alone=isinstance(results, Tensor))
 
 
 class Codebook(nn.Module):
     """The nearest vector of a codebook for each position: (N, c, h, w) to the same, with the quantiser's other results.
 
-    The loss and the statistics of training are zero.
+    The loss and the statistics of training are zero; ``alone`` is for quantisers that return the vectors without them.
     """
 
     squares: Tensor
     fp32_reason = "the nearest of many vectors is another one after rounding"
 
-    def __init__(self, embedding: nn.Embedding) -> None:
+    def __init__(self, embedding: nn.Embedding, *, alone: bool = False) -> None:
         super().__init__()
-        self.embedding = embedding
+        self.embedding, self.alone = embedding, alone
         self.register_buffer("squares", embedding.weight.detach().pow(2).sum(1))
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, tuple[None, None, Tensor]]:
+    def forward(self, z: Tensor) -> Tensor | tuple[Tensor, Tensor, tuple[None, None, Tensor]]:
         """Return the quantised features, no loss, and which vectors they are."""
         rows = z.permute(0, 2, 3, 1)
         distances = rows.pow(2).sum(3, keepdim=True) + self.squares - 2 * F.linear(rows, self.embedding.weight)
         nearest = distances.argmin(3)
-        return self.embedding(nearest).permute(0, 3, 1, 2), z.new_zeros(()), (None, None, nearest)
+        vectors = self.embedding(nearest).permute(0, 3, 1, 2)
+        return vectors if self.alone else (vectors, z.new_zeros(()), (None, None, nearest))
+
+    def get_codebook_feat(self, indices: Tensor, shape: Sequence[int] | None) -> Tensor:
+        """Return the vectors that a network has chosen itself, (N, c, h, w) where ``shape`` is (N, h, w, c)."""
+        vectors: Tensor = self.embedding(indices.reshape(-1))
+        return vectors if shape is None else vectors.reshape(shape).permute(0, 3, 1, 2)
+
+    get_codebook_entry = get_codebook_feat
 
 
 def merged(module: Any) -> nn.Module | None:

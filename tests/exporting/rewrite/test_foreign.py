@@ -54,6 +54,28 @@ class VectorQuantizer(nn.Module):
         return chosen.reshape(n, h, w, 4).permute(0, 3, 1, 2), z.new_zeros(()), (None, None, nearest)
 
 
+class ChoosingQuantizer(VectorQuantizer):
+    """A quantiser whose network chooses the vectors itself (CodeFormer)."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return super().forward(z)[0]
+
+    def get_codebook_feat(self, indices: Tensor, shape: list[int] | None) -> Tensor:
+        chosen = F.one_hot(indices.flatten(), 32).float() @ self.embedding.weight
+        return chosen if shape is None else chosen.view(shape).permute(0, 3, 1, 2)
+
+
+class StrangeQuantizer(VectorQuantizer):
+    """A quantiser with a method that nobody knows."""
+
+    def average(self) -> Tensor:
+        return self.embedding.weight.mean(0)
+
+
+for kind in (ChoosingQuantizer, StrangeQuantizer):
+    kind.__name__ = VectorQuantizer.__name__
+
+
 class Conv3XC(nn.Module):
     """A skip of 1x1 beside three convolutions, merged into one of 3x3 whenever it runs (SPAN)."""
 
@@ -106,6 +128,20 @@ def test_a_codebook_gives_the_same_vectors() -> None:
     ours, theirs = form(z), module(z)
     assert type(form).__name__ == "Codebook"
     assert torch.equal(ours[2][2].flatten(), theirs[2][2]) and torch.equal(ours[0], theirs[0])
+
+
+def test_a_codebook_gives_the_vectors_that_its_network_chooses() -> None:
+    torch.manual_seed(0)
+    module, z, indices = ChoosingQuantizer(), torch.randn(3, 4, 8, 6), torch.randint(32, (3, 48, 1))
+    form = rewrite(nn.Sequential(module), "onnxruntime")[0]
+    assert type(form).__name__ == "Codebook"
+    assert torch.equal(form(z), module(z)), "the vectors alone, as its network takes them"
+    for shape in (None, [3, 8, 6, 4]):
+        assert torch.equal(form.get_codebook_feat(indices, shape), module.get_codebook_feat(indices, shape))
+
+
+def test_a_codebook_with_a_method_of_its_own_is_left_as_it_is() -> None:
+    assert type(rewrite(nn.Sequential(StrangeQuantizer()), "onnxruntime")[0]) is StrangeQuantizer
 
 
 @pytest.mark.parametrize("relu", [True, False])
