@@ -36,7 +36,7 @@ def one_slash(path: str) -> str:
     return f"/{path.lstrip('/')}" if os.sep == "/" and path.startswith("//") else path
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: str | Path) -> bytes:
     """Return a regular file's content; raises InputError where it cannot be read."""
     try:
         handle, size = _open_regular(path)
@@ -50,7 +50,7 @@ def read_file(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read: {error}") from error
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: str | Path) -> str:
     """Return the SHA-256 of a regular file of any size; raises InputError where it cannot be read."""
     digest = hashlib.sha256()
     try:
@@ -91,9 +91,8 @@ def part_of(path: Path) -> Path:
 
 
 def _part_name(path: str | Path) -> str:
-    folder, name = os.path.split(path)
-    hidden = f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.part"
-    return f"{folder}{os.sep}{hidden}" if folder else hidden
+    folder, slash, name = str(path).rpartition(os.sep)
+    return f"{folder}{slash}.{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.part"
 
 
 def write_part(path: str | Path, content: bytes) -> None:
@@ -173,10 +172,16 @@ def is_link(path: Path) -> bool:
     return found is not None and stat.S_ISLNK(found.st_mode)
 
 
-def name_below(path: Path, folder: Path) -> str:
+def name_below(path: str | Path, folder: Path) -> str:
     """Return ``str(path.relative_to(folder))``, in a tenth of its time where ``path`` begins with ``folder``."""
     name, above = str(path), f"{folder}{os.sep}"
-    return name[len(above) :] if name.startswith(above) else str(path.relative_to(folder))
+    return name[len(above) :] if name.startswith(above) else str(Path(path).relative_to(folder))
+
+
+def suffix_of(path: str) -> str:
+    """Return ``Path(path).suffix`` in a third of its time."""
+    stem, dot, end = path.rpartition(os.sep)[2].rpartition(".")
+    return f".{end}" if dot and stem and end else ""
 
 
 def make_folder(path: Path) -> None:
@@ -190,13 +195,16 @@ def make_folder(path: Path) -> None:
 
 def _read_all(handle: int, size: int) -> bytes:
     """Return the content of an open file of ``size`` bytes, which may grow or shrink meanwhile."""
-    parts = []
+    content = os.read(handle, min(size + 1, _READ_AT_ONCE))
+    if len(content) == size:  # one more byte was asked for, so this is its end
+        return content
+    parts = [content]
     while part := os.read(handle, min(size + 1, _READ_AT_ONCE)):
         parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return b"".join(parts)
 
 
-def _open_regular(path: Path) -> tuple[int, int]:
+def _open_regular(path: str | Path) -> tuple[int, int]:
     """Return the open handle and the size of a file, not of a pipe or a folder."""
     handle = os.open(path, _READ)
     found = os.fstat(handle)

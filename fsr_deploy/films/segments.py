@@ -40,8 +40,8 @@ class Packet:
 class FilmJournal(Journal):
     """The journal of one film: of its segments, and of the film itself, which lies beside their folder."""
 
-    def _name(self, target: Path) -> str:
-        return target.name
+    def _name(self, target: str | Path) -> str:
+        return Path(target).name
 
 
 def folder_of(film: Path) -> Path:

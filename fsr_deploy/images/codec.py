@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ def read_frame(path: str | Path, upright: bool = True) -> RGB:
     return decode_frame(read_picture(Path(path)), path, upright).pixels
 
 
-def read_picture(path: Path, size: int | None = None) -> bytes:
+def read_picture(path: str | Path, size: int | None = None) -> bytes:
     """Return the content of an image file; raises InputError where it cannot be read or is over MAX_FILE_BYTES.
     ``size`` is that of ``file_bytes``, where it is known.
     """
@@ -71,10 +72,10 @@ def read_picture(path: Path, size: int | None = None) -> bytes:
     return read_file(path)
 
 
-def file_bytes(path: Path) -> int:
+def file_bytes(path: str | Path) -> int:
     """Return a file's size in bytes, 0 if it cannot be determined; reading the file then raises the reason."""
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size  # noqa: PTH116 - a name need not become a Path for this
     except (OSError, ValueError):
         return 0
 

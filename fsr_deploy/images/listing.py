@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fsr_deploy._util.files import suffix_of
 from fsr_deploy.errors import InputError
 from fsr_deploy.images.header import HEAD_BYTES, known_formats, recognise
 
@@ -61,13 +62,13 @@ def list_frames(folder: str | Path) -> Listing:
             listing.left_out[entry.suffix.lower()] += 1
     if not listing.frames:
         raise InputError(_nothing(folder, listing))
-    listing.frames.sort()
+    listing.frames.sort(key=lambda path: path.parts)  # as paths are, which takes longer
     return listing
 
 
 def is_picture(path: Path) -> bool:
     """Tell whether a file counts as a picture: by its suffix or, with another suffix, by its first bytes."""
-    if path.suffix.lower() in SUFFIXES:
+    if suffix_of(str(path)).lower() in SUFFIXES:
         return True
     try:
         if not path.is_file():  # a pipe would keep us waiting

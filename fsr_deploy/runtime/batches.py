@@ -56,4 +56,4 @@ def _parts(faces: Sequence[Face], size: int) -> Iterator[Face]:
     """Yield batches (size, h, w, 3) of all faces in order."""
     for start in range(0, len(faces), size):
         part = faces[start : start + size]
-        yield np.stack([*part, *[part[-1]] * (size - len(part))])
+        yield np.array([*part, *[part[-1]] * (size - len(part))])

@@ -149,7 +149,7 @@ def _below(output: Path, sources: Sequence[Path], places: Sequence[str], suffix:
         return str(_real(path)) if is_link(path) else f"{real_folder(folder)}{os.sep}{name}"
 
     wall = _real(output)
-    for folder in dict.fromkeys(job.target.parent for job in jobs):
+    for folder in [output / above for above in dict.fromkeys(name.rpartition(os.sep)[0] for name in names)]:
         if not (real := real_folder(folder)).is_relative_to(wall):
             raise InputError(f"{folder}: leads out of {output}, to {real}; remove that link or name another -o")
     if not status(wall):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+from fsr_deploy._util.files import suffix_of
 from fsr_deploy.images.codec import SUFFIXES
 
 _JPEG_SUFFIXES = (".jfif", ".jpe")
@@ -35,14 +35,7 @@ def output_names(frames: Sequence[str], suffix: str | None) -> list[str]:
 
 def _folded(name: str) -> str:
     """Return a key that is equal for names that some file systems treat as the same."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def suffix_of(path: str) -> str:
-    """Return ``Path(path).suffix`` in a third of its time."""
-    name = path.rpartition(os.sep)[2]
-    stem, dot, end = name.rpartition(".")
-    return f".{end}" if dot and stem and end else ""
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
 
 
 def own_suffix(suffix: str) -> str:

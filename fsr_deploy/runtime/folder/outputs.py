@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from fsr_deploy._util.files import status
 from fsr_deploy.errors import InputError
 from fsr_deploy.runtime.folder.jobs import Work
-from fsr_deploy.runtime.folder.journal import Journal
+from fsr_deploy.runtime.folder.journal import LOCK_NAME, NAME, Journal
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,23 @@ def look_at(
     in_order: Callable[[Callable[[Path], bool], Iterable[Path]], Iterable[bool]] = map,
 ) -> Places:
     """Check where outputs go; ``in_order`` maps a function that reads files over them, in threads if possible."""
-    taken = [target for target in targets if status(target, follow=False)]
+    holds_files = cache(_holds_files)
+    taken = [
+        target for target in targets if holds_files(str(target).rpartition(os.sep)[0]) and status(target, follow=False)
+    ]
     flags = in_order(journal.is_foreign if journal else _is_no_folder, taken)
     return Places(frozenset(taken), tuple(target for target, foreign in zip(taken, flags, strict=True) if foreign))
+
+
+def _holds_files(folder: str) -> bool:
+    """Tell whether outputs may be in a folder already: in a new one, none has to be looked for."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            return any(entry.name not in (NAME, LOCK_NAME) for entry in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):
+        return True
 
 
 def refuse_to_replace(places: Places, work: Work) -> None:

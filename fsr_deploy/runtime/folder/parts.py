@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fsr_deploy.images.resize import Face
 from fsr_deploy.runtime.batches import Batches
@@ -15,8 +16,7 @@ WAITING_BYTES = 1 << 28
 WAITING_PER_FACE = 4
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """One face of a frame, ``face`` None for a frame that has none; ``last`` is the frame's last part."""
 
     frame: Loaded
@@ -24,8 +24,7 @@ class Part:
     last: bool
 
 
-@dataclass(frozen=True)
-class DonePart:
+class DonePart(NamedTuple):
     """A part with its SR face, and the batch that it was computed in."""
 
     part: Part

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from fsr_deploy.runtime.session import EngineInfo
 
 # The limit for files, and the same for decoded pixels; a single picture above it is decoded alone.
 BYTES_AT_ONCE = 1 << 30
+
+Prepared = TypeVar("Prepared")
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,7 @@ class Loaded:
     held: int = 0
 
 
-@dataclass(frozen=True)
-class Upscaled:
+class Upscaled(NamedTuple):
     """A frame that the engine is done with: its SR faces (H, W, 3), computed ``batch`` at a time."""
 
     frame: Loaded
@@ -82,12 +84,18 @@ class Load:
 
     def __call__(self, job: Job) -> Loaded | AlreadyDone | Failed:
         """Read a frame; returns Failed instead of raising for a bad file."""
+
+        def is_done(sha256: str) -> bool:
+            return self.is_done(job, sha256)
+
+        def prepare(sha256: str, frame: Frame) -> Loaded:
+            return self.prepare(job, sha256, frame)
+
         try:
-            size = file_bytes(job.source)
-            with self.reading.hold(size):
-                return self._load(job, read_picture(job.source, size))
+            loaded = read_once(str(job.source), self.reading, self.decoding, is_done, prepare)
         except InputError as error:
             return Failed(job.source, str(error))
+        return loaded or AlreadyDone(job)
 
     def is_done(self, job: Job, sha256: str) -> bool:
         """Tell whether an earlier run has made what becomes of a job's file."""
@@ -103,10 +111,24 @@ class Load:
         face = np.array(lr_face(frame.pixels, self.engine.lr_shape, self.fit))
         return Loaded(job, sha256, [face], [frame.pixels.shape[:2]], frame.changes)
 
-    def _load(self, job: Job, content: bytes) -> Loaded | AlreadyDone:
-        digest = hashlib.sha256(content).hexdigest()
-        if self.is_done(job, digest):
-            return AlreadyDone(job)
-        header = frame_header(content, job.source)
-        with self.decoding.hold(decoding_bytes(header)):
-            return self.prepare(job, digest, decode_frame(content, job.source, header=header))
+
+def read_once(
+    source: str,
+    reading: Budget,
+    decoding: Budget,
+    is_done: Callable[[str], bool],
+    prepare: Callable[[str, Frame], Prepared],
+) -> Prepared | None:
+    """Return what ``prepare`` makes of the SHA-256 of a picture's file and its frame, None for one that is done.
+
+    The budgets are held meanwhile. Raises InputError where the picture cannot be read, and what the others raise.
+    """
+    size = file_bytes(source)
+    with reading.hold(size):
+        content = read_picture(source, size)
+        sha256 = hashlib.sha256(content).hexdigest()
+        if is_done(sha256):
+            return None
+        header = frame_header(content, source)
+        with decoding.hold(decoding_bytes(header)):
+            return prepare(sha256, decode_frame(content, source, header=header))

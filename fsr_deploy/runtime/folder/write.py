@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsr_deploy._util.files import CannotWrite, place_part, remove_part, write_part
+from fsr_deploy._util.files import CannotWrite, place_part, remove_part, suffix_of, write_part
 from fsr_deploy.errors import InputError
 from fsr_deploy.images.codec import encode_frame
 from fsr_deploy.images.resize import Face
@@ -85,7 +85,7 @@ class WriteFaces(Write):
         try:
             if self.journal:
                 self.journal.add_all(
-                    (upscaled.frame.job.target, self._key(upscaled), sha256)
+                    (target_of(upscaled), self._key(upscaled), sha256)
                     for upscaled, sha256 in zip(group, written, strict=True)
                     if isinstance(sha256, str)
                 )
@@ -101,14 +101,14 @@ class WriteFaces(Write):
         try:
             if isinstance(written, InputError):
                 raise written
-            move_new(frame.job.target, self.taken)
+            move_new(str(frame.job.target), self.taken)
         except CannotWrite as error:
             return self._failed(frame, error)
         return frame
 
     def _key(self, upscaled: Upscaled) -> str:
         frame = upscaled.frame
-        return face_key(frame.sha256, frame.job.target.suffix, self.made_with, upscaled.batch)
+        return face_key(frame.sha256, suffix_of(target_of(upscaled)), self.made_with, upscaled.batch)
 
 
 def target_of(upscaled: Upscaled) -> str:
@@ -123,7 +123,7 @@ def write_beside(faces: Sequence[tuple[str, Face]]) -> list[Written]:
 
 def _write_beside(target: str, face: Face) -> Written:
     try:
-        content = encode_frame(face, f".{target.rpartition('.')[2]}")
+        content = encode_frame(face, suffix_of(target))
         write_part(target, content)
     except InputError as error:
         return error
@@ -144,12 +144,12 @@ def put_in_place(target: Path, key: str, sha256: str, journal: Journal | None, t
         raise
 
 
-def move_new(target: Path, taken: Collection[Path] | None) -> None:
+def move_new(target: str | Path, taken: Collection[Path] | None) -> None:
     """Move what ``write_part`` wrote to its target; see ``Write``.
 
     Raises CannotWrite, also where a file has appeared there since the run began; then nothing is left behind.
     """
-    if taken is not None and os.path.lexists(target) and target not in taken:
+    if taken is not None and os.path.lexists(target) and Path(target) not in taken:
         remove_part(target)
         raise CannotWrite(f"{target}: was made by something else during this run and is not replaced", errno.EEXIST)
     place_part(target)

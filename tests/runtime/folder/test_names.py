@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsr_deploy.runtime.folder.names import output_names, suffix_of
+from fsr_deploy._util.files import suffix_of
+from fsr_deploy.runtime.folder.names import output_names
 
 
 @pytest.mark.parametrize(

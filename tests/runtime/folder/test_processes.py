@@ -22,11 +22,12 @@ import pytest
 from fsr_deploy._util.files import CannotWrite
 from fsr_deploy.errors import MissingError
 from fsr_deploy.images.codec import write_frame
-from fsr_deploy.runtime.folder import processes
+from fsr_deploy.runtime.folder import codec_process, processes
 from fsr_deploy.runtime.folder.jobs import Work, find_work
 from fsr_deploy.runtime.folder.processes import processes_for
 from fsr_deploy.runtime.folder.run import RunSettings, run
-from tests.runtime.folder.test_run import FakeSession, assert_all_right
+from fsr_deploy.runtime.folder.steps import Load
+from tests.runtime.folder.test_run import INFO, FakeSession, assert_all_right
 
 FACES = 70
 THREADS = "threads decode and encode, slower than processes, which cannot be had here: "
@@ -75,7 +76,7 @@ def test_a_run_that_is_stopped_leaves_nothing_half_done_and_is_gone_on_with(work
 def test_pictures_that_are_too_large_for_a_process_are_decoded_by_the_run_itself(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "BYTES_AT_ONCE", 2)
+    monkeypatch.setattr(codec_process, "BYTES_AT_ONCE", 2)
     assert_all_right(work, run(FakeSession(), work, settings()))
 
 
@@ -110,13 +111,13 @@ def test_a_process_that_is_ended_from_outside_ends_the_run_in_one_sentence_and_t
 def test_where_processes_cannot_be_had_threads_do_it_and_one_line_says_so(
     work: Work, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    def no_semaphores(*arguments: object) -> None:
-        raise error("no semaphores here")
+    def no_processes(*arguments: object) -> None:
+        raise error("no processes here")
 
-    monkeypatch.setattr(processes, "ProcessPoolExecutor", no_semaphores)
+    monkeypatch.setattr(processes.multiprocessing, "get_context", no_processes)
     notices: list[str] = []
     assert_all_right(work, run(FakeSession(), work, settings(), notice=notices.append))
-    assert notices == [f"{THREADS}no semaphores here"]
+    assert notices == [f"{THREADS}no processes here"]
 
 
 def test_no_process_is_left_where_only_some_can_be_begun(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +163,16 @@ def test_processes_end_with_the_run_that_is_killed(work: Work, tmp_path: Path) -
     wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids))
     assert_all_right(work, run(FakeSession(), work, settings(resume=False)))
     assert not parts(tmp_path / "out")
+
+
+def test_what_a_process_raises_is_raised_here_and_the_process_goes_on() -> None:
+    asking = processes.CodecProcesses(1, Load(INFO, None, "", [1]), 8)
+    try:
+        with pytest.raises(ValueError, match="no number"):
+            asking._ask(int, "no number")
+        assert asking._ask(int, "7") == 7
+    finally:
+        asking.close()
 
 
 def test_an_error_comes_whole_from_another_process() -> None:
