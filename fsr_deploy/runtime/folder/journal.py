@@ -160,7 +160,7 @@ class Journal:
 
     def add_found(self, key: str, rows: list[Any], whole: bool) -> None:
         """Record what a search has found since it was recorded last, plain data, and whether that is all there is."""
-        self._append({"search": key, "found": rows, "whole": whole})
+        self._append(_line(search=key, found=rows, whole=whole))
 
     def found(self, key: str) -> tuple[list[Any], bool]:
         """Return what earlier runs have found in the search with a key, and whether that is all there is."""
