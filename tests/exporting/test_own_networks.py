@@ -315,6 +315,12 @@ def test_a_network_that_cannot_be_exported_for_any_batch_names_its_module(
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in deployed.modules())
 
 
+def test_a_network_that_does_not_run_at_a_size_is_refused_with_its_words(tmp_path: Path) -> None:
+    deployed, _ = prepare(nn.Sequential(nn.ReflectionPad2d(4)), lr_size=4, upsampling=1)
+    with pytest.raises(InputError, match=r"does not run on an input of \[2, 4, 4, 3\]: .*--lr-size"):
+        export_onnx(deployed, tmp_path / "m.onnx", lr_size=4, batches=(1, 2, 3), precision="fp32", upsampling=1)
+
+
 def test_an_optional_output_that_is_left_out_gives_its_name_to_no_input() -> None:
     nodes = [
         helper.make_node("Dropout", ["lr"], ["a", ""]),

@@ -76,7 +76,7 @@ def _trace(deployable: nn.Module, example: Tensor, opset: int) -> ModelProto:
                 verbose=False,
             )
     except OnnxExporterError as error:
-        raise InputError(f"{_first_line(error)}; {ADVICE}") from error
+        raise _refusal(deployable, example, error) from error
     assert program is not None
     model = program.model_proto
     for value in (*model.graph.input, *model.graph.output):
@@ -101,7 +101,7 @@ def _capture(deployable: nn.Module, example: Tensor) -> ExportedProgram:
         # A batch of one may need another layout in memory; whether it has the same values, the proof looks.
         return _export(deployable, example, least=2)
     except Exception as error:
-        raise InputError(_obstacle(deployable, example) or f"{_first_line(error)}; {ADVICE}") from error
+        raise _refusal(deployable, example, error) from error
 
 
 def _export(deployable: nn.Module, example: Tensor, least: int) -> ExportedProgram:
@@ -113,6 +113,19 @@ def _export(deployable: nn.Module, example: Tensor, least: int) -> ExportedProgr
 
 def _batches(least: int) -> tuple[dict[int, Any]]:
     return ({0: torch.export.Dim(BATCH, min=least)},)
+
+
+def _refusal(deployable: nn.Module, example: Tensor, error: Exception) -> InputError:
+    """Return what to tell of a module that cannot be exported: that it does not run at all, or what stops the trace."""
+    try:
+        with _quiet():
+            deployable(example)
+    except Exception as reason:
+        return InputError(
+            f"the network itself does not run on an input of {list(example.shape)}: {_first_line(reason)}; "
+            "give another size with --lr-size"
+        )
+    return InputError(_obstacle(deployable, example) or f"{_first_line(error)}; {ADVICE}")
 
 
 def _obstacle(deployable: nn.Module, example: Tensor) -> str | None:
