@@ -19,7 +19,7 @@ import fsr_deploy
 TRIED = (2, 3, 4, 5, 7, 8, 16, 63, 1000, 65537)
 
 
-class Batch:
+class BatchSize:
     """The batch size of a network that is traced, N, as the trace sees it."""
 
     def __init__(self, size: Any) -> None:
@@ -65,12 +65,12 @@ def whole_batches(network: nn.Module) -> Iterator[None]:
     ``int(windows.shape[0] / 16)`` is how window attention counts its pictures, and Python's int would return what it
     is for the batch that the trace runs with.
     """
-    batch: list[Batch] = []
+    batch: list[BatchSize] = []
 
     def enter(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        batch[:] = [Batch(inputs[0].shape[0])]
+        batch[:] = [BatchSize(inputs[0].shape[0])]
 
-    class Kind(type):
+    class IntType(type):
         def __instancecheck__(cls, value: object) -> bool:
             return isinstance(value, int)
 
@@ -82,7 +82,7 @@ def whole_batches(network: nn.Module) -> Iterator[None]:
             known = batch[0].whole(value) if batch and isinstance(value, SymInt | SymFloat) else None
             return int(*arguments, **options) if known is None else known
 
-    class Whole(int, metaclass=Kind):
+    class Whole(int, metaclass=IntType):
         pass
 
     files = _files(network)

@@ -18,7 +18,7 @@ from torch.export import ExportedProgram
 from torch.onnx import OnnxExporterError
 
 from fsr_deploy.errors import InputError
-from fsr_deploy.exporting.graph.batch import Batch, whole_batches
+from fsr_deploy.exporting.graph.batch import BatchSize, whole_batches
 
 INPUT, OUTPUT, BATCH = "lr", "sr", "N"
 ADVICE = "see 'Adding a network' in docs/models.md"
@@ -152,7 +152,7 @@ class _Watch:
         self.root = root
         self.running: list[nn.Module] = []
         self.fixing: nn.Module | None = None
-        self._batch: Batch | None = None
+        self._batch: BatchSize | None = None
 
     def name(self, module: nn.Module) -> str:
         """Return a module's path and class."""
@@ -178,7 +178,7 @@ class _Watch:
 
     def _enter(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if not self.running:
-            self._batch = Batch(inputs[0].shape[0])
+            self._batch = BatchSize(inputs[0].shape[0])
         self._look()
         self.running.append(module)
 
