@@ -143,7 +143,11 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
         if half is None or "error" in half:
             cells += [half["error"] if half else "", "", ""]
         else:
-            cells += [_db(half), f"{len(half['fp32'])} modules", f"{half['rtx_kernels']} kernels"]
+            cells += [
+                _db(half),
+                f"{len(half['fp32'])} module{'s' if len(half['fp32']) != 1 else ''}",
+                f"{half['rtx_kernels']} kernels",
+            ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
