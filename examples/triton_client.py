@@ -29,6 +29,7 @@ from fsr_deploy.images.resize import lr_face
 
 Face = NDArray[np.uint8]
 PORTS = {"http": 8000, "grpc": 8001}
+PATIENCE_SECONDS = 10
 
 
 def main() -> None:
@@ -106,7 +107,7 @@ class Memory:
             region = shared_memory.create_shared_memory_region(name, f"/{name}", size)
             ending.callback(shared_memory.destroy_shared_memory_region, region)
             new_client().register_system_shared_memory(name, f"/{name}", size)
-            ending.callback(lambda name=name: new_client().unregister_system_shared_memory(name))
+            ending.callback(unregister, new_client, name)
             self._regions.append((name, size, region, shape))
 
     def infer(self, client: Any, model: str, faces: Face, batch: Any, asked: Any) -> Face:
@@ -117,6 +118,21 @@ class Memory:
         self._library.set_shared_memory_region(lr, [faces])
         client.infer(model, [batch], outputs=[asked])
         return np.array(self._library.get_contents_as_numpy(sr, np.uint8, shape))
+
+
+def unregister(new_client: Callable[[], Any], name: str) -> None:
+    """Have the server forget a region. It answers a request a moment before it lets go of the request's memory."""
+    from tritonclient.utils import InferenceServerException
+
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            new_client().unregister_system_shared_memory(name)
+            return
+        except InferenceServerException as error:
+            if "in use" not in str(error) or time.monotonic() > end:
+                raise
+        time.sleep(0.01)
 
 
 def describe(client: Any, model: str, protocol: str) -> tuple[tuple[str, str], tuple[int, int], tuple[int, int]]:
