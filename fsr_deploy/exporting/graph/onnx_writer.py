@@ -17,6 +17,7 @@ from fsr_deploy._util.sizes import Size, as_shape
 from fsr_deploy.errors import InputError
 from fsr_deploy.exporting.graph import opset17
 from fsr_deploy.exporting.graph.deployable import Deployable
+from fsr_deploy.exporting.graph.group_norm import without_group_norms
 from fsr_deploy.exporting.graph.operator_rules import faults
 from fsr_deploy.exporting.graph.trace import trace
 from fsr_deploy.exporting.graph.turing import without_fp32_products
@@ -56,6 +57,7 @@ def export_onnx(
     faces = torch.zeros((2, height, width, 3), dtype=torch.uint8)
     example = faces if uint8 else torch.zeros((2, 3, height * upsampling, width * upsampling))
     model = trace(deployable, example, max(opset, EXPORT_OPSET), form and (form, max(opset, EXPORT_OPSET)))
+    without_group_norms(model)
     _ask_for_shapes_after_the_cast(model)
     _name_nodes(model)
     _name_tensors(model)
