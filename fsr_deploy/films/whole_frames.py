@@ -79,7 +79,7 @@ class Search:
         """Yield what is in each frame, in order, until ``stop`` is set."""
         key = hash_of(self.film.sha256, name_of(self.detector), codec_version())
         rows, whole = self.journal.found(key) if self.resume else ([], False)
-        seen = [_seen_of(row) for row in rows]
+        seen = [_seen_of(row, len(self.film.times)) for row in rows]
         known = {one.number: one for one in seen if one}
         if whole and None not in seen:
             advance(len(self.film.times))
@@ -117,9 +117,10 @@ def _rows(seen: Sequence[Seen]) -> list[Any]:
     return [[one.number, one.cut, to_plain(one.faces)] for one in seen]
 
 
-def _seen_of(row: Any) -> Seen | None:
-    """Return what ``_rows`` made a list of; None for anything else."""
+def _seen_of(row: Any, frames: int) -> Seen | None:
+    """Return what ``_rows`` made a list of, for a film of so many frames; None for anything else."""
     match row:
-        case [int(number), bool(cut), list(rows)] if (faces := from_plain(rows)) is not None:
-            return Seen(number, faces, cut)
+        case [int(number), bool(cut), list(rows)] if number in range(frames):
+            faces = from_plain(rows)
+            return None if faces is None else Seen(number, faces, cut)
     return None

@@ -118,10 +118,12 @@ def test_a_finished_search_is_not_repeated_unless_asked_for(
         lambda row: row.__setitem__(2, [[1, 1, -3, 9, 0.5, None]]),
         lambda row: row.__setitem__(2, [[1, 1, "3", 9, 0.5, None]]),
         lambda row: row.__setitem__(1, "yes"),
+        lambda row: row.__setitem__(0, 99),
+        lambda row: row.__setitem__(0, -1),
         lambda row: row.append(1),
         lambda row: row.clear(),
     ],
-    ids=["no area", "no number", "no truth", "too long", "empty"],
+    ids=["no area", "no number", "no truth", "no frame of the film", "none before it", "too long", "empty"],
 )
 def test_a_frame_whose_faces_make_no_sense_is_searched_again(
     film: Film, tmp_path: Path, spoil: Callable[[list[Any]], None]
