@@ -23,6 +23,8 @@ from fsr_deploy.runtime.folder.journal import Journal
 
 Faces = Mapping[int, tuple[Face, ...]]
 
+# Increase it when the same film and detector give other faces or scenes than before.
+RECIPE = "search 1"
 NOTED_TOGETHER = 48  # frames; so many are searched again at most where a search is killed
 
 
@@ -77,7 +79,7 @@ class Search:
 
     def run(self, stop: threading.Event, advance: Callable[[int], None]) -> Iterator[Seen]:
         """Yield what is in each frame, in order, until ``stop`` is set."""
-        key = hash_of(self.film.sha256, name_of(self.detector), codec_version())
+        key = hash_of(self.film.sha256, name_of(self.detector), codec_version(), RECIPE)
         rows, whole = self.journal.found(key) if self.resume else ([], False)
         seen = [_seen_of(row, len(self.film.times)) for row in rows]
         known = {one.number: one for one in seen if one}
