@@ -25,16 +25,21 @@ _GLOBAL_HEADER = 1 << 22  # parameter sets go into the container's head, as MP4 
 
 @dataclass(frozen=True)
 class _Known:
-    """An encoder with a quality scale: the default, the worst, and its further options for equal packets."""
+    """An encoder with a quality scale: the default, the worst, its further options for equal packets, and the least
+    width and height that it has them from.
+    """
 
     crf: int
     worst: int
     options: tuple[tuple[str, str], ...] = ()
+    least: int = 1
 
 
 _KNOWN = {
-    "libx264": _Known(16, 51),
-    "libx265": _Known(18, 51, (("x265-params", f"log-level=none:frame-threads={THREADS}:lookahead-slices=1"),)),
+    # Its routines for AVX-512 write other packets in each run; those that are equal on every CPU take no longer.
+    "libx264": _Known(16, 51, (("x264-params", "cpu-independent=1"),)),
+    # In frames of 64 pixels a side and less it writes other packets in each run, or overwrites memory.
+    "libx265": _Known(18, 51, (("x265-params", f"log-level=none:frame-threads={THREADS}:lookahead-slices=1"),), 65),
     "libsvtav1": _Known(23, 63, (("svtav1-params", f"lp={THREADS}"),)),
     "libvpx-vp9": _Known(23, 63, (("b", "0"), ("row-mt", "1"))),
 }
@@ -54,7 +59,8 @@ class Choice:
     def __post_init__(self) -> None:
         if self.pix_fmt is not None:
             refuse_unknown("--pix-fmt", self.pix_fmt, PIX_FMTS)
-        _codec(self.codec)
+        # FFmpeg's name of a format, such as h264, stands for an encoder, whose quality and options are known by its own.
+        object.__setattr__(self, "codec", _codec(self.codec).name)
         known = _KNOWN.get(self.codec)
         if self.crf is not None and not known:
             raise UsageError(f"--crf {self.crf:g}: {self.codec} has no such quality; {', '.join(_KNOWN)} have")
@@ -93,7 +99,7 @@ class Video:
 
 def choose(choice: Choice, size: tuple[int, int], bits: int, colours: Colours, **facts: Any) -> Video:
     """Return the video for a choice and a film of ``bits``; raises UsageError for an encoder that does not exist, does
-    not take the pixel format, or cannot be opened with it.
+    not take the pixel format or the size, or cannot be opened with them.
     """
     pix_fmt = choice.pix_fmt or ("yuv420p" if bits == 8 else "yuv420p10le")
     codec = _codec(choice.codec)
@@ -104,6 +110,11 @@ def choose(choice: Choice, size: tuple[int, int], bits: int, colours: Colours, *
         told = "--pix-fmt" if choice.pix_fmt else f"the film has {bits} bits:"
         raise UsageError(f"--codec {choice.codec} does not take {told} {pix_fmt}; {takes}")
     known = _KNOWN.get(choice.codec)
+    if known and min(size) < known.least:
+        raise UsageError(
+            f"--codec {choice.codec}: frames of {size[0]}x{size[1]} are too small for it, it needs {known.least} pixels"
+            " a side; libx264 takes them"
+        )
     crf = choice.crf if choice.crf is not None else known.crf if known else None
     video = Video(choice.codec, crf, pix_fmt, size, colours, **facts)
     odd = any(side % 2 and half for side, half in zip(size, video.halved, strict=True))
