@@ -59,7 +59,7 @@ class Choice:
     def __post_init__(self) -> None:
         if self.pix_fmt is not None:
             refuse_unknown("--pix-fmt", self.pix_fmt, PIX_FMTS)
-        # FFmpeg's name of a format, such as h264, stands for an encoder, whose quality and options are known by its own.
+        # The name of a format, such as h264, stands for an encoder; its quality and options go by its own name.
         object.__setattr__(self, "codec", _codec(self.codec).name)
         known = _KNOWN.get(self.codec)
         if self.crf is not None and not known:
