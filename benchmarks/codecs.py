@@ -77,7 +77,7 @@ def main(
         "files": count,
         "processes": processes,
         "cores": usable_cores(),
-        "cpu": facts.cpu,
+        "cpu": ", ".join((facts.cpu, *facts.instructions)),
     }
     rows = Rows(output, "codecs", go_on=True)
     with TemporaryDirectory() as name:

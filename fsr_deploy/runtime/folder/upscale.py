@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from fsr_deploy.runtime.folder.summary import RunSummary
 from fsr_deploy.runtime.folder.task import FaceTask, Task
 from fsr_deploy.runtime.session import EngineInfo, Session
 
+# Seconds after which a thread lets another one have Python. By default it is ten times as long, in which a process that
+# waits for its next faces could encode twenty of them.
+SWITCH_INTERVAL = 5e-4
 FORMATS = ("same", "png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff")
 ON_ERROR = ("skip", "stop")
 
@@ -79,8 +83,9 @@ def upscale_files(
         task or FaceTask(options.fit),
         processes,
     )
-    threads = cv2.getNumThreads()
+    threads, interval = cv2.getNumThreads(), sys.getswitchinterval()
     cv2.setNumThreads(1)  # there is a thread for each frame already
+    sys.setswitchinterval(SWITCH_INTERVAL)
     try:
         with progress(
             "frames" if settings.task.whole_frames else "faces", len(work.jobs) + len(work.listing.failed)
@@ -88,3 +93,4 @@ def upscale_files(
             return run(session, work, settings, advance, say)
     finally:
         cv2.setNumThreads(threads)
+        sys.setswitchinterval(interval)
