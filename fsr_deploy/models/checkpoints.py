@@ -1,7 +1,8 @@
 """Weights in files: read whatever a training framework wrote, refuse what could run code or does not fit, save safely.
 
 Written: safetensors whose metadata names the model, so that a checkpoint says by itself what it is. Read: what
-weight_files.py can read, and of that what weight_search.py finds to be the network's.
+weight_files.py can read, a public CTCNet's as ctcnet_keys.py renames it, and of that what weight_search.py finds to be
+the network's.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from fsr_deploy._util.log import say
 from fsr_deploy.bundle.info import Template, is_template
 from fsr_deploy.errors import FsrError, InputError
 from fsr_deploy.models import registry
+from fsr_deploy.models.ctcnet_keys import ctcnet_names
 from fsr_deploy.models.weight_files import is_safetensors, read_tensors
 from fsr_deploy.models.weight_search import Found, Place, Wanted, below, places_of, refuse_broken, search
 
@@ -72,7 +74,7 @@ def load_weights(wanted: Wanted, path: Path, key: str | None = None, notice: Cal
     that do not fit (MisfitError), that cannot be told from others, or that are not finite; UsageError for an unknown
     key.
     """
-    tensors: Mapping[str, Tensor] = read_tensors(path)
+    tensors: Mapping[str, Tensor] = ctcnet_names(read_tensors(path))
     try:
         tensors = tensors if key is None else below(tensors, key, wanted)
         if found := search(tensors, wanted):
@@ -143,6 +145,7 @@ def save_safetensors(weights: Mapping[str, Tensor], path: Path, metadata: Metada
 
 def fitting(tensors: Mapping[str, Tensor]) -> list[str]:
     """Return the names of the registered models whose weights, as registered, are somewhere in a checkpoint."""
+    tensors = ctcnet_names(tensors)
     models = [_wanted(name, registry.find(name).build) for name in registry.names()]
     return [
         wanted.name for wanted in models if any(not place.differences(wanted) for place in places_of(tensors, wanted))

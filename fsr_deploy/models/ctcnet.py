@@ -3,7 +3,7 @@
 G. Gao et al., "CTCNet: A CNN-Transformer Cooperation Network for Face Image Super-Resolution", IEEE Transactions on
 Image Processing, 2023, arXiv 2204.08696. The file reads like the paper's figure of the network, top down, and has its
 names. What is marked * the figure leaves open: it is as in the authors' public code (github.com/IVIPLab/CTCNet), with
-whose weights, renamed, it computes the same. Modules that their code makes and never runs are left out.
+whose weights (ctcnet_keys.py) it computes the same. Modules that their code makes and never runs are left out.
 """
 
 from __future__ import annotations
