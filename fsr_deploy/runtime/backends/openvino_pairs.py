@@ -33,7 +33,8 @@ def join_pairs(model: Any) -> int:
 def _joined(scaled: Any) -> Any | None:
     """Return the rounding that does what a pair does which ends in this product, None where none does."""
     scale = _constant(scaled.input_value(1).get_node())
-    levels, zero = scaled.input_value(0).get_node(), np.float32(0)
+    levels: Any = scaled.input_value(0).get_node()
+    zero: Any = np.float32(0)
     if levels.get_type_name() == "Subtract":
         zero = _constant(levels.input_value(1).get_node())
         levels = levels.input_value(0).get_node()
@@ -46,8 +47,8 @@ def _joined(scaled: Any) -> Any | None:
     if levels.get_type_name() != "FakeQuantize" or _constant(levels.input_value(0).get_node()) is not None:
         return None
     kind = levels.get_output_element_type(0)
-    ends = [_constant(levels.input_value(index).get_node()) for index in (3, 4)]
-    if kind != scaled.get_output_element_type(0) or any(end is None for end in ends):
+    ends = [end for index in (3, 4) if (end := _constant(levels.input_value(index).get_node())) is not None]
+    if kind != scaled.get_output_element_type(0) or len(ends) < 2:
         return None
     ops = imports.load("openvino").opset13
     results = [ops.constant((end.astype(np.float32) - zero) * scale.astype(np.float32), kind) for end in ends]

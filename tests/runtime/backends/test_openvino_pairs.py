@@ -16,7 +16,9 @@ from fsr_deploy.runtime.open import open_session
 
 openvino = pytest.importorskip("openvino")
 WIDTH, SIDE, ZERO = 8, 8, 100
-exact = pytest.mark.skipif(not multiplies_int8_exactly(), reason="on this CPU OpenVINO's sums of 8-bit products overflow")
+exact = pytest.mark.skipif(
+    not multiplies_int8_exactly(), reason="on this CPU OpenVINO's sums of 8-bit products overflow"
+)
 
 
 def between(what: str) -> tuple[list[NodeProto], list[NodeProto]]:
@@ -96,7 +98,9 @@ def test_int8_is_what_onnx_runtime_makes_of_it(
     monkeypatch.setenv("FSR_CACHE", str(tmp_path / "cache"))
     path = write_graph(tmp_path / "model.onnx", what, zero)
     faces = np.random.default_rng(1).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
-    ours, theirs = (open_session(path, "cpu", backend=backend).upscale(faces) for backend in ("openvino", "onnxruntime"))
+    ours, theirs = (
+        open_session(path, "cpu", backend=backend).upscale(faces) for backend in ("openvino", "onnxruntime")
+    )
     assert theirs.std() > 20
     np.testing.assert_allclose(ours.astype(int), theirs, atol=1)
 
