@@ -28,6 +28,7 @@ from fsr_deploy.models import registry
 from fsr_deploy.profiling.baselines import open_baseline
 from fsr_deploy.profiling.collect import Request, collect
 from fsr_deploy.profiling.record import Profile
+from fsr_deploy.profiling.statistics import Estimate
 from fsr_deploy.profiling.subjects import Subject
 from fsr_deploy.runtime.open import open_session
 
@@ -79,18 +80,23 @@ def rows(profile: Profile, sizes: list[int], bundles: dict[str, BundleInfo]) -> 
     others = [engine.name for engine in profile.engines if engine.name not in bundles]
     for size in sizes:
         ms = {engine.name: one.latency.p50 for engine in profile.engines if (one := engine.at(size))}
-        best = min(others, key=lambda name: ms[name].value)
-        for engine in profile.engines:
+        best = min((name for name in others if name in ms), key=lambda name: ms[name].value, default="")
+        for engine in (engine for engine in profile.engines if engine.name in ms):
             row = {"model": next(iter(bundles.values())).model, "engine": engine.name, "batch": size}
-            row |= {"precision": engine.precision, "runs": engine.engine, "ms": list(vars(ms[engine.name]).values())}
+            row |= {"precision": engine.precision, "runs": engine.engine, "ms": figures(ms[engine.name])}
             if engine.name in bundles:
                 for key, other in (("times_others", best), ("times_first", next(iter(bundles)))):
                     times = profile.ratio(other, engine.name, size) if other != engine.name else None
-                    row[key] = [round(figure, 3) for figure in vars(times).values()] if times else None
+                    row[key] = figures(times)
                 parity = bundles[engine.name].parity
                 row["psnr_db"] = min((one["psnr_db"] for one in parity if one["psnr_db"] is not None), default=None)
                 row["best_other"] = best
             yield row
+
+
+def figures(estimate: Estimate | None) -> list[float] | None:
+    """Return a figure and its interval of 95 %."""
+    return [round(figure, 3) for figure in (estimate.value, estimate.low, estimate.high)] if estimate else None
 
 
 if __name__ == "__main__":
