@@ -22,9 +22,10 @@ import torch
 import typer
 
 from fsr_deploy._util.cores import physical_cores
-from fsr_deploy.bundle.info import ONNX_NAME, read_bundle
+from fsr_deploy.bundle.info import INT8_BF16, ONNX_NAME, read_bundle
 from fsr_deploy.profiling.timing import MonotonicClock
 from fsr_deploy.profiling.yardstick import ceilings
+from fsr_deploy.runtime.backends.openvino_pairs import join_pairs
 from fsr_deploy.runtime.machine import computes_bf16, machine
 
 RUNS = 9
@@ -41,7 +42,9 @@ def main(
     info = read_bundle(bundle).info
     core = openvino.Core()
     model = core.read_model(bundle / ONNX_NAME)
+    join_pairs(model)  # as fsr-run does
     model.reshape([batch, info.lr_size, info.lr_size, 3])
+    bf16 = bf16 or info.precision == INT8_BF16
     settings = {
         "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
         "INFERENCE_NUM_THREADS": physical_cores(),
@@ -53,7 +56,8 @@ def main(
     runs = [by_kernel(request, faces) for _ in range(RUNS)]
     rows = {key: median(run.get(key, 0.0) for run in runs) for key in runs[-1]}
     total = sum(rows.values())
-    print(f"{bundle.name}: {total:.1f} ms in kernels, batch {batch}, {'BF16' if bf16 else 'FP32'}")
+    computed = "BF16" if bf16 or info.precision == "bf16" else "FP32"
+    print(f"{bundle.name}: {total:.1f} ms in kernels, batch {batch}, {computed}")
     for (kind, kernel), ms in sorted(rows.items(), key=lambda row: -row[1])[: None if layout else 20]:
         print(f"{ms:9.2f} ms {ms / total:6.1%}  {kind}  {kernel}")
     facts, peak = machine(), ceilings(MonotonicClock())

@@ -252,7 +252,7 @@ def _openvino(wrong: MissingError | None) -> Component:
     """Return OpenVINO, and whether it is worth having on this CPU; only then its extra is among what is missing."""
     found = sorted(BF16 & set(instructions()))
     if found:
-        worth = f"this CPU has {' and '.join(found)}: fsr-run --backend openvino-bf16 should be its fastest engine"
+        worth = f"this CPU has {' and '.join(found)}: fsr-export --fastest tells whether BF16 or INT8 is faster there"
     elif VNNI & set(instructions()):
         worth = "this CPU has no BF16, but VNNI for INT8: fsr-profile --against openvino tells which is faster"
     else:

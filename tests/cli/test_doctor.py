@@ -217,7 +217,7 @@ def test_the_known_faults_of_the_tensorrt_that_is_installed_are_told(machine: Ma
         (("avx2", "avx_vnni"), "this CPU has no BF16, but VNNI for INT8: fsr-profile --against openvino tells", None),
         (
             ("avx512_bf16", "avx512_vnni", "amx_bf16"),
-            "this CPU has amx_bf16 and avx512_bf16: fsr-run --backend openvino-bf16 should be its fastest engine",
+            "this CPU has amx_bf16 and avx512_bf16: fsr-export --fastest tells whether BF16 or INT8 is faster",
             "pip install 'fsr-deploy[openvino]'",
         ),
     ],

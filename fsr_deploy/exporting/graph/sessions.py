@@ -18,8 +18,8 @@ def open_graph(
     model: ModelProto, threads: int | None = None, *, exact: bool = True, optimised: bool = True
 ) -> onnxruntime.InferenceSession:
     """Return a session of a graph on the CPU, by default with as many threads as fsr-run uses. Without ``exact``, 8-bit
-    products may overflow, which is ONNX Runtime's default. Without ``optimised`` the graph runs as it is, which pays
-    where it has thousands of nodes and runs once.
+    products may overflow on a CPU without VNNI, which is ONNX Runtime's default. Without ``optimised`` the graph runs
+    as it is, which pays where it has thousands of nodes and runs once.
     """
     options = session_options(onnxruntime, threads, exact=exact)
     if not optimised:

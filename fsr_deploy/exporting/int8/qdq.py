@@ -1,10 +1,10 @@
 """Quantize/Dequantize pairs written into a float graph; what computes in 8 bits is thereby part of the file.
 
 Every engine reads the pairs the same way: a convolution between a DequantizeLinear of its input and one of its weights
-is a convolution in INT8, or in FP8 (formats.py). Symmetric, zero point 0 (but see timing.py for CPUs with AMX), one
-scale per tensor and per output channel of the weights, which is all that TensorRT takes. The scales have the type of
-the float graph, FP32 or FP16, because strongly typed TensorRT computes what the types say. A pair is used by the
-convolutions that read a tensor; all other nodes read the float tensor.
+is a convolution in INT8, or in FP8 (formats.py). Symmetric, zero point 0 (but see timing.py for CPUs with AMX, and
+``unsigned`` for OpenVINO), one scale per tensor and per output channel of the weights, which is all that TensorRT
+takes. The scales have the type of the float graph, FP32 or FP16, because strongly typed TensorRT computes what the
+types say. A pair is used by the convolutions that read a tensor; all other nodes read the float tensor.
 
 ONNX Runtime gets weights of 8 bits. TensorRT 8.4 refused such constants ("invalid weights type of Int8", NVIDIA's issue
 2163): its weights are floats that a pair of their own turns into the same 8 bits exactly, as NVIDIA's tools write them.
@@ -38,14 +38,17 @@ def insert(
     results: bool,
     weights: Mapping[str, NDArray[np.float32]] | None = None,
     number_format: NumberFormat = INT8,
+    unsigned: bool = False,
 ) -> ModelProto:
     """Return the graph with these convolutions in a format of 8 bits; without any, a copy of the graph as it is.
 
     ``ranges`` gives the largest magnitude, in float, of each tensor that is quantised. ``results`` rounds the results
     of private convolutions too, which ONNX Runtime needs to run a convolution in INT8; TensorRT does better without.
     ``weights`` are the weights before they were rounded to the graph's float type, by the names that they have in it.
+    ``unsigned`` counts activations from 128 in uint8: the same numbers, which OpenVINO computes right where values
+    counted from 0 in int8 may be wrong (openvino_pairs.py), also in a program that is not ours.
     """
-    writer = _Writer(model, ranges, weights or {}, results=results, number_format=number_format)
+    writer = _Writer(model, ranges, weights or {}, results=results, number_format=number_format, unsigned=unsigned)
     position = {node.name: at for at, node in enumerate(model.graph.node)}
     for site in sorted(sites, key=lambda site: position[site.node]):  # one may read another's result, rounded by then
         writer.quantise(site)
@@ -63,10 +66,12 @@ class _Writer:
         *,
         results: bool,
         number_format: NumberFormat,
+        unsigned: bool,
     ) -> None:
         self.model = ModelProto()
         self.model.CopyFrom(model)
         self.ranges, self.exact, self.results, self.format = ranges, exact, results, number_format
+        self.unsigned = unsigned
         self.nodes = {node.name: node for node in self.model.graph.node}
         self.weights = {tensor.name: tensor for tensor in self.model.graph.initializer}
         self.shapes = {
@@ -112,7 +117,7 @@ class _Writer:
         """Return the two nodes that round a tensor to the range that was ``measured`` of a float tensor."""
         value = scales_in(self._scale(measured), dtype, self.format)
         scale = self._constant(f"{measured}/scale_{self.readers[measured]}", value)
-        zero = self._zero(f"{self.format.name}/zero", ())
+        zero = self._middle() if self.unsigned else self._zero(f"{self.format.name}/zero", ())
         quantised = self._node(module, "QuantizeLinear", [tensor, scale, zero])
         return [quantised, self._node(module, "DequantizeLinear", [quantised.output[0], scale, zero])]
 
@@ -193,6 +198,9 @@ class _Writer:
 
     def _zero(self, name: str, shape: tuple[int, ...], value: int = 0) -> str:
         return self._add(self.format.tensor(name, self.format.codes(np.full(shape, value, np.float32))))
+
+    def _middle(self) -> str:
+        return self._constant("uint8/middle", np.uint8(128))
 
     def _add(self, tensor: TensorProto) -> str:
         if tensor.name not in self.weights:

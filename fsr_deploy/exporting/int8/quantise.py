@@ -112,6 +112,7 @@ def prepare(
         options.int8.calibrator,
         timed=timed,
         number_format=format_of(options.precision),
+        unsigned=target == "openvino",
     )
     judge = Judge(reference.inputs, reference.outputs, reference.truth)
     return Quantisation(scheme, table, judge, io, target, options.precision)

@@ -36,7 +36,8 @@ class Scheme:
     """A float graph with all that is needed to write it in 8 bits.
 
     ``blocks`` maps each block of the network to its convolutions that go to 8 bits, ``reasons`` the others, by module,
-    to why they do not; ``ranges`` are the largest magnitudes of the tensors. ``results`` is qdq.insert's.
+    to why they do not; ``ranges`` are the largest magnitudes of the tensors. ``results`` and ``unsigned`` are
+    qdq.insert's.
     """
 
     model: ModelProto
@@ -44,10 +45,11 @@ class Scheme:
     ranges: dict[str, float]
     reasons: dict[str, str] = field(default_factory=dict)
     results: bool = True
+    unsigned: bool = field(default=False, kw_only=True)
 
     def write(self, blocks: Collection[str]) -> ModelProto:
         """Return the graph with these blocks in 8 bits."""
-        return insert(self.model, self.sites(blocks), self.ranges, results=self.results)
+        return insert(self.model, self.sites(blocks), self.ranges, results=self.results, unsigned=self.unsigned)
 
     def sites(self, blocks: Collection[str]) -> list[Site]:
         """Return the convolutions of these blocks."""
@@ -71,12 +73,13 @@ def make_scheme(
     *,
     timed: bool,
     number_format: NumberFormat = INT8,
+    unsigned: bool = False,
 ) -> Scheme:
     """Choose the convolutions and measure their ranges.
 
     ``timed`` for a CPU, those that measure faster here; for a GPU, which cannot be measured here, every dense
-    convolution outside attention and norms but the first and the last, rounded at its input only. Raises InputError
-    where none is left.
+    convolution outside attention and norms but the first and the last, rounded at its input only. ``unsigned`` is
+    qdq.insert's. Raises InputError where none is left.
     """
     sites, reasons = find_sites(model, float_modules, number_format)
     if timed:
@@ -92,7 +95,7 @@ def make_scheme(
         raise nothing_to_quantise(reasons, number_format)
     groups = group([site.module for site in sites], table)
     blocks = {block: [site for site in sites if site.module in members] for block, members in groups.items()}
-    return Scheme(model, blocks, find_ranges(model, sites, faces, calibrator), reasons, timed)
+    return Scheme(model, blocks, find_ranges(model, sites, faces, calibrator), reasons, timed, unsigned=unsigned)
 
 
 def nothing_to_quantise(reasons: dict[str, str], number_format: NumberFormat) -> InputError:

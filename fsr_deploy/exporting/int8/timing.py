@@ -5,7 +5,8 @@ convolutions they can only be cheaper. Equal shapes are timed once. One thread's
 choice does not depend on other load.
 
 Without VNNI a CPU adds two products of 8 bits in 16, which overflow; ONNX Runtime then multiplies 8-bit weights in
-another way, exact and slower. Weights of 7 bits cannot overflow: they are taken where that is much faster.
+another way, exact and slower. Weights of 7 bits cannot overflow: there they are timed too, and taken where that is much
+faster. With VNNI both take the same time, and only noise would choose them.
 
 With AMX the fastest way is a matrix product, and ONNX Runtime 1.32 goes another one, with VNNI, where weights are
 counted from 0. Counted from -1 they are the same weights, exactly, and it multiplies matrices. That is up to 1.7 times
@@ -25,7 +26,7 @@ from fsr_deploy.exporting.graph.sessions import open_graph
 from fsr_deploy.exporting.graph.shapes import tensor_shapes
 from fsr_deploy.exporting.int8.qdq import insert
 from fsr_deploy.exporting.int8.sites import INT7_MAX, Site
-from fsr_deploy.runtime.machine import AMX, instructions
+from fsr_deploy.runtime.machine import AMX, instructions, multiplies_int8_exactly
 
 TURNS = 9
 NARROW_GAIN = 0.9  # of the time with 8-bit weights, which 7-bit ones have to stay below to be worth their rounding
@@ -81,20 +82,22 @@ def choose(
 def measure(unit: ModelProto, site: Site) -> ConvolutionTiming:
     """Time a graph of one convolution in FP32 and in INT8, in each way that may be fastest here, turn by turn.
 
-    That is with weights of 8 and of 7 bits, and with AMX as a matrix product too.
+    That is with weights of 8 bits, without VNNI of 7 bits too, and with AMX as a matrix product too.
     """
     ranges = {site.source: 4.0, site.result: 4.0}
-    sites = [replace(site, weight_levels=levels) for levels in (None, INT7_MAX)]
+    ways = [replace(site, weight_levels=None)]
+    if not multiplies_int8_exactly():
+        ways.append(replace(site, weight_levels=INT7_MAX))
     if AMX in instructions():
-        sites.append(replace(site, weight_zero=MATRIX_PRODUCT))
-    runs = [_runner(model) for model in (unit, *(insert(unit, [one], ranges, results=True) for one in sites))]
+        ways.append(replace(site, weight_zero=MATRIX_PRODUCT))
+    runs = [_runner(model) for model in (unit, *(insert(unit, [one], ranges, results=True) for one in ways))]
     turns = [[run() for run in runs] for _ in range(TURNS)]
-    float_ms, wide_ms, narrow_ms, *product_ms = np.min(turns, axis=0).tolist()
-    if product_ms and product_ms[0] < min(wide_ms, narrow_ms):
-        return ConvolutionTiming(float_ms, product_ms[0], weight_zero=MATRIX_PRODUCT)
-    if narrow_ms < NARROW_GAIN * wide_ms:
-        return ConvolutionTiming(float_ms, narrow_ms, INT7_MAX)
-    return ConvolutionTiming(float_ms, wide_ms)
+    float_ms, wide_ms, *others = np.min(turns, axis=0).tolist()
+    best, ms = ways[0], wide_ms
+    for way, way_ms in zip(ways[1:], others, strict=True):
+        if way_ms < (NARROW_GAIN * wide_ms if way.weight_levels else ms):
+            best, ms = way, way_ms
+    return ConvolutionTiming(float_ms, ms, best.weight_levels, best.weight_zero)
 
 
 def _runner(model: ModelProto) -> Callable[[], float]:

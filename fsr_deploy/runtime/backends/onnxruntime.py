@@ -20,6 +20,7 @@ from fsr_deploy.bundle.info import MIXED, MIXES
 from fsr_deploy.bundle.onnx_wire import read_metadata
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.runtime.backends.graphs import facts_of, is_out_of_memory, refuse_other_batches, refuse_other_graphs
+from fsr_deploy.runtime.machine import multiplies_int8_exactly
 from fsr_deploy.runtime.session import Batch, EngineInfo, OutOfMemory
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
@@ -142,7 +143,7 @@ def session_options(
 ) -> Any:
     """Return session options; each that differs from the default was measured, or is for safety. ``threads`` None means
     one per physical core; ``profile`` is the start of the name of a file of kernel times; without ``exact``, 8-bit
-    products may overflow, which is ONNX Runtime's default.
+    products may overflow on a CPU without VNNI, which is ONNX Runtime's default.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or physical_cores()
@@ -151,8 +152,8 @@ def session_options(
     options.add_session_config_entry("session.load_model_format", "ONNX")
     # Without VNNI the fastest 8-bit kernels add two products in 16 bits, which can overflow: wrong faces without an
     # error. With this option 8-bit weights are multiplied exactly. 7-bit weights cannot overflow and keep the fast
-    # kernels.
-    options.add_session_config_entry(EXACT_PRODUCTS, "1" if exact else "0")
+    # kernels. With VNNI these are exact, and the option would still take the slow ones (1.32, where there is no AMX).
+    options.add_session_config_entry(EXACT_PRODUCTS, "1" if exact and not multiplies_int8_exactly() else "0")
     # Threads that wait for work during a batch spin, which is faster; between batches they sleep.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if profile:

@@ -17,6 +17,7 @@ from fsr_deploy.bundle.info import INT8_BF16
 from fsr_deploy.errors import InputError, MissingError
 from fsr_deploy.runtime.backends.graphs import facts_of, is_out_of_memory, refuse_other_batches, refuse_other_graphs
 from fsr_deploy.runtime.backends.openvino_cache import compile_or_load, fingerprint
+from fsr_deploy.runtime.backends.openvino_pairs import FORM, join_pairs
 from fsr_deploy.runtime.machine import multiplies_int8_exactly
 from fsr_deploy.runtime.session import OPENVINO, Batch, EngineInfo, OutOfMemory
 
@@ -53,6 +54,7 @@ class OpenVinoSession:
         self._core = core()
         self._device = _find(self._core, version, device)
         self._model = self._read()
+        self._joined = join_pairs(self._model)
         self._fixed = self._model.inputs[0].partial_shape[0].is_static
         facts = facts_of(file, _metadata(self._model), on_cpu=self._device == "CPU")
         graph = facts["precision"]
@@ -65,7 +67,8 @@ class OpenVinoSession:
         self._settings = _settings(
             in_place_of_fp32, throughput, cores or physical_cores(), on_cpu=self._device == "CPU"
         )
-        self._made_of = fingerprint(openvino.__version__, self._device, self.hardware, self._settings, file.sha256)
+        made_of = (openvino.__version__, self._device, self.hardware, self._settings, file.sha256)
+        self._made_of = fingerprint(*made_of, *([FORM] if self._joined else []))
         self._requests: dict[int, SimpleQueue[Any]] = {}
         self._compiling = threading.Lock()
         self.info = EngineInfo(

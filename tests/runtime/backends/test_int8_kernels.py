@@ -10,7 +10,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from fsr_deploy.runtime.backends.onnxruntime import EXACT_PRODUCTS, SHARED_WEIGHTS
+from fsr_deploy.runtime.backends import onnxruntime as ours
+from fsr_deploy.runtime.backends.onnxruntime import EXACT_PRODUCTS, SHARED_WEIGHTS, session_options
 from fsr_deploy.runtime.open import open_session
 
 LEVELS = 127
@@ -69,6 +70,7 @@ def test_a_graph_that_onnx_runtime_cannot_multiply_exactly_runs_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As with weights that two convolutions share, on a CPU without VNNI."""
+    monkeypatch.setattr(ours, "multiplies_int8_exactly", lambda: False)
     real = onnxruntime.InferenceSession
 
     def session(content: bytes, options: onnxruntime.SessionOptions, **others: object) -> onnxruntime.InferenceSession:
@@ -80,3 +82,11 @@ def test_a_graph_that_onnx_runtime_cannot_multiply_exactly_runs_with_a_warning(
     engine = open_session(write_loud_graph(tmp_path / "loud.onnx"))
     assert engine.upscale(np.zeros((1, 8, 8, 3), np.uint8)).shape == (1, 8, 8, 3)
     assert "share INT8 weights" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("vnni", "asked"), [(True, "0"), (False, "1")])
+def test_the_slow_exact_products_are_asked_for_where_the_fast_ones_overflow(
+    vnni: bool, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ours, "multiplies_int8_exactly", lambda: vnni)
+    assert session_options(onnxruntime).get_session_config_entry(EXACT_PRODUCTS) == asked
