@@ -58,7 +58,7 @@ def export(name: str, precision: str, target: str, folder: Path) -> dict[str, An
         "scale": info.scale,
         "worst_db": worst,
         "levels": max(row["max_error"] for row in info.parity),
-        "fp32": {module: entry["reason"] for module, entry in info.precision_map.items()},
+        "fp32": {at: one["reason"] for at, one in info.precision_map.items() if one["precision"] == "fp32"},
         "times_as_fast_as_eager": info.latency["rows"][0]["speedup"] if info.latency.get("rows") else None,
         "seconds": round(time.perf_counter() - start, 1),
     }
@@ -122,7 +122,8 @@ def main(
                 try:
                     row = export(name, precision, target, Path(folder))
                 except FsrError as error:
-                    row = {"network": name, "precision": precision, "target": target, "error": str(error)}
+                    reason = str(error).replace(f"{folder}/", "")
+                    row = {"network": name, "precision": precision, "target": target, "error": reason}
             append_row(output, row)
             print(row, file=sys.stderr)
 

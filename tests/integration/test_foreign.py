@@ -64,7 +64,7 @@ def test_what_is_written_for_a_batch_is_what_spandrel_makes_of_each_face(
 ) -> None:
     path, side = foreign.write_checkpoint(name, tmp_path), foreign.NETWORKS[name].side
     form = rewrite(load_source(str(path), lr_size=side).network, "tensorrt")
-    theirs = spandrel.ModelLoader().load_from_file(path)
+    theirs = spandrel.ModelLoader().load_from_file(path).eval()
     sort = torch.sort  # of ATD, which leaves the order of equal values to the machine
     monkeypatch.setattr(torch, "sort", lambda x, dim, stable: sort(x, dim=dim, stable=True))
     x = torch.rand(2, 3, side, side)
