@@ -9,18 +9,16 @@ Rows are appended as they come; what a file holds already is left out.
 
 from __future__ import annotations
 
-import importlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
-from torch import nn
 
+from benchmarks.foreign_networks import NETWORKS, write_checkpoint
 from benchmarks.rows import append_row, read_rows
 from fsr_deploy._util.console import command
 from fsr_deploy.errors import FsrError
@@ -30,78 +28,20 @@ from fsr_deploy.exporting.proof.parity import budget_for
 from fsr_deploy.exporting.tensorrt.compile_check import check_compiler
 from fsr_deploy.exporting.tensorrt.config import PlanOptions
 
-ARCHITECTURES, EXTRA = "spandrel.architectures", "spandrel_extra_arches.architectures"
-SMALL = {"depths": (2, 2), "num_heads": (2, 2), "embed_dim": 16, "upscale": 4, "window_size": 8}
-FACE = 512
 # What becomes of each network: its precision, and the engine that the graph is written for.
 ENGINES = (("fp32", "onnxruntime"), ("fp16", "tensorrt"), ("fp32", "openvino"))
-
-# Each network: its module, its class, the arguments of a small variant, and the side of the pictures that it gets.
-NETWORKS: dict[str, tuple[str, str, dict[str, Any], int]] = {
-    "Compact": (f"{ARCHITECTURES}.Compact.__arch.SRVGG", "SRVGGNetCompact", {"num_feat": 16, "num_conv": 8}, 32),
-    "RCAN": (f"{ARCHITECTURES}.RCAN", "RCAN", {"n_resgroups": 2, "n_resblocks": 4, "n_feats": 32}, 32),
-    "ESRGAN": (f"{ARCHITECTURES}.ESRGAN.__arch.RRDB", "RRDBNet", {"num_filters": 16, "num_blocks": 4, "scale": 4}, 32),
-    "SPAN": (f"{ARCHITECTURES}.SPAN", "SPAN", {"num_in_ch": 3, "num_out_ch": 3, "feature_channels": 16}, 32),
-    "SAFMN": (f"{ARCHITECTURES}.SAFMN", "SAFMN", {"dim": 16, "n_blocks": 4, "upscaling_factor": 4}, 32),
-    "SwinIR": (f"{ARCHITECTURES}.SwinIR", "SwinIR", {**SMALL, "img_size": 32, "upsampler": "pixelshuffle"}, 32),
-    "NAFNet": (
-        f"{ARCHITECTURES}.NAFNet",
-        "NAFNet",
-        {"width": 8, "middle_blk_num": 1, "enc_blk_nums": [1, 1], "dec_blk_nums": [1, 1]},
-        32,
-    ),
-    "SCUNet": (f"{ARCHITECTURES}.SCUNet", "SCUNet", {"config": [2] * 7, "input_resolution": 64}, 64),
-    "OmniSR": (f"{ARCHITECTURES}.OmniSR", "OmniSR", {"num_feat": 16, "up_scale": 4}, 32),
-    "HAT": (
-        f"{ARCHITECTURES}.HAT",
-        "HAT",
-        {**SMALL, "img_size": 32, "upsampler": "pixelshuffle", "compress_ratio": 4, "squeeze_factor": 8},
-        32,
-    ),
-    "Swin2SR": (
-        f"{ARCHITECTURES}.Swin2SR",
-        "Swin2SR",
-        {**SMALL, "img_size": 32, "upsampler": "pixelshuffle"},
-        32,
-    ),
-    "DRCT": (
-        f"{ARCHITECTURES}.DRCT",
-        "DRCT",
-        {**SMALL, "img_size": 32, "upsampler": "pixelshuffle", "embed_dim": 24, "gc": 8},
-        32,
-    ),
-    "SRFormer": (f"{EXTRA}.SRFormer", "SRFormer", {**SMALL, "img_size": 32, "upsampler": "pixelshuffle"}, 32),
-    "Restormer": (
-        f"{EXTRA}.Restormer",
-        "Restormer",
-        {"dim": 8, "num_blocks": [1, 1, 1, 1], "num_refinement_blocks": 1, "heads": [1, 1, 2, 2]},
-        32,
-    ),
-    "RestoreFormer": (f"{ARCHITECTURES}.RestoreFormer", "RestoreFormer", {}, FACE),
-    "GFPGAN": (f"{ARCHITECTURES}.GFPGAN", "GFPGAN", {}, FACE),
-}
-
-
-def write_checkpoint(name: str, folder: Path) -> Path:
-    """Write random weights of a network as its users have them; the same in every run."""
-    module, builder, arguments, _ = NETWORKS[name]
-    torch.manual_seed(0)
-    build: Callable[..., nn.Module] = getattr(importlib.import_module(module), builder)
-    path = folder / f"{name}.pth"
-    torch.save({"params_ema": build(**arguments).state_dict()}, path)
-    return path
 
 
 def export(name: str, precision: str, target: str, folder: Path) -> dict[str, Any]:
     """Export a checkpoint for an engine and return what became of it."""
-    side = NETWORKS[name][3]
+    network = NETWORKS[name]
     start = time.perf_counter()
     bundle = run_export(
         ExportOptions(
             str(write_checkpoint(name, folder)),
             precision=precision,
-            lr_size=side,
-            batches=(1, 1, 1) if side == FACE else (1, 2, 4),
+            lr_size=network.side,
+            batches=network.batches,
             target=target,
             with_plan=False,
             budget=budget_for(precision),
@@ -114,11 +54,11 @@ def export(name: str, precision: str, target: str, folder: Path) -> dict[str, An
         "network": name,
         "precision": precision,
         "target": target,
-        "lr": side,
+        "lr": network.side,
         "scale": info.scale,
         "worst_db": worst,
         "levels": max(row["max_error"] for row in info.parity),
-        "fp32": {module: entry["reason"] for module, entry in info.precision_map.items()},
+        "fp32": {at: one["reason"] for at, one in info.precision_map.items() if one["precision"] == "fp32"},
         "times_as_fast_as_eager": info.latency["rows"][0]["speedup"] if info.latency.get("rows") else None,
         "seconds": round(time.perf_counter() - start, 1),
     }
@@ -135,9 +75,9 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
     found = {(row["network"], row["target"]): row for row in rows}
     for name in NETWORKS:
         full, half, vino = (found.get((name, target)) for target in ("onnxruntime", "tensorrt", "openvino"))
-        if full is None:
+        if full is None or "error" in full:
             continue
-        side = NETWORKS[name][3]
+        side = NETWORKS[name].side
         cells = [name, f"{side}x{side}, {full['scale']}x" if "scale" in full else f"{side}x{side}"]
         cells += _timed(full) + _timed(vino)
         if half is None or "error" in half:
@@ -182,7 +122,8 @@ def main(
                 try:
                     row = export(name, precision, target, Path(folder))
                 except FsrError as error:
-                    row = {"network": name, "precision": precision, "target": target, "error": str(error)}
+                    reason = str(error).replace(f"{folder}/", "")
+                    row = {"network": name, "precision": precision, "target": target, "error": reason}
             append_row(output, row)
             print(row, file=sys.stderr)
 

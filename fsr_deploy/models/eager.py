@@ -38,9 +38,19 @@ class Eager:
         Of an engine with float input and output: (N, 3, H, W) float32 RGB in [-1, 1] to the same.
         """
         if batch.dtype != np.uint8:
-            return self.network(torch.from_numpy(batch).to(self.device)).cpu().numpy()
-        sr = self.network(network_input(batch, self.upsampling).to(self.device))
-        return as_faces(sr.cpu().numpy())
+            return self._run(torch.from_numpy(batch)).numpy()
+        return as_faces(self._run(network_input(batch, self.upsampling)).numpy())
+
+    def _run(self, batch: Tensor) -> Tensor:
+        """Return what the network makes of a batch, face by face where its code takes one alone."""
+        batch = batch.to(self.device)
+        try:
+            sr: Tensor = self.network(batch)
+        except RuntimeError:
+            if len(batch) == 1:
+                raise
+            sr = torch.cat([self.network(face) for face in batch.split(1)])
+        return sr.cpu()
 
     def upscale(self, faces: Sequence[Face]) -> list[Face]:
         """Turn LR faces, each (h, w, 3) uint8 RGB, into SR faces (H, W, 3), a few at a time."""

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fsr_deploy._util import imports
 from fsr_deploy._util.log import say, warn
 from fsr_deploy._util.sizes import Size, as_shape, written
 from fsr_deploy.errors import InputError, MissingError, UsageError
+from fsr_deploy.models.categories import in_order
 from fsr_deploy.models.weight_files import some
 from fsr_deploy.models.weight_search import (
     AVERAGE,
@@ -36,7 +38,12 @@ WRAPPERS = {"params", "state", "dict", "model", "generator", "gen", "g", "net", 
 CALLS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "GFPGAN": lambda network, x: network(x, randomize_noise=False)[0],  # the noise that the checkpoint holds
     "RestoreFormer": lambda network, x: network(x * 2 - 1)[0] * 0.5 + 0.5,
+    # spandrel tells one face alone how much noise there is, and cuts pictures into patches with a loop over them.
+    "DRUNet": lambda network, x: network(_with_noise(x)),
+    "DnCNN": lambda network, x: network(_with_noise(x) if network.mode == "FDnCNN" else x),
+    "IPT": lambda network, x: _of_a_patch(network, x),
 }
+NOISE = 15 / 255  # standard deviation of the noise that DRUNet and FDnCNN are told, as spandrel tells them
 LR_SIZE, FACE_SIZE = 64, 512  # of networks that take any; what face restorers are made for
 RGB = 3
 NEAR = 0.6  # share of an architecture's names from which a checkpoint is like it
@@ -229,9 +236,23 @@ def _described(descriptor: Any, found: Found, path: Path) -> Foreign:
     if not descriptor.supports_half:
         say(f"    spandrel advises against FP16 for {name}; in FP16 here, what breaks is returned to FP32")
     size, usual = descriptor.size_requirements, FACE_SIZE if descriptor.purpose == "FaceSR" else LR_SIZE
-    call = CALLS.get(architecture.id, descriptor._call_fn)
-    network = UnitRange(descriptor.model, call, grey=channels[0] == 1).eval()
+    call, model = CALLS.get(architecture.id, descriptor._call_fn), descriptor.model
+    if architecture.id == "IPT":
+        usual = model.patch_size  # the only size that it takes in one piece
+    network = UnitRange(in_order(model) if architecture.id == "ATD" else model, call, grey=channels[0] == 1).eval()
     return Foreign(network, name, found.place, descriptor.scale, size.multiple_of, size.minimum, usual)
+
+
+def _with_noise(x: Tensor) -> Tensor:
+    """Return pictures with a channel that says how much noise to remove."""
+    return torch.cat([x, torch.full_like(x[:, :1], NOISE)], 1)
+
+
+def _of_a_patch(network: Any, x: Tensor) -> Tensor:
+    """Return what IPT makes of pictures of its own size."""
+    network.set_scale(network.scale.index(max(network.scale)))
+    y: Tensor = network(x * network.rgb_range) / network.rgb_range
+    return y
 
 
 def _origin(found: Found) -> str:

@@ -261,6 +261,23 @@ class Few(nn.Module):
         return x if len(x) < 5 else -x
 
 
+class Drawing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.001 * torch.randn_like(x)
+
+
+class Untranslated(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.special.bessel_j0(x)
+
+
+class Alone(nn.Module):
+    """Takes one face at a time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x[:, :2], torch.zeros(1, 1, *x.shape[2:])], 1)
+
+
 class Weighed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * float(len(x))
@@ -298,6 +315,8 @@ FIXED = "its code fixes the batch size, by a loop over it, a condition on it, or
     [
         *((kind, FIXED) for kind in (Looping, Numbered, Halved, Even, Few, Weighed)),
         (Branching, "cannot be traced: Could not guard on data-"),
+        (Drawing, "it draws random numbers in each run, so that no engine can be proven to equal it"),
+        (Untranslated, "aten.special_bessel_j0.default has no form in ONNX"),
     ],
 )
 def test_a_network_that_cannot_be_exported_for_any_batch_names_its_module(
@@ -318,6 +337,12 @@ def test_a_network_that_cannot_be_exported_for_any_batch_names_its_module(
 def test_a_network_that_does_not_run_at_a_size_is_refused_with_its_words(tmp_path: Path) -> None:
     deployed, _ = prepare(nn.Sequential(nn.ReflectionPad2d(4)), lr_size=4, upsampling=1)
     with pytest.raises(InputError, match=r"does not run on an input of \[2, 4, 4, 3\]: .*--lr-size"):
+        export_onnx(deployed, tmp_path / "m.onnx", lr_size=4, batches=(1, 2, 3), precision="fp32", upsampling=1)
+
+
+def test_a_network_for_one_face_at_a_time_is_not_told_to_take_another_size(tmp_path: Path) -> None:
+    deployed, _ = prepare(Alone(), lr_size=4, upsampling=1)
+    with pytest.raises(InputError, match=r"an input of \[2, 4, 4, 3\]: .*; its code takes one face at a time; see"):
         export_onnx(deployed, tmp_path / "m.onnx", lr_size=4, batches=(1, 2, 3), precision="fp32", upsampling=1)
 
 

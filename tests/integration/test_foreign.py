@@ -15,12 +15,13 @@ from fsr_deploy.exporting.export import run_export
 from fsr_deploy.exporting.graph.deployable import prepare
 from fsr_deploy.exporting.graph.onnx_writer import export_onnx
 from fsr_deploy.exporting.options import ExportOptions
+from fsr_deploy.exporting.rewrite.rewrites import rewrite
 from fsr_deploy.models.source import load_source
 
 pytestmark = [pytest.mark.models, pytest.mark.timeout(900)]
 
 foreign = pytest.importorskip("benchmarks.foreign")
-pytest.importorskip("spandrel")
+spandrel = pytest.importorskip("spandrel")
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,25 @@ def test_a_face_restorer_is_written_as_it_computes(tmp_path: Path, name: str) ->
     sr = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(None, {"lr": lr})[0]
     off = np.abs(sr.astype(int) - expected)
     assert sr.std() > 10 and (off <= 1).mean() > 0.999, "a codebook's vector may be another where two are equally near"
+
+
+@pytest.mark.parametrize(
+    "name", ["DRUNet", "FDnCNN", "SeemoRe", "FFTformer", "HVI-CIDNet", "IPT", "ATD", "MoSR", "PLKSR", "GRL"]
+)
+def test_what_is_written_for_a_batch_is_what_spandrel_makes_of_each_face(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path, side = foreign.write_checkpoint(name, tmp_path), foreign.NETWORKS[name].side
+    form = rewrite(load_source(str(path), lr_size=side).network, "tensorrt")
+    theirs = spandrel.ModelLoader().load_from_file(path).eval()
+    sort = torch.sort  # of ATD, which leaves the order of equal values to the machine
+    monkeypatch.setattr(torch, "sort", lambda x, dim, stable: sort(x, dim=dim, stable=True))
+    x = torch.rand(2, 3, side, side)
+    with torch.inference_mode():
+        expected = torch.cat([theirs._call_fn(theirs.model, face) for face in x.split(1)])
+        found = form(x * 2 - 1) * 0.5 + 0.5
+    assert expected.std() > 0.02
+    assert (found - expected).abs().max() < 2e-4
 
 
 def test_weights_that_no_architecture_has_are_one_sentence(tmp_path: Path) -> None:

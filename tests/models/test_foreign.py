@@ -253,3 +253,68 @@ def test_without_the_library_its_extra_is_named(tmp_path: Path, monkeypatch: pyt
     torch.save(weights(), tmp_path / "net.pth")
     with pytest.raises(MissingError, match=r"pip install 'fsr-deploy\[models\]'"):
         load_source(str(tmp_path / "net.pth"))
+
+
+class Told(nn.Module):
+    """A network that is told how much noise there is, by a fourth channel."""
+
+    mode = "FDnCNN"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(4, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+class Patchy(nn.Module):
+    """IPT takes values of another range, and pictures of one size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.scale, self.rgb_range, self.patch_size = nn.Conv2d(3, 3, 1), [2, 3], 255, 12
+
+    def set_scale(self, index: int) -> None:
+        self.chosen = self.scale[index]
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[2:] == (self.patch_size, self.patch_size) and x.max() > 1
+        return self.body(x).repeat_interleave(self.chosen, 2).repeat_interleave(self.chosen, 3)
+
+
+class OfOneFace(Architecture):
+    """spandrel runs these on one face at a time."""
+
+    def __init__(self, name: str, network: nn.Module, **facts: Any) -> None:
+        super().__init__(**facts)
+        self.id = self.name = name
+        self.network = network
+
+    def detect(self, weights: dict[str, Tensor]) -> bool:
+        return True
+
+    def load(self, weights: dict[str, Tensor]) -> Any:
+        return SimpleNamespace(**{**vars(self.like()), "model": self.network, "architecture": self})
+
+    def like(self) -> Any:
+        return Architecture(scale=self.facts.get("scale", 1)).load(Enlarging().state_dict())
+
+
+@pytest.mark.parametrize("name", ["DRUNet", "DnCNN"])
+def test_the_level_of_noise_is_told_of_each_face_of_a_batch(spandrel: Install, name: str) -> None:
+    network, x = Told(), torch.rand(3, 3, 4, 6)
+    spandrel(OfOneFace(name, network))
+    found = recognise(network.state_dict(), Path("net.pth")).network(x * 2 - 1)
+    expected = network(torch.cat([x, torch.full((3, 1, 4, 6), 15 / 255)], 1))
+    assert torch.allclose(found, expected * 2 - 1, atol=1e-6)
+
+
+def test_pictures_of_ipt_are_patches_of_its_size_at_its_largest_scale(spandrel: Install) -> None:
+    network, x = Patchy(), torch.rand(2, 3, 12, 12)
+    spandrel(OfOneFace("IPT", network, scale=3))
+    foreign = recognise(network.state_dict(), Path("net.pth"))
+    assert foreign.lr_size(None) == 12
+    y = foreign.network(x * 2 - 1)
+    assert y.shape == (2, 3, 36, 36)
+    assert torch.allclose(y[..., ::3, ::3], network.body(x * 255) / 255 * 2 - 1, atol=1e-5)

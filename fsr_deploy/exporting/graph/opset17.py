@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from fsr_deploy.exporting.graph.spelled_out import without_mish
+
 OPSET = 17
 
 
 def to_opset_17(model: ModelProto) -> None:
-    """Write what changed in opset 18 as opset 17 has it: axes of reductions, Split's parts, Resize's new attributes."""
+    """Write what changed in opset 18 as opset 17 has it: axes, Split's parts, Resize's attributes, Mish."""
+    without_mish(model)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type.startswith("Reduce") and node.op_type != "ReduceSum":

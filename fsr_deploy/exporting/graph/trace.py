@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 import warnings
 from collections.abc import Hashable, Iterator
@@ -22,6 +23,10 @@ from fsr_deploy.exporting.graph.batch import BatchSize, whole_batches
 
 INPUT, OUTPUT, BATCH = "lr", "sr", "N"
 ADVICE = "see 'Adding a network' in docs/models.md"
+BY_CHANCE = "it draws random numbers in each run, so that no engine can be proven to equal it; give it constant ones"
+# What draws them; a dropout and an attention could, and do not where a network is not trained.
+DRAWING = {"bernoulli", "bernoulli_", "exponential", "exponential_", "multinomial", "normal", "normal_", "poisson"}
+DRAWING |= {"rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "uniform", "uniform_"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ def trace(deployable: nn.Module, example: Tensor, opset: int, form: Hashable = N
 
 def _trace(deployable: nn.Module, example: Tensor, opset: int) -> ModelProto:
     captured = _capture(deployable, example)
+    _refuse_chance(captured)
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -76,7 +82,7 @@ def _trace(deployable: nn.Module, example: Tensor, opset: int) -> ModelProto:
                 verbose=False,
             )
     except OnnxExporterError as error:
-        raise _refusal(deployable, example, error) from error
+        raise _untranslated(captured, error) or _refusal(deployable, example, error) from error
     assert program is not None
     model = program.model_proto
     for value in (*model.graph.input, *model.graph.output):
@@ -117,15 +123,57 @@ def _batches(least: int) -> tuple[dict[int, Any]]:
 
 def _refusal(deployable: nn.Module, example: Tensor, error: Exception) -> InputError:
     """Return what to tell of a module that cannot be exported: that it does not run at all, or what stops the trace."""
+    if reason := _failure(deployable, example):
+        way = f"its code takes one face at a time; {ADVICE}"
+        if _failure(deployable, example[:1]):
+            way = "give another size with --lr-size"
+        return InputError(f"the network itself does not run on an input of {list(example.shape)}: {reason}; {way}")
+    with torch.no_grad():
+        if not torch.equal(deployable(example), deployable(example)):
+            return InputError(f"the network itself makes two pictures of one face: {BY_CHANCE}; {ADVICE}")
+    return InputError(_obstacle(deployable, example) or f"{_first_line(error)}; {ADVICE}")
+
+
+def _failure(deployable: nn.Module, example: Tensor) -> str | None:
+    """Return the first line of what a module raises for an example, None where it runs."""
     try:
         with _quiet():
             deployable(example)
     except Exception as reason:
-        return InputError(
-            f"the network itself does not run on an input of {list(example.shape)}: {_first_line(reason)}; "
-            "give another size with --lr-size"
-        )
-    return InputError(_obstacle(deployable, example) or f"{_first_line(error)}; {ADVICE}")
+        return _first_line(reason)
+    return None
+
+
+def _untranslated(captured: ExportedProgram, error: BaseException) -> InputError | None:
+    """Return what to tell of an operation that the exporter has no ONNX for, None where it names none."""
+    texts = []
+    cause: BaseException | None = error
+    while cause is not None:
+        texts.append(str(cause))
+        cause = cause.__cause__
+    found = re.search(r"translating node %(\w+)", "\n".join(texts))
+    if found is None:
+        return None
+    # The exporter has taken some operations apart: the part's name ends as the whole's does.
+    nodes = sorted(captured.graph.nodes, key=lambda node: node.name != found[1])
+    node = next((node for node in nodes if node.name.endswith(found[1])), None)
+    if node is None:
+        return None
+    return InputError(f"{_module_of(node)}: {node.target} has no form in ONNX; {ADVICE}")
+
+
+def _module_of(node: Any) -> str:
+    """Return the path and class of the module whose code a node of a captured graph comes from."""
+    path, kind = list(node.meta.get("nn_module_stack", {"": ("", "")}).values())[-1]
+    kind = kind if isinstance(kind, str) else kind.__name__
+    return f"module {path or '(the network itself)'} ({kind.rpartition('.')[2]})"
+
+
+def _refuse_chance(captured: ExportedProgram) -> None:
+    """Raise InputError for a network that draws random numbers."""
+    for node in captured.graph.nodes:
+        if getattr(getattr(node.target, "overloadpacket", None), "__name__", "") in DRAWING:
+            raise InputError(f"{_module_of(node)}: {BY_CHANCE}; {ADVICE}")
 
 
 def _obstacle(deployable: nn.Module, example: Tensor) -> str | None:

@@ -14,9 +14,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fsr_deploy.errors import InputError
+from fsr_deploy.exporting.rewrite.aligned import aligned
 from fsr_deploy.exporting.rewrite.attention import Apart, Together, channel_attention
+from fsr_deploy.exporting.rewrite.choices import experts
 from fsr_deploy.exporting.rewrite.convolutions import fold_batch_norm, one_slope
 from fsr_deploy.exporting.rewrite.foreign import codebook, merged, modulated
+from fsr_deploy.exporting.rewrite.fourier import patch_correlation, patch_filter
+from fsr_deploy.exporting.rewrite.hvi import hvi
 from fsr_deploy.exporting.rewrite.ort_blocked import layer_norm, rdfe, skaf
 from fsr_deploy.exporting.rewrite.polyphase import hourglass, polyphase_enlarged, polyphase_transposed
 from fsr_deploy.exporting.rewrite.shuffle import pixel_shuffle
@@ -27,6 +31,7 @@ from fsr_deploy.models.sameness import copied, is_hooked, plain_weights
 Target = Literal["onnxruntime", "openvino", "tensorrt"]  # bundle.TARGETS
 ONNXRUNTIME: frozenset[Target] = frozenset({"onnxruntime"})
 ON_A_CPU: frozenset[Target] = frozenset({"onnxruntime", "openvino"})
+TENSORRT: frozenset[Target] = frozenset({"tensorrt"})
 EVERYWHERE: frozenset[Target] = frozenset({"onnxruntime", "openvino", "tensorrt"})
 
 
@@ -57,6 +62,11 @@ REWRITES: tuple[Rewrite, ...] = (
     Rewrite("modulated", "a kernel for each face is a convolution with as many groups as faces", modulated, EVERYWHERE),
     Rewrite("codebook", "as many one-hot rows as positions multiply a whole codebook", codebook, EVERYWHERE),
     Rewrite("merged", "a convolution that is merged from four in every run", merged, EVERYWHERE),
+    Rewrite("experts", "a list of experts cannot be indexed by what a graph computes", experts, EVERYWHERE),
+    Rewrite("patch_filter", "engines have no Fourier transform", patch_filter, EVERYWHERE),
+    Rewrite("patch_correlation", "engines have no Fourier transform", patch_correlation, EVERYWHERE),
+    Rewrite("aligned", "engines differ in what is between corners that stay corners", aligned, TENSORRT),
+    Rewrite("hvi", "a graph cannot write to chosen pixels whose number it does not know", hvi, EVERYWHERE),
     Rewrite(
         "plain_weights", "weights that are computed from others would be so in every run", plain_weights, EVERYWHERE
     ),

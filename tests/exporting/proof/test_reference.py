@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 from fsr_deploy.bundle.info import BundleInfo, TensorInfo
 from fsr_deploy.bundle.reference import read_truth
@@ -59,6 +60,18 @@ def test_eager_is_pils_bicubic_then_the_network_then_rounding(network: Pixel) ->
         y = network(torch.from_numpy(x).permute(0, 3, 1, 2).float() / 127.5 - 1)
     expected = ((y + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
     assert np.array_equal(Eager(network, 8).run(lr), expected)
+
+
+def test_a_network_for_one_face_at_a_time_gets_them_so() -> None:
+    class Alone(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([x[:, :2], torch.zeros(1, 1, *x.shape[2:])], 1)
+
+    lr = lr_faces(None, 3, 4, 1)
+    sr = Eager(Alone(), 1).run(lr)
+    assert np.array_equal(sr[..., :2], lr[..., :2])
+    with pytest.raises(RuntimeError):
+        Eager(nn.ReflectionPad2d(9), 1).run(lr)
 
 
 def test_float_input_goes_through_the_bare_network(network: Pixel) -> None:
