@@ -19,6 +19,7 @@ from fsr_deploy.exporting.graph import opset17
 from fsr_deploy.exporting.graph.deployable import Deployable
 from fsr_deploy.exporting.graph.group_norm import without_group_norms
 from fsr_deploy.exporting.graph.operator_rules import faults
+from fsr_deploy.exporting.graph.products import without_aligned_corners, without_transforms
 from fsr_deploy.exporting.graph.spelled_out import without_folds
 from fsr_deploy.exporting.graph.trace import trace
 from fsr_deploy.exporting.graph.turing import without_fp32_products
@@ -60,6 +61,10 @@ def export_onnx(
     model = trace(deployable, example, max(opset, EXPORT_OPSET), form and (form, max(opset, EXPORT_OPSET)))
     without_group_norms(model)
     without_folds(model)
+    if target == "tensorrt":
+        without_aligned_corners(model)
+    if target != "onnxruntime":
+        without_transforms(model)
     _ask_for_shapes_after_the_cast(model)
     _name_nodes(model)
     _name_tensors(model)

@@ -15,15 +15,15 @@ Spelled = tuple[list[TensorProto], list[NodeProto]]
 
 def without_folds(model: ModelProto) -> None:
     """Write each Col2Im (F.fold) of patches that lie side by side as what it then is, a change of order."""
-    _spell_out(model, "Col2Im", _fold)
+    spell_out(model, "Col2Im", _fold)
 
 
 def without_mish(model: ModelProto) -> None:
     """Write each Mish as x tanh(softplus(x))."""
-    _spell_out(model, "Mish", _mish)
+    spell_out(model, "Mish", _mish)
 
 
-def _spell_out(model: ModelProto, kind: str, spell: Callable[[NodeProto, Constants], Spelled | None]) -> None:
+def spell_out(model: ModelProto, kind: str, spell: Callable[[NodeProto, Constants], Spelled | None]) -> None:
     """Replace the nodes of a kind by what ``spell`` gives for them; None leaves a node as it is."""
     graph = model.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}

@@ -14,7 +14,6 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fsr_deploy.errors import InputError
-from fsr_deploy.exporting.rewrite.aligned import aligned
 from fsr_deploy.exporting.rewrite.attention import Apart, Together, channel_attention
 from fsr_deploy.exporting.rewrite.choices import experts
 from fsr_deploy.exporting.rewrite.convolutions import fold_batch_norm, one_slope
@@ -31,7 +30,6 @@ from fsr_deploy.models.sameness import copied, is_hooked, plain_weights
 Target = Literal["onnxruntime", "openvino", "tensorrt"]  # bundle.TARGETS
 ONNXRUNTIME: frozenset[Target] = frozenset({"onnxruntime"})
 ON_A_CPU: frozenset[Target] = frozenset({"onnxruntime", "openvino"})
-TENSORRT: frozenset[Target] = frozenset({"tensorrt"})
 EVERYWHERE: frozenset[Target] = frozenset({"onnxruntime", "openvino", "tensorrt"})
 
 
@@ -65,7 +63,6 @@ REWRITES: tuple[Rewrite, ...] = (
     Rewrite("experts", "a list of experts cannot be indexed by what a graph computes", experts, EVERYWHERE),
     Rewrite("patch_filter", "engines have no Fourier transform", patch_filter, EVERYWHERE),
     Rewrite("patch_correlation", "engines have no Fourier transform", patch_correlation, EVERYWHERE),
-    Rewrite("aligned", "engines differ in what is between corners that stay corners", aligned, TENSORRT),
     Rewrite("hvi", "a graph cannot write to chosen pixels whose number it does not know", hvi, EVERYWHERE),
     Rewrite(
         "plain_weights", "weights that are computed from others would be so in every run", plain_weights, EVERYWHERE

@@ -153,25 +153,3 @@ def test_colours_are_told_by_hue_and_told_back() -> None:
 def test_an_angle_is_that_of_the_point() -> None:
     y, x = torch.meshgrid(torch.linspace(-1, 1, 9), torch.linspace(-1, 1, 9), indexing="ij")
     assert torch.allclose(angle(y, x), torch.atan2(y, x), atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        nn.UpsamplingBilinear2d(scale_factor=2),
-        nn.UpsamplingBilinear2d(scale_factor=0.5),
-        nn.Upsample(size=(5, 1), mode="bilinear", align_corners=True),
-        nn.Upsample(size=9, mode="bilinear", align_corners=True),
-        nn.Upsample(scale_factor=(2, 3), mode="bilinear", align_corners=True),
-    ],
-    ids=str,
-)
-def test_corners_stay_corners(module: nn.Module) -> None:
-    x = torch.randn(2, 3, 8, 12)
-    form = rewrite(nn.Sequential(module), "tensorrt")[0]
-    assert type(form).__name__ == "Aligned" and torch.allclose(form(x), module(x), atol=1e-5)
-
-
-def test_other_enlargements_are_left_as_they_are() -> None:
-    for module in (nn.Upsample(scale_factor=2), nn.Upsample(scale_factor=2, mode="bilinear")):
-        assert type(rewrite(nn.Sequential(module), "tensorrt")[0]) is nn.Upsample
