@@ -6,28 +6,19 @@ of what comes after it.
 
 from __future__ import annotations
 
-from typing import Any
-
 from onnx import ModelProto, NodeProto, TensorProto, TypeProto, helper
+
+from fsr_deploy.exporting.graph.spelled_out import Spelled, spell_out
 
 
 def without_group_norms(model: ModelProto) -> None:
     """Write each GroupNormalization as the InstanceNormalization of its groups, as the exporter does up to opset 20."""
     graph = model.graph
     types = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.input, *graph.output)}
-    nodes: list[NodeProto] = []
-    for node in graph.node:
-        if node.op_type == "GroupNormalization":
-            constants, operators = _spelled_out(node, types[node.output[0]])
-            graph.initializer.extend(constants)
-            nodes += operators
-        else:
-            nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(nodes)
+    spell_out(model, "GroupNormalization", lambda node, _: _spelled_out(node, types[node.output[0]]))
 
 
-def _spelled_out(node: NodeProto, result: TypeProto.Tensor) -> tuple[list[TensorProto], list[NodeProto]]:
+def _spelled_out(node: NodeProto, result: TypeProto.Tensor) -> Spelled:
     """Return the constants and the nodes for one, whose result is (N, C, ...) of known sizes but for N."""
     x, scale, bias = node.input
     given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
@@ -44,24 +35,19 @@ def _spelled_out(node: NodeProto, result: TypeProto.Tensor) -> tuple[list[Tensor
         helper.make_tensor(f"{name}.zeros", result.elem_type, [groups], [0.0] * groups),
     ]
 
-    def part(kind: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:
-        made = helper.make_node(kind, inputs, [output], **attributes)
-        made.metadata_props.extend(node.metadata_props)
-        return made
-
     epsilon = given.get("epsilon", 1e-5)
     nodes = [
-        part("Reshape", [x, f"{name}.in_groups"], f"{name}.grouped"),
-        part(
+        helper.make_node("Reshape", [x, f"{name}.in_groups"], [f"{name}.grouped"]),
+        helper.make_node(
             "InstanceNormalization",
             [f"{name}.grouped", f"{name}.ones", f"{name}.zeros"],
-            f"{name}.normal",
+            [f"{name}.normal"],
             epsilon=epsilon,
         ),
-        part("Reshape", [f"{name}.normal", f"{name}.as_it_was"], f"{name}.whole"),
-        part("Reshape", [scale, f"{name}.per_channel"], f"{name}.scale"),
-        part("Reshape", [bias, f"{name}.per_channel"], f"{name}.bias"),
-        part("Mul", [f"{name}.whole", f"{name}.scale"], f"{name}.scaled"),
-        part("Add", [f"{name}.scaled", f"{name}.bias"], name),
+        helper.make_node("Reshape", [f"{name}.normal", f"{name}.as_it_was"], [f"{name}.whole"]),
+        helper.make_node("Reshape", [scale, f"{name}.per_channel"], [f"{name}.scale"]),
+        helper.make_node("Reshape", [bias, f"{name}.per_channel"], [f"{name}.bias"]),
+        helper.make_node("Mul", [f"{name}.whole", f"{name}.scale"], [f"{name}.scaled"]),
+        helper.make_node("Add", [f"{name}.scaled", f"{name}.bias"], [name]),
     ]
     return constants, nodes

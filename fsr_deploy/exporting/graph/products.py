@@ -18,7 +18,9 @@ Matrix = NDArray[np.float64]
 
 def without_aligned_corners(model: ModelProto) -> None:
     """Write each bilinear Resize whose corners stay corners as a product for each side: engines differ in it."""
-    spell_out(model, "Resize", _Products.of(model).resize)
+    aligned = helper.make_attribute("coordinate_transformation_mode", "align_corners")
+    if any(node.op_type == "Resize" and aligned in node.attribute for node in model.graph.node):
+        spell_out(model, "Resize", _Products.of(model).resize)
 
 
 def without_transforms(model: ModelProto) -> None:
@@ -26,7 +28,8 @@ def without_transforms(model: ModelProto) -> None:
 
     TensorRT has no DFT, and OpenVINO 2026.4 takes axes away from some graphs with one and dies of others.
     """
-    spell_out(model, "DFT", _Products.of(model).transform)
+    if any(node.op_type == "DFT" for node in model.graph.node):
+        spell_out(model, "DFT", _Products.of(model).transform)
 
 
 @dataclass(frozen=True)

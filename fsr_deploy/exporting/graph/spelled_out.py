@@ -26,6 +26,8 @@ def without_mish(model: ModelProto) -> None:
 def spell_out(model: ModelProto, kind: str, spell: Callable[[NodeProto, Constants], Spelled | None]) -> None:
     """Replace the nodes of a kind by what ``spell`` gives for them; None leaves a node as it is."""
     graph = model.graph
+    if all(node.op_type != kind for node in graph.node):
+        return
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes: list[NodeProto] = []
     replaced: set[str] = set()
